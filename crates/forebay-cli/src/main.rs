@@ -1,0 +1,3 @@
+//! The forebay program.
+#![forbid(unsafe_code)]
+fn main() {}

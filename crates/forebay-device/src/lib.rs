@@ -1,0 +1,6 @@
+//! Where bytes live and when work runs.
+
+mod error;
+mod sync;
+
+pub use error::{ArgumentFault, Error, Holder, MemoryReport, Result};

@@ -1,0 +1,31 @@
+//! The synchronisation primitives of the crate: std's, or loom's under `--cfg loom`.
+//!
+//! Every atomic, mutex and condition variable of the crate comes from here, so that the same source is model-checked.
+//! Nothing here adds behaviour.
+
+#[cfg(not(loom))]
+#[allow(unused_imports)]
+pub(crate) use std::{
+    hint::spin_loop,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
+    },
+    thread,
+};
+
+#[cfg(loom)]
+#[allow(unused_imports)]
+pub(crate) use loom::{
+    hint::spin_loop,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
+    },
+    thread,
+};
+
+/// Locks, taking over what a panicking holder left: every critical section of this crate keeps its data whole.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}

@@ -1,0 +1,1 @@
+//! What bytes mean and what can be computed.

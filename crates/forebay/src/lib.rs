@@ -1,0 +1,2 @@
+//! Quantised language models in Rust: files, models and text.
+#![forbid(unsafe_code)]

@@ -1,0 +1,1 @@
+//! The contract suite and its test kernels.
