@@ -1,2 +1,48 @@
-//! to come
-fn main() {}
+//! The project's own chores, run as `cargo xtask COMMAND`.
+//!
+//! This file only reads the command line and picks a command; each command is a module. What a test run consists
+//! of is the list in `rungs.rs`. Nothing here is shipped, and nothing shipped depends on it.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that talks to whoever runs it")]
+
+mod process;
+mod rungs;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  test [--rung NAME]... [--leave-out NAME]... [--strict] [--verbose] [--list]
+      Runs the rungs of the test ladder and prints one table.
+        --rung NAME       run only this rung; may be repeated
+        --leave-out NAME  run all but this rung; may be repeated
+        --strict          fail too if a rung lacks what it needs, or takes more than twice its budget
+        --verbose         show what the tools print while they run
+        --list            print the rungs, their budgets and what they need, and run nothing
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let done = match args.split_first() {
+        Some((command, rest)) => match command.as_str() {
+            "test" => test::command(rest),
+            "help" | "--help" | "-h" => {
+                print!("{USAGE}");
+                Ok(true)
+            }
+            other => Err(anyhow::anyhow!("there is no command {other:?}\n\n{USAGE}")),
+        },
+        None => Err(anyhow::anyhow!("a command is missing\n\n{USAGE}")),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

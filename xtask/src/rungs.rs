@@ -1,0 +1,135 @@
+//! The test ladder: the one list of what `cargo xtask test` runs, in order, cheapest and broadest first.
+//!
+//! To add a rung, add one entry to [`RUNGS`]. A rung says what it needs that a machine with Rust and a C linker may
+//! lack, and how to get it. A rung of tests that finds no test to run fails: nothing is left out in silence.
+//! Next: `test.rs`, which runs the list and prints the table.
+
+use std::{path::Path, process::Command};
+
+use anyhow::Result;
+
+use crate::{test::Run, workspace::Workspace};
+
+/// One rung of the ladder.
+pub(crate) struct Rung {
+    pub(crate) name: &'static str,
+    /// What it shows, in a few words.
+    pub(crate) about: &'static str,
+    /// Seconds that it may take on two cores, built from nothing.
+    pub(crate) budget: u64,
+    pub(crate) needs: &'static [Need],
+    pub(crate) run: fn(&mut Run<'_>) -> Result<()>,
+}
+
+/// Something that a machine may lack.
+pub(crate) struct Need {
+    pub(crate) what: &'static str,
+    pub(crate) present: fn() -> bool,
+    /// The command that brings it.
+    pub(crate) remedy: &'static str,
+}
+
+const RUSTFMT: Need = Need {
+    what: "rustfmt",
+    present: || answers("cargo", &["fmt", "--version"]),
+    remedy: "rustup component add rustfmt",
+};
+const CLIPPY: Need = Need {
+    what: "clippy",
+    present: || answers("cargo", &["clippy", "--version"]),
+    remedy: "rustup component add clippy",
+};
+const DENY: Need = Need {
+    what: "cargo-deny",
+    present: || answers("cargo", &["deny", "--version"]),
+    remedy: "cargo install --locked cargo-deny@0.20.2",
+};
+
+/// The ladder.
+pub(crate) const RUNGS: &[Rung] = &[
+    Rung {
+        name: "fmt",
+        about: "the code is formatted",
+        budget: 20,
+        needs: &[RUSTFMT],
+        run: |run| run.cargo(&["fmt", "--all", "--check"]).check(),
+    },
+    Rung {
+        name: "deny",
+        about: "licences, sources and duplicates of dependencies are those of deny.toml",
+        budget: 20,
+        needs: &[DENY],
+        run: |run| run.cargo(&["deny", "check", "licenses", "bans", "sources"]).check(),
+    },
+    Rung {
+        name: "clippy",
+        about: "no warning in any target",
+        budget: 120,
+        needs: &[CLIPPY],
+        run: |run| run.cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]).check(),
+    },
+    Rung {
+        name: "test",
+        about: "unit and contract tests, on null and cpu",
+        budget: 240,
+        needs: &[],
+        run: |run| {
+            let files = test_files(run.workspace);
+            let mut args = vec!["test", "--workspace", "--no-fail-fast", "--lib", "--bins"];
+            args.extend(files.iter().flat_map(|name| ["--test", name]));
+            run.cargo(&args).env("FOREBAY_TEST_DEVICES", "null,cpu").tests()
+        },
+    },
+    Rung {
+        name: "rustdoc",
+        about: "the documentation builds without a warning",
+        budget: 60,
+        needs: &[],
+        run: |run| {
+            run.cargo(&["doc", "--workspace", "--no-deps", "--exclude", "xtask"])
+                .env("RUSTDOCFLAGS", "-D warnings")
+                .check()
+        },
+    },
+];
+
+/// The test files of all packages but those that a rung of the same name runs.
+fn test_files(workspace: &Workspace) -> Vec<String> {
+    let mut names: Vec<_> = workspace
+        .targets("test")
+        .map(|target| target.name.clone())
+        .filter(|name| RUNGS.iter().all(|rung| rung.name != name))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// Whether a tool is there and says so with success.
+fn answers(program: &str, args: &[&str]) -> bool {
+    let mut command = Command::new(program);
+    command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR"))).args(args);
+    command.output().is_ok_and(|output| output.status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_the_ladder_fits_in_its_time() {
+        let mut names: Vec<_> = RUNGS.iter().map(|rung| rung.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), RUNGS.len());
+        let total: u64 = RUNGS.iter().map(|rung| rung.budget).sum();
+        assert!(total <= 25 * 60, "the budgets add up to {total} s, more than 25 minutes");
+    }
+
+    #[test]
+    fn a_tool_that_is_missing_or_fails_does_not_answer() {
+        assert!(answers("true", &[]));
+        assert!(!answers("false", &[]));
+        assert!(!answers("no-such-program-anywhere", &[]));
+    }
+}

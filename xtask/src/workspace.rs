@@ -1,0 +1,101 @@
+//! What the workspace consists of: where it is, its packages with their targets and dependencies, its files.
+//!
+//! Cargo and git are asked; nothing is guessed from folder names, and nothing is judged here.
+//! Next: `rungs.rs` and the checks that use these facts.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+/// The workspace that this program was built from.
+#[derive(Debug)]
+pub(crate) struct Workspace {
+    pub(crate) root: PathBuf,
+    pub(crate) packages: Vec<Package>,
+}
+
+/// A member of the workspace.
+#[derive(Debug)]
+pub(crate) struct Package {
+    pub(crate) targets: Vec<Target>,
+}
+
+/// Something that cargo builds from a package.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) name: String,
+    /// `lib`, `bin`, `test`, `example`, ...
+    pub(crate) kind: String,
+}
+
+/// A command that runs the cargo that runs us.
+pub(crate) fn cargo(root: &Path) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root);
+    // What cargo told this program about its own package must not reach the builds it starts.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR" {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+impl Workspace {
+    /// Asks cargo about the workspace around this program.
+    pub(crate) fn open() -> Result<Workspace> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in no workspace")?;
+        let output = cargo(root)
+            .args(["metadata", "--format-version=1", "--no-deps", "--locked"])
+            .output()
+            .context("cannot start cargo")?;
+        if !output.status.success() {
+            bail!("cargo metadata failed:\n{}", String::from_utf8_lossy(&output.stderr));
+        }
+        let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata is no JSON")?;
+        let packages = list(&metadata["packages"]).iter().map(package).collect();
+        Ok(Workspace { root: root.to_owned(), packages })
+    }
+
+    /// All targets of one kind.
+    pub(crate) fn targets(&self, kind: &str) -> impl Iterator<Item = &Target> {
+        self.packages.iter().flat_map(|package| &package.targets).filter(move |target| target.kind == kind)
+    }
+}
+
+fn package(value: &Value) -> Package {
+    Package {
+        targets: list(&value["targets"])
+            .iter()
+            .map(|target| Target { name: text(&target["name"]), kind: text(&target["kind"][0]) })
+            .collect(),
+    }
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_workspace_knows_this_very_program() {
+        let workspace = Workspace::open().unwrap();
+        assert!(workspace.root.join("Cargo.lock").is_file());
+        assert!(
+            workspace
+                .targets("bin")
+                .any(|target| target.name == "xtask")
+        );
+    }
+}
