@@ -92,10 +92,6 @@ mod tests {
     fn the_workspace_knows_this_very_program() {
         let workspace = Workspace::open().unwrap();
         assert!(workspace.root.join("Cargo.lock").is_file());
-        assert!(
-            workspace
-                .targets("bin")
-                .any(|target| target.name == "xtask")
-        );
+        assert!(workspace.targets("bin").any(|target| target.name == "xtask"));
     }
 }
