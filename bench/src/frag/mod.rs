@@ -1,0 +1,90 @@
+//! How much memory a policy reserves for what is live: traces played against policies, nothing allocated.
+//!
+//! A table for people, then one JSON line for each cell. The peers are the rules their sources state, in our words.
+//! Next rooms: `ours` (what forebay does), `peers` (what others do), `traces` (what is asked).
+
+mod ours;
+mod peers;
+
+use std::{io, time::Instant};
+
+use crate::traces::{self, Event, Tag, Trace};
+
+/// A way to serve a trace, seen from outside.
+trait Policy {
+    fn alloc(&mut self, id: u32, bytes: u64, tag: Tag);
+    fn free(&mut self, id: u32);
+    fn step_end(&mut self) {}
+    /// Bytes of device memory held at this moment, used or not.
+    fn reserved(&self) -> u64;
+    /// Calls into the driver so far: mapping, unmapping, allocating, freeing.
+    fn calls(&self) -> u64;
+}
+
+type Make = fn() -> Box<dyn Policy>;
+
+/// The policies by name. Another pool of ours is one line here.
+const POLICIES: [(&str, Make); 5] = [
+    ("ours", || Box::new(ours::Ours::new())),
+    ("exact best fit", || Box::new(peers::Growing::best_fit())),
+    ("PyTorch expandable segments", || Box::new(peers::Growing::expandable())),
+    ("PyTorch native", || Box::new(peers::Segments::default())),
+    ("powers of two", || Box::new(peers::PowersOfTwo::default())),
+];
+
+/// What came of one trace under one policy.
+struct Cell {
+    peak_reserved: u64,
+    calls: u64,
+    nanos: u128,
+}
+
+/// Plays every trace against every policy and writes what came of it.
+///
+/// # Errors
+/// Whatever writing to `out` fails with.
+pub(crate) fn run(out: &mut dyn io::Write) -> io::Result<()> {
+    let traces = traces::all();
+    write!(out, "| reserved / live at the peaks [driver calls] |")?;
+    for trace in &traces {
+        let gib = trace.peak_live as f64 / (1u64 << 30) as f64;
+        write!(out, " {}: {} events, {gib:.2} GiB |", trace.name, trace.events.len())?;
+    }
+    writeln!(out, "\n|---|{}", "---|".repeat(traces.len()))?;
+    let mut lines = Vec::new();
+    for (name, make) in POLICIES {
+        write!(out, "| {name} |")?;
+        for trace in &traces {
+            let cell = play(trace, &mut *make());
+            let ratio = cell.peak_reserved as f64 / trace.peak_live as f64;
+            write!(out, " {ratio:.3} [{}] |", cell.calls)?;
+            lines.push(serde_json::json!({
+                "bench": "frag",
+                "policy": name,
+                "trace": trace.name,
+                "events": trace.events.len(),
+                "peak_live": trace.peak_live,
+                "peak_reserved": cell.peak_reserved,
+                "ratio": ratio,
+                "driver_calls": cell.calls,
+                "ns_per_event": cell.nanos as f64 / trace.events.len() as f64,
+            }));
+        }
+        writeln!(out)?;
+    }
+    lines.iter().try_for_each(|line| writeln!(out, "{line}"))
+}
+
+fn play(trace: &Trace, policy: &mut dyn Policy) -> Cell {
+    let start = Instant::now();
+    let mut peak_reserved = 0;
+    for event in &trace.events {
+        match *event {
+            Event::Alloc { id, bytes, tag } => policy.alloc(id, bytes, tag),
+            Event::Free { id } => policy.free(id),
+            Event::StepEnd => policy.step_end(),
+        }
+        peak_reserved = peak_reserved.max(policy.reserved());
+    }
+    Cell { peak_reserved, calls: policy.calls(), nanos: start.elapsed().as_nanos() }
+}
