@@ -8,6 +8,7 @@
 mod process;
 mod rungs;
 mod test;
+mod tidy;
 mod workspace;
 
 use std::process::ExitCode;
@@ -22,6 +23,8 @@ usage: cargo xtask COMMAND
         --strict          fail too if a rung lacks what it needs, or takes more than twice its budget
         --verbose         show what the tools print while they run
         --list            print the rungs, their budgets and what they need, and run nothing
+  tidy
+      Checks the rules of the house that no compiler checks: who uses whom, unsafe, names, sizes, text.
 ";
 
 fn main() -> ExitCode {
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
     let done = match args.split_first() {
         Some((command, rest)) => match command.as_str() {
             "test" => test::command(rest),
+            "tidy" => tidy::command(rest),
             "help" | "--help" | "-h" => {
                 print!("{USAGE}");
                 Ok(true)

@@ -55,6 +55,13 @@ pub(crate) const RUNGS: &[Rung] = &[
         run: |run| run.cargo(&["fmt", "--all", "--check"]).check(),
     },
     Rung {
+        name: "tidy",
+        about: "the rules of the house that no compiler checks",
+        budget: 20,
+        needs: &[],
+        run: |run| run.cargo(&["xtask", "tidy"]).check(),
+    },
+    Rung {
         name: "deny",
         about: "licences, sources and duplicates of dependencies are those of deny.toml",
         budget: 20,

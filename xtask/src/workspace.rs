@@ -19,13 +19,29 @@ pub(crate) struct Workspace {
 }
 
 /// A member of the workspace.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Package {
+    pub(crate) name: String,
+    /// Its manifest, from the root of the workspace.
+    pub(crate) manifest: String,
+    /// Never published.
+    pub(crate) private: bool,
+    pub(crate) dependencies: Vec<Dependency>,
     pub(crate) targets: Vec<Target>,
 }
 
+/// Something that a package depends on.
+#[derive(Clone, Debug)]
+pub(crate) struct Dependency {
+    pub(crate) name: String,
+    /// A member of the workspace, too.
+    pub(crate) inside: bool,
+    /// For tests, examples and benchmarks only.
+    pub(crate) dev: bool,
+}
+
 /// Something that cargo builds from a package.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) name: String,
     /// `lib`, `bin`, `test`, `example`, ...
@@ -57,8 +73,25 @@ impl Workspace {
             bail!("cargo metadata failed:\n{}", String::from_utf8_lossy(&output.stderr));
         }
         let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata is no JSON")?;
-        let packages = list(&metadata["packages"]).iter().map(package).collect();
+        let packages = list(&metadata["packages"]).iter().map(|value| package(value, root)).collect();
         Ok(Workspace { root: root.to_owned(), packages })
+    }
+
+    /// The files that git knows, or would know if they were added now, from the root and in order.
+    pub(crate) fn files(&self) -> Result<Vec<String>> {
+        let output = Command::new("git")
+            .current_dir(&self.root)
+            .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"])
+            .output()
+            .context("cannot start git")?;
+        if !output.status.success() {
+            bail!("git ls-files failed:\n{}", String::from_utf8_lossy(&output.stderr));
+        }
+        let names = String::from_utf8_lossy(&output.stdout).into_owned();
+        let mut files: Vec<_> =
+            names.split('\0').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        files.sort_unstable();
+        Ok(files)
     }
 
     /// All targets of one kind.
@@ -67,12 +100,23 @@ impl Workspace {
     }
 }
 
-fn package(value: &Value) -> Package {
+fn package(value: &Value, root: &Path) -> Package {
+    let manifest = text(&value["manifest_path"]);
+    let manifest = Path::new(&manifest).strip_prefix(root).unwrap_or(Path::new(&manifest));
+    let dependencies = list(&value["dependencies"]).iter().map(|used| Dependency {
+        name: text(&used["name"]),
+        inside: used["path"].is_string(),
+        dev: used["kind"] == "dev",
+    });
+    let targets = list(&value["targets"])
+        .iter()
+        .map(|target| Target { name: text(&target["name"]), kind: text(&target["kind"][0]) });
     Package {
-        targets: list(&value["targets"])
-            .iter()
-            .map(|target| Target { name: text(&target["name"]), kind: text(&target["kind"][0]) })
-            .collect(),
+        name: text(&value["name"]),
+        manifest: manifest.to_string_lossy().into_owned(),
+        private: value["publish"].as_array().is_some_and(Vec::is_empty),
+        dependencies: dependencies.collect(),
+        targets: targets.collect(),
     }
 }
 
@@ -93,5 +137,9 @@ mod tests {
         let workspace = Workspace::open().unwrap();
         assert!(workspace.root.join("Cargo.lock").is_file());
         assert!(workspace.targets("bin").any(|target| target.name == "xtask"));
+        let own = workspace.packages.iter().find(|package| package.name == "xtask").unwrap();
+        assert!(own.private && own.manifest == "xtask/Cargo.toml");
+        assert!(own.dependencies.iter().any(|used| used.name == "anyhow" && !used.inside && !used.dev));
+        assert!(workspace.files().unwrap().iter().any(|path| path == "xtask/src/workspace.rs"));
     }
 }
