@@ -1,0 +1,51 @@
+//! Formats of one plane of bytes against blocks that other software encoded and decoded.
+
+mod vectors;
+
+use forebay_tensor::quant;
+use vectors::Vectors;
+
+#[test]
+fn decoding_is_bit_equal_to_the_vectors() {
+    let Some(vectors) = Vectors::open("gguf_dequant") else { return };
+    let mut cases = 0;
+    for raw in vectors.names().filter(|name| name.ends_with(".raw")) {
+        let stem = raw.trim_end_matches(".raw");
+        let Ok(format) = quant::format_of(stem.split('.').next().unwrap().parse().unwrap()) else { continue };
+        let wanted = vectors.floats(&format!("{stem}.deq"));
+        let mut out = vec![f32::NAN; wanted.len()];
+        quant::decode(format.dtype(), vectors.bytes(raw), &mut out).unwrap();
+        let wrong = out.iter().zip(&wanted).position(|(a, b)| a.to_bits() != b.to_bits());
+        if let Some(i) = wrong {
+            panic!("{stem}, element {i}: {} is not {}", out[i], wanted[i]);
+        }
+        cases += 1;
+    }
+    assert!(cases >= 2 * (quant::formats().len() - 1), "only {cases} cases ran");
+}
+
+#[test]
+fn encoding_has_no_more_squared_error_than_the_vectors() {
+    let Some(vectors) = Vectors::open("gguf_dequant") else { return };
+    for format in quant::formats() {
+        let stem = format!("{}.real", format.dtype().name().to_uppercase());
+        if !vectors.names().any(|name| name == format!("{stem}.raw")) {
+            continue;
+        }
+        let src = vectors.floats(&format!("{stem}.src"));
+        let theirs = squared_error(&src, &vectors.floats(&format!("{stem}.deq")));
+        let mut bytes = vec![0; format.dtype().row_bytes(src.len()).unwrap()];
+        let flat = [1.0; 512];
+        let importance = format.needs_importance().then_some(&flat[..]);
+        quant::encode(format.dtype(), &src, importance, &mut bytes).unwrap();
+        let mut back = vec![f32::NAN; src.len()];
+        quant::decode(format.dtype(), &bytes, &mut back).unwrap();
+        let ours = squared_error(&src, &back);
+        println!("{:8} ours {ours:.6e} theirs {theirs:.6e} ratio {:.4}", format.dtype(), ours / theirs);
+        assert!(ours <= theirs, "{}: squared error {ours} is above {theirs}", format.dtype());
+    }
+}
+
+fn squared_error(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum()
+}
