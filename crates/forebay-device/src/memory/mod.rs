@@ -6,4 +6,6 @@
 #[allow(dead_code, reason = "the pool is the caller")]
 pub(crate) mod range;
 #[cfg(test)]
+mod range_cases;
+#[cfg(test)]
 mod range_properties;

@@ -6,9 +6,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::range::{BlockId, End, GRANULE, Range, Reach};
-
-const PAGE: u64 = 8 * GRANULE;
+use super::range::{BlockId, End, GRANULE, Idle, Range, Reach};
 
 #[derive(Clone, Debug)]
 enum Move {
@@ -48,8 +46,10 @@ enum Move {
         which: usize,
         first: bool,
     },
+    /// Unmaps some idle runs, only the first half of each if `clip`.
     Unmap {
         most: usize,
+        clip: bool,
     },
 }
 
@@ -67,7 +67,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         2 => (any::<usize>(), bytes()).prop_map(|(which, bytes)| Move::Shrink { which, bytes }),
         2 => (any::<usize>(), 0..30u64).prop_map(|(which, granules)| Move::Split { which, granules }),
         2 => (any::<usize>(), any::<bool>()).prop_map(|(which, first)| Move::Map { which, first }),
-        2 => (0..4usize).prop_map(|most| Move::Unmap { most }),
+        2 => (0..4usize, any::<bool>()).prop_map(|(most, clip)| Move::Unmap { most, clip }),
     ];
     prop::collection::vec(one, 1..160)
 }
@@ -75,13 +75,19 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
 /// Live intervals and mapped pages, in granules and pages, by region.
 #[derive(Default)]
 struct Model {
-    paged: bool,
+    /// Bytes a page, 0 if regions come mapped as wholes.
+    page: u64,
     lens: BTreeMap<u32, u64>,
     mapped: BTreeMap<u32, Vec<bool>>,
     live: BTreeMap<(u32, u64), (u64, BlockId)>,
 }
 
 impl Model {
+    /// What regions are measured in.
+    fn unit(&self) -> u64 {
+        if self.page == 0 { 8 * GRANULE } else { self.page }
+    }
+
     fn free_pieces(&self) -> Vec<(u32, u64, u64)> {
         let mut free = Vec::new();
         for (region, len) in &self.lens {
@@ -100,7 +106,7 @@ impl Model {
     }
 
     fn is_bare(&self, region: u32, granule: u64) -> bool {
-        self.paged && !self.mapped[&region][(granule * GRANULE / PAGE) as usize]
+        self.page > 0 && !self.mapped[&region][(granule * GRANULE / self.page) as usize]
     }
 
     fn bare(&self, region: u32, start: u64, end: u64) -> u64 {
@@ -179,16 +185,17 @@ impl Model {
     /// The unmapped pages a block touches, as runs of bytes.
     fn missing(&self, region: u32, start: u64, len: u64) -> Vec<std::ops::Range<u64>> {
         let mut runs: Vec<std::ops::Range<u64>> = Vec::new();
-        if !self.paged {
+        if self.page == 0 {
             return runs;
         }
-        for page in start * GRANULE / PAGE..((start + len) * GRANULE).div_ceil(PAGE) {
+        let page_bytes = self.page;
+        for page in start * GRANULE / page_bytes..((start + len) * GRANULE).div_ceil(page_bytes) {
             if self.mapped[&region][page as usize] {
                 continue;
             }
             match runs.last_mut() {
-                Some(run) if run.end == page * PAGE => run.end += PAGE,
-                _ => runs.push(page * PAGE..(page + 1) * PAGE),
+                Some(run) if run.end == page * page_bytes => run.end += page_bytes,
+                _ => runs.push(page * page_bytes..(page + 1) * page_bytes),
             }
         }
         runs
@@ -199,7 +206,7 @@ impl Model {
         let runs: Vec<_> = range.missing(id).collect();
         prop_assert_eq!(&runs, &self.missing(at.0, at.1, len));
         for run in runs.into_iter().take(if first { 1 } else { usize::MAX }) {
-            for page in run.start / PAGE..run.end / PAGE {
+            for page in run.start / self.page..run.end / self.page {
                 self.mapped.get_mut(&at.0).unwrap()[page as usize] = true;
             }
             range.mapped(id, run);
@@ -211,18 +218,18 @@ impl Model {
     fn step(&mut self, range: &mut Range, step: &Move) -> Result<Option<(u32, u64)>, TestCaseError> {
         match *step {
             Move::Add { region, pages, mapped } => {
-                let added = range.add_region(region, pages * PAGE, mapped);
+                let added = range.add_region(region, pages * self.unit(), mapped);
                 prop_assert_eq!(added, !self.lens.contains_key(&region));
                 if added {
-                    self.lens.insert(region, pages * PAGE / GRANULE);
+                    self.lens.insert(region, pages * self.unit() / GRANULE);
                     self.mapped.insert(region, vec![mapped; pages as usize]);
                 }
             }
             Move::Grow { region, pages, mapped } => {
-                let grown = range.grow_region(region, pages * PAGE, mapped);
+                let grown = range.grow_region(region, pages * self.unit(), mapped);
                 prop_assert_eq!(grown, self.lens.contains_key(&region));
                 if grown {
-                    *self.lens.get_mut(&region).unwrap() += pages * PAGE / GRANULE;
+                    *self.lens.get_mut(&region).unwrap() += pages * self.unit() / GRANULE;
                     self.mapped.get_mut(&region).unwrap().extend(vec![mapped; pages as usize]);
                 }
             }
@@ -271,7 +278,7 @@ impl Model {
                     self.map(range, at, first)?;
                 }
             }
-            Move::Unmap { most } => self.unmap(range, most)?,
+            Move::Unmap { most, clip } => self.unmap(range, most, clip)?,
         }
         Ok(None)
     }
@@ -320,27 +327,31 @@ impl Model {
         Ok(Some((region, block.offset)))
     }
 
-    fn unmap(&mut self, range: &mut Range, most: usize) -> Result<(), TestCaseError> {
+    fn unmap(&mut self, range: &mut Range, most: usize, clip: bool) -> Result<(), TestCaseError> {
         let mut pages: Vec<(u32, u64)> = Vec::new();
+        let page_bytes = self.unit();
         for (region, start, end) in self.free_pieces() {
-            for page in (start * GRANULE).div_ceil(PAGE)..end * GRANULE / PAGE {
-                if self.paged && self.mapped[&region][page as usize] {
+            for page in (start * GRANULE).div_ceil(page_bytes)..end * GRANULE / page_bytes {
+                if self.page > 0 && self.mapped[&region][page as usize] {
                     pages.push((region, page));
                 }
             }
         }
         let idle = range.idle();
         prop_assert!(idle.is_sorted_by(|a, b| a.age >= b.age));
-        let mut said: Vec<_> = idle
-            .iter()
-            .flat_map(|idle| (idle.bytes.start / PAGE..idle.bytes.end / PAGE).map(|page| (idle.region, page)))
-            .collect();
+        let pages_of = |idle: &Idle| idle.bytes.start / page_bytes..idle.bytes.end / page_bytes;
+        let mut said: Vec<_> =
+            idle.iter().flat_map(|idle| pages_of(idle).map(|page| (idle.region, page))).collect();
         said.sort();
         prop_assert_eq!(said, pages);
-        for idle in idle.iter().take(most) {
-            prop_assert!(range.unmapped(idle));
-            prop_assert!(!range.unmapped(idle), "twice");
-            for page in idle.bytes.start / PAGE..idle.bytes.end / PAGE {
+        for mut idle in idle.into_iter().take(most) {
+            if clip {
+                idle.bytes.end = idle.bytes.start
+                    + (idle.bytes.end - idle.bytes.start).div_ceil(2 * page_bytes) * page_bytes;
+            }
+            prop_assert!(range.unmapped(&idle));
+            prop_assert!(!range.unmapped(&idle), "twice");
+            for page in pages_of(&idle) {
                 self.mapped.get_mut(&idle.region).unwrap()[page as usize] = false;
             }
         }
@@ -350,7 +361,7 @@ impl Model {
 
 fn run(page: u64, moves: &[Move]) -> Result<Vec<Option<(u32, u64)>>, TestCaseError> {
     let mut range = Range::new(page);
-    let mut model = Model { paged: page > 0, ..Model::default() };
+    let mut model = Model { page, ..Model::default() };
     let mut placed = Vec::new();
     for step in moves {
         placed.push(model.step(&mut range, step)?);
@@ -372,8 +383,13 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 600, ..ProptestConfig::default() })]
 
     #[test]
-    fn follows_the_model_when_pages_are_mapped(moves in moves()) {
-        run(PAGE, &moves)?;
+    fn follows_the_model_with_small_pages(moves in moves()) {
+        run(3 * GRANULE, &moves)?;
+    }
+
+    #[test]
+    fn follows_the_model_with_large_pages(moves in moves()) {
+        run(64 * GRANULE, &moves)?;
     }
 
     #[test]
@@ -383,6 +399,6 @@ proptest! {
 
     #[test]
     fn places_the_same_twice(moves in moves()) {
-        prop_assert_eq!(run(PAGE, &moves)?, run(PAGE, &moves)?);
+        prop_assert_eq!(run(8 * GRANULE, &moves)?, run(8 * GRANULE, &moves)?);
     }
 }

@@ -5,7 +5,10 @@
 
 use std::ops;
 
-use super::{BlockId, GRANULE, Node, Range, Region, State, list_of, lists::NIL};
+use super::{
+    BlockId, GRANULE, Node, Range, Region, State,
+    lists::{NIL, list_of},
+};
 
 /// A stretch of a region, free or live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -41,6 +41,7 @@ pub(super) fn shortest_in(list: usize) -> u32 {
 }
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Lists {
     /// Rows with a list that is not empty.
     rows: u32,

@@ -3,7 +3,8 @@
 //! Never calls a driver, never touches the memory it accounts for, takes no lock. It tells which pages lack memory behind
 //! them ([`Range::missing`]) and which could give theirs back ([`Range::idle`]); the pool maps and unmaps, and reports
 //! back what it did. The same calls in the same order give the same offsets.
-//! Next rooms: `lists` (free pieces by size), `pages` (what is mapped), `figures` (what the range can say about itself).
+//! Next rooms: `moves` (finding, cutting, joining), `lists` (free pieces by size), `pages` (what is mapped), `figures`
+//! (what the range can say about itself).
 //!
 //! Invariants, after every call:
 //! 1. The nodes of a region, followed by `above`, cover it from its first byte to its last without gap or overlap.
@@ -15,12 +16,14 @@
 mod audit;
 mod figures;
 mod lists;
+mod moves;
 mod pages;
 
 use std::ops;
 
 pub(crate) use figures::Idle;
-use lists::{Lists, NIL, list_of, list_over};
+use lists::{Lists, NIL};
+use moves::Want;
 use pages::Pages;
 
 /// The unit of allocation in bytes.
@@ -28,12 +31,6 @@ pub(crate) const GRANULE: u64 = 256;
 
 /// No region is larger than this many bytes.
 pub(crate) const LARGEST_REGION: u64 = (u32::MAX as u64) * GRANULE;
-
-/// Entries of the list a request falls into that are looked at before a larger piece is cut: exact fits live there.
-const PROBES: usize = 4;
-
-/// Entries that are looked at when no list holds only pieces that fit.
-const LAST_RESORT: usize = 64;
 
 /// Which end of a free piece a block is cut from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +104,7 @@ impl Node {
 }
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 struct Region {
     first: u32,
     last: u32,
@@ -114,35 +112,9 @@ struct Region {
     pages: Pages,
 }
 
-/// A request, in granules.
-#[derive(Clone, Copy)]
-struct Want {
-    len: u32,
-    align: u32,
-    /// A piece this long fits wherever it starts.
-    sure: u32,
-    end: End,
-}
-
-impl Want {
-    /// Where in `node` the block would start.
-    #[inline]
-    fn place(&self, node: &Node) -> Option<u32> {
-        let room = node.len.checked_sub(self.len)?;
-        if self.align == 1 {
-            return Some(if self.end == End::Low { node.start } else { node.start + room });
-        }
-        let (low, high) = (u64::from(node.start), u64::from(node.start + room));
-        let at = match self.end {
-            End::Low => low.next_multiple_of(u64::from(self.align)),
-            End::High => high - high % u64::from(self.align),
-        };
-        (low <= at && at <= high).then_some(at as u32)
-    }
-}
-
 /// Bookkeeping of the address space of one kind of memory.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Range {
     nodes: Vec<Node>,
     /// Head of the chain of nodes not in use.
@@ -372,229 +344,6 @@ impl Range {
         self.bare += u64::from(span.end - span.start);
         self.link(idle.piece);
         true
-    }
-}
-
-// The moves behind the calls above.
-impl Range {
-    fn region_len(&self, bytes: u64) -> Option<u32> {
-        let unit = u64::from(self.page.max(1)) * GRANULE;
-        (bytes > 0 && bytes.is_multiple_of(unit)).then(|| u32::try_from(bytes / GRANULE).ok()).flatten()
-    }
-
-    #[inline]
-    fn live(&self, id: BlockId) -> Option<&Node> {
-        self.nodes.get(id.0 as usize).filter(|node| node.state == State::Live)
-    }
-
-    /// A piece of `lists` the request fits in, and where in it.
-    #[inline]
-    fn fit(&self, lists: &Lists, want: &Want) -> Option<(u32, u32)> {
-        let own = list_of(want.len);
-        if let Some(found) = self.scan(lists.head(own), want, PROBES) {
-            return Some(found);
-        }
-        if let Some(list) = list_over(want.sure).and_then(|from| lists.first_from(from)) {
-            let node = lists.head(list);
-            return want.place(&self.nodes[node as usize]).map(|at| (node, at));
-        }
-        self.fit_last(lists, want)
-    }
-
-    /// No list holds only pieces that fit; the lists between may hold some that do.
-    #[cold]
-    fn fit_last(&self, lists: &Lists, want: &Want) -> Option<(u32, u32)> {
-        let last = list_of(want.sure);
-        let mut list = lists.first_from(list_of(want.len));
-        while let Some(at) = list.filter(|at| *at <= last) {
-            if let Some(found) = self.scan(lists.head(at), want, LAST_RESORT) {
-                return Some(found);
-            }
-            list = lists.first_from(at + 1);
-        }
-        None
-    }
-
-    #[inline]
-    fn scan(&self, head: u32, want: &Want, most: usize) -> Option<(u32, u32)> {
-        let mut i = head;
-        for _ in 0..most {
-            if i == NIL {
-                break;
-            }
-            let node = &self.nodes[i as usize];
-            if let Some(at) = want.place(node) {
-                return Some((i, at));
-            }
-            i = node.next;
-        }
-        None
-    }
-
-    /// A piece with unmapped pages whose end, where the block would lie, is mapped.
-    fn fit_in_torn(&self, want: &Want) -> Option<(u32, u32)> {
-        let mut list = self.torn.first_from(list_of(want.len));
-        for _ in 0..PROBES {
-            let at = list?;
-            let mut i = self.torn.head(at);
-            for _ in 0..PROBES {
-                if i == NIL {
-                    break;
-                }
-                let node = &self.nodes[i as usize];
-                if let Some(start) = want.place(node)
-                    && self.bare_in(node.region, start, start + want.len) == 0
-                {
-                    return Some((i, start));
-                }
-                i = node.next;
-            }
-            list = self.torn.first_from(at + 1);
-        }
-        None
-    }
-
-    fn bare_in(&self, region: u32, start: u32, end: u32) -> u32 {
-        self.regions[region as usize].as_ref().map_or(0, |region| region.pages.bare(start, end))
-    }
-
-    /// Makes `len` granules from `at` of a free piece a live block; what is left on either side stays free.
-    #[inline]
-    fn take(&mut self, piece: u32, at: u32, len: u32) -> BlockId {
-        self.unlink(piece);
-        let mut block = piece;
-        if at > self.nodes[piece as usize].start {
-            let head = at - self.nodes[piece as usize].start;
-            block = self.cut(piece, head);
-            self.link(piece);
-        }
-        if self.nodes[block as usize].len > len {
-            let tail = self.cut(block, len);
-            self.link(tail);
-        }
-        self.nodes[block as usize].state = State::Live;
-        self.blocks += 1;
-        BlockId(block)
-    }
-
-    /// Splits a node that is in no list after its first `len` granules; the new node is the upper part.
-    #[inline]
-    fn cut(&mut self, i: u32, len: u32) -> u32 {
-        let node = self.nodes[i as usize];
-        let start = node.start + len;
-        let bare = if node.bare == 0 { 0 } else { self.bare_in(node.region, start, node.end()) };
-        let upper =
-            self.spawn(Node { start, len: node.len - len, below: i, bare, prev: NIL, next: NIL, ..node });
-        self.nodes[i as usize].len = len;
-        self.nodes[i as usize].bare -= bare;
-        self.nodes[i as usize].above = upper;
-        match node.above {
-            NIL => self.set_last(node.region, upper),
-            above => self.nodes[above as usize].below = upper,
-        }
-        upper
-    }
-
-    /// Makes a node that is in no list a free one, joined with its free neighbours.
-    #[inline]
-    fn settle(&mut self, i: u32) {
-        let (mut i, node) = (i, self.nodes[i as usize]);
-        if node.above != NIL && self.nodes[node.above as usize].state == State::Free {
-            self.unlink(node.above);
-            self.join(i, node.above);
-        }
-        if node.below != NIL && self.nodes[node.below as usize].state == State::Free {
-            self.unlink(node.below);
-            self.join(node.below, i);
-            i = node.below;
-        }
-        self.clock = self.clock.wrapping_add(1);
-        self.nodes[i as usize].freed = self.clock;
-        self.link(i);
-    }
-
-    /// Adds `upper` to `lower`; neither is in a list.
-    #[inline]
-    fn join(&mut self, lower: u32, upper: u32) {
-        let gone = self.nodes[upper as usize];
-        let node = &mut self.nodes[lower as usize];
-        node.len += gone.len;
-        node.bare += gone.bare;
-        node.above = gone.above;
-        match gone.above {
-            NIL => self.set_last(gone.region, lower),
-            above => self.nodes[above as usize].below = lower,
-        }
-        self.retire(upper);
-    }
-
-    /// Takes out of `bare` what lies in the pages of `span`, which are about to count as mapped.
-    fn clothe(&mut self, i: u32, span: &ops::Range<u32>) {
-        let node = self.nodes[i as usize];
-        let (start, end) = (node.start.max(span.start), node.end().min(span.end));
-        if node.bare == 0 || start >= end {
-            return;
-        }
-        let bare = self.bare_in(node.region, start, end);
-        let free = node.state == State::Free;
-        if free {
-            self.unlink(i);
-        }
-        self.nodes[i as usize].bare -= bare;
-        self.bare -= u64::from(bare);
-        if free {
-            self.link(i);
-        }
-    }
-
-    /// Puts a node into the list its length and mapping say; it is free from here on.
-    #[inline]
-    fn link(&mut self, i: u32) {
-        let node = &mut self.nodes[i as usize];
-        node.state = State::Free;
-        self.pieces += 1;
-        self.free += u64::from(node.len);
-        self.bare_free += u64::from(node.bare);
-        let lists = if node.bare == 0 { &mut self.whole } else { &mut self.torn };
-        lists.push(&mut self.nodes, i);
-    }
-
-    #[inline]
-    fn unlink(&mut self, i: u32) {
-        let node = &self.nodes[i as usize];
-        self.pieces -= 1;
-        self.free -= u64::from(node.len);
-        self.bare_free -= u64::from(node.bare);
-        let lists = if node.bare == 0 { &mut self.whole } else { &mut self.torn };
-        lists.remove(&mut self.nodes, i);
-    }
-
-    fn set_last(&mut self, region: u32, node: u32) {
-        if let Some(region) = self.regions[region as usize].as_mut() {
-            region.last = node;
-        }
-    }
-
-    #[inline]
-    fn spawn(&mut self, node: Node) -> u32 {
-        match self.spare {
-            NIL => {
-                self.nodes.push(node);
-                (self.nodes.len() - 1) as u32
-            }
-            i => {
-                self.spare = self.nodes[i as usize].next;
-                self.nodes[i as usize] = node;
-                i
-            }
-        }
-    }
-
-    #[inline]
-    fn retire(&mut self, i: u32) {
-        self.nodes[i as usize].state = State::Spare;
-        self.nodes[i as usize].next = self.spare;
-        self.spare = i;
     }
 }
 

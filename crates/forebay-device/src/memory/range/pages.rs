@@ -8,6 +8,7 @@ use std::ops;
 use super::GRANULE;
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Pages {
     /// Granules a page.
     page: u32,
