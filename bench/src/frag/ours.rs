@@ -1,4 +1,5 @@
-//! What forebay does: the range of the device layer, small requests in classes, pages mapped late and given back early.
+//! What forebay does: the range of the device layer, small requests in classes and apart from the others, pages mapped
+//! late, and what idles longest unmapped before more is mapped than the last steps account for.
 //!
 //! Next room: `memory/range` of `forebay-device`, whose real file this compiles.
 
@@ -14,92 +15,98 @@ use super::{Policy, Tag};
 #[path = "../../../crates/forebay-device/src/memory/range/mod.rs"]
 mod range;
 
-use range::{BlockId, End, Range, Reach};
+use range::{BlockId, End, GRANULE, Range, Reach};
 
-const MIB: u64 = 1 << 20;
-const PAGE: u64 = 2 * MIB;
-/// Steps whose high-water mark decides how much may stay mapped.
+const PAGE: u64 = 2 << 20;
+/// Requests below this are rounded up to a class.
+const CLASSED: u64 = 1 << 20;
+/// Requests below this have pages of their own: one small block would keep a whole page of the others mapped.
+const SMALL: u64 = 256 << 10;
+/// Steps whose high-water marks decide how much may stay mapped, and how much above them: one part in so many.
 const STEPS: usize = 16;
-/// The one region, which grows.
-const REGION: u32 = 0;
+const SLACK: u64 = 32;
 
 pub(super) struct Ours {
-    range: Range,
-    live: HashMap<u32, BlockId>,
-    /// High-water marks of the last steps, the current one last.
+    small: Lane,
+    large: Lane,
+    live: HashMap<u32, (bool, BlockId)>,
+    /// Most bytes live in each of the last steps, the current one last.
     marks: VecDeque<u64>,
     calls: u64,
 }
 
-impl Ours {
-    pub(super) fn new() -> Self {
+/// A range of one region, which grows when nothing free fits.
+struct Lane(Range);
+
+impl Lane {
+    fn new() -> Self {
         let mut range = Range::new(PAGE);
-        let added = range.add_region(REGION, PAGE, false);
+        let added = range.add_region(0, PAGE, false);
         debug_assert!(added);
-        Self { range, live: HashMap::new(), marks: VecDeque::from([0]), calls: 0 }
+        Self(range)
     }
 
-    /// Bytes that may be mapped: a twentieth above what was live lately.
-    fn budget(&self) -> u64 {
-        let most = self.marks.iter().copied().max().unwrap_or(0);
-        most + most / 20
+    fn alloc(&mut self, bytes: u64, end: End) -> Option<BlockId> {
+        let range = &mut self.0;
+        let found =
+            range.alloc(bytes, 1, end, Reach::Mapped).or_else(|| range.alloc(bytes, 1, end, Reach::Any));
+        found.or_else(|| {
+            let more = (bytes - range.tail_bytes(0).min(bytes - 1)).next_multiple_of(PAGE);
+            range.grow_region(0, more, false).then(|| range.alloc(bytes, 1, end, Reach::Any))?
+        })
     }
 
-    /// Unmaps what idles longest until `more` can be mapped within the budget.
-    fn make_room(&mut self, more: u64) {
-        let over = (self.range.mapped_bytes() + more).saturating_sub(self.budget());
-        if over == 0 {
-            return;
-        }
-        let mut left = over.div_ceil(PAGE) * PAGE;
-        for mut idle in self.range.idle() {
-            if left == 0 {
+    /// Unmaps what idles longest, `most` bytes or all there is; how many bytes and in how many calls.
+    fn unmap(&mut self, most: u64) -> (u64, u64) {
+        let (mut bytes, mut calls) = (0, 0);
+        for mut idle in self.0.idle() {
+            if bytes >= most {
                 break;
             }
-            let bytes = idle.bytes.end - idle.bytes.start;
-            idle.bytes.end = idle.bytes.start + bytes.min(left);
-            left -= bytes.min(left);
-            let unmapped = self.range.unmapped(&idle);
-            debug_assert!(unmapped);
-            self.calls += 1;
+            idle.bytes.end = idle.bytes.end.min(idle.bytes.start + (most - bytes).next_multiple_of(PAGE));
+            if self.0.unmapped(&idle) {
+                bytes += idle.bytes.end - idle.bytes.start;
+                calls += 1;
+            }
         }
+        (bytes, calls)
     }
+}
 
-    fn place(&mut self, bytes: u64, end: End) -> Option<BlockId> {
-        if let Some(id) = self.range.alloc(bytes, 1, end, Reach::Mapped) {
-            return Some(id);
-        }
-        let id = self.range.alloc(bytes, 1, end, Reach::Any).or_else(|| {
-            let more = (bytes - self.range.tail_bytes(REGION).min(bytes - 1)).next_multiple_of(PAGE);
-            let grown = self.range.grow_region(REGION, more, false);
-            debug_assert!(grown);
-            self.range.alloc(bytes, 1, end, Reach::Any)
-        })?;
-        let missing: Vec<_> = self.range.missing(id).collect();
-        self.note_live();
-        self.make_room(missing.iter().map(|run| run.end - run.start).sum());
-        for run in missing {
-            self.range.mapped(id, run);
-            self.calls += 1;
-        }
-        Some(id)
+impl Ours {
+    pub(super) fn new() -> Self {
+        let (small, large) = (Lane::new(), Lane::new());
+        Self { small, large, live: HashMap::new(), marks: VecDeque::from([0]), calls: 0 }
     }
 
     fn note_live(&mut self) {
-        let live = self.range.live_bytes();
+        let live = self.small.0.live_bytes() + self.large.0.live_bytes();
         if let Some(mark) = self.marks.back_mut() {
             *mark = live.max(*mark);
         }
     }
+
+    /// Maps what a fresh block lacks, after unmapping elsewhere what would be too much.
+    fn map(&mut self, small: bool, id: BlockId) {
+        let lane = if small { &self.small } else { &self.large };
+        let missing: Vec<_> = lane.0.missing(id).collect();
+        if missing.is_empty() {
+            return;
+        }
+        let more: u64 = missing.iter().map(|run| run.end - run.start).sum();
+        let most = self.marks.iter().copied().max().unwrap_or(0);
+        let over = (self.reserved() + more).saturating_sub(most + most / SLACK);
+        let (bytes, calls) = self.large.unmap(over);
+        let (_, more_calls) = self.small.unmap(over.saturating_sub(bytes));
+        self.calls += calls + more_calls + missing.len() as u64;
+        let lane = if small { &mut self.small } else { &mut self.large };
+        missing.into_iter().for_each(|run| lane.0.mapped(id, run));
+    }
 }
 
-/// Below a mebibyte, the next of eight sizes to a doubling.
+/// The next of eight sizes to a doubling.
 fn class(bytes: u64) -> u64 {
-    if bytes >= MIB {
-        return bytes;
-    }
-    let step = (bytes.next_power_of_two() / 16).max(range::GRANULE);
-    bytes.next_multiple_of(step)
+    bytes.next_multiple_of((bytes.next_power_of_two() / 16).max(GRANULE))
 }
 
 impl Policy for Ours {
@@ -108,30 +115,47 @@ impl Policy for Ours {
             Tag::Cache => End::Low,
             Tag::Activation => End::High,
         };
-        if let Some(block) = self.place(class(bytes), end) {
-            self.live.insert(id, block);
+        let small = bytes < SMALL;
+        let bytes = if bytes < CLASSED { class(bytes) } else { bytes };
+        let lane = if small { &mut self.small } else { &mut self.large };
+        if let Some(block) = lane.alloc(bytes, end) {
+            self.live.insert(id, (small, block));
+            self.note_live();
+            self.map(small, block);
         }
-        self.note_live();
     }
 
     fn free(&mut self, id: u32) {
-        if let Some(block) = self.live.remove(&id) {
-            self.range.free(block);
+        if let Some((small, block)) = self.live.remove(&id) {
+            let lane = if small { &mut self.small } else { &mut self.large };
+            lane.0.free(block);
         }
     }
 
     fn step_end(&mut self) {
-        self.marks.push_back(self.range.live_bytes());
+        self.marks.push_back(self.small.0.live_bytes() + self.large.0.live_bytes());
         if self.marks.len() > STEPS {
             self.marks.pop_front();
         }
     }
 
     fn reserved(&self) -> u64 {
-        self.range.mapped_bytes()
+        self.small.0.mapped_bytes() + self.large.0.mapped_bytes()
     }
 
     fn calls(&self) -> u64 {
         self.calls
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_waste_an_eighth_at_most() {
+        for bytes in 2048..CLASSED {
+            assert!(bytes <= class(bytes) && (class(bytes) - bytes) * 8 <= bytes, "{bytes}");
+        }
     }
 }
