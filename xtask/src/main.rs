@@ -5,6 +5,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that talks to whoever runs it")]
 
+mod mutants;
 mod process;
 mod rungs;
 mod test;
@@ -25,6 +26,8 @@ usage: cargo xtask COMMAND
         --list            print the rungs, their budgets and what they need, and run nothing
   tidy
       Checks the rules of the house that no compiler checks: who uses whom, unsafe, names, sizes, text.
+  mutants [--only NAME]...
+      Applies each mutation of mutants/ to a copy of the tree; the tests it names must fail.
 ";
 
 fn main() -> ExitCode {
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
     let done = match args.split_first() {
         Some((command, rest)) => match command.as_str() {
             "test" => test::command(rest),
+            "mutants" => mutants::command(rest),
             "tidy" => tidy::command(rest),
             "help" | "--help" | "-h" => {
                 print!("{USAGE}");

@@ -45,6 +45,9 @@ const DENY: Need = Need {
     remedy: "cargo install --locked cargo-deny@0.20.2",
 };
 
+/// How often loom may preempt a thread in one run; more finds no more here, and takes far longer.
+pub(crate) const LOOM_PREEMPTIONS: &str = "3";
+
 /// The ladder.
 pub(crate) const RUNGS: &[Rung] = &[
     Rung {

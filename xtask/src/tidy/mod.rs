@@ -54,6 +54,7 @@ const CHECKS: &[fn(&Tree) -> Vec<Finding>] = &[
     text::check,
     environment::check,
     records::check,
+    crate::mutants::kept::check,
 ];
 
 /// Runs the command; true if nothing but notes was found.
@@ -123,7 +124,7 @@ fn test_files(source: &Source) -> Vec<PathBuf> {
 }
 
 impl Finding {
-    fn new(path: &str, line: usize, message: impl Into<String>) -> Finding {
+    pub(crate) fn new(path: &str, line: usize, message: impl Into<String>) -> Finding {
         Finding { path: path.to_owned(), line, message: message.into(), note: false }
     }
 }
