@@ -1,7 +1,8 @@
 //! Allocation traces: what programs that run or train a language model ask of a memory pool, in order.
 //!
-//! Only sizes and lifetimes, drawn from a seed; nothing is allocated and no kernel is known. The shapes are those of a dense
-//! model of eight billion weights in 16-bit numbers. Next room: `frag`, which plays them against policies.
+//! Only sizes and lifetimes, drawn from a seed; nothing is allocated and no kernel is known. The shapes are
+//! those of a dense model of eight billion weights in 16-bit numbers. Next room: `frag`, which plays them
+//! against policies.
 
 /// What a block is for, which says how long it stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! How much memory a policy reserves for what is live: traces played against policies, nothing allocated.
 //!
-//! A table for people, then one JSON line for each cell. The peers are the rules their sources state, in our words.
-//! Next rooms: `ours` (what forebay does), `peers` (what others do), `traces` (what is asked).
+//! A table for people, then one JSON line for each cell. The peers are the rules their sources state, in our
+//! words. Next rooms: `ours` (what forebay does), `peers` (what others do), `traces` (what is asked).
 
 mod ours;
 mod peers;

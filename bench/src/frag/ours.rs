@@ -1,5 +1,5 @@
-//! What forebay does: the range of the device layer, small requests in classes and apart from the others, pages mapped
-//! late, and what idles longest unmapped before more is mapped than the last steps account for.
+//! What forebay does: the range of the device layer, small requests in classes and apart from the others,
+//! pages mapped late, and what idles longest unmapped before more is mapped than the last steps account for.
 //!
 //! Next room: `memory/range` of `forebay-device`, whose real file this compiles.
 
@@ -22,7 +22,8 @@ const PAGE: u64 = 2 << 20;
 const CLASSED: u64 = 1 << 20;
 /// Requests below this have pages of their own: one small block would keep a whole page of the others mapped.
 const SMALL: u64 = 256 << 10;
-/// Steps whose high-water marks decide how much may stay mapped, and how much above them: one part in so many.
+/// Steps whose high-water marks decide how much may stay mapped, and how much above them: one part in so
+/// many.
 const STEPS: usize = 16;
 const SLACK: u64 = 32;
 

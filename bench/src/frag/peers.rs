@@ -91,7 +91,8 @@ impl Policy for PowersOfTwo {
     }
 }
 
-/// PyTorch's caching allocator as it comes: segments from the driver, best fit inside, remainders kept unless small.
+/// PyTorch's caching allocator as it comes: segments from the driver, best fit inside, remainders kept unless
+/// small.
 #[derive(Default)]
 pub(super) struct Segments {
     small: Stretches,

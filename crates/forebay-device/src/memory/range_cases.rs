@@ -5,8 +5,8 @@ use super::range::{BlockId, End, GRANULE, LARGEST_REGION, Range, Reach};
 const CELLS: u64 = 8;
 const PAGE: u64 = 2 * GRANULE;
 
-/// A region of `CELLS` granules in which a granule is live where `live` has a bit, and of whose free pages those are
-/// unmapped where `bare` has a bit. `None` if `bare` names a page that is not wholly free.
+/// A region of `CELLS` granules in which a granule is live where `live` has a bit, and of whose free pages
+/// those are unmapped where `bare` has a bit. `None` if `bare` names a page that is not wholly free.
 fn layout(live: u32, bare: u32) -> Option<(Range, Vec<BlockId>)> {
     let mut range = Range::new(PAGE);
     assert!(range.add_region(0, CELLS * GRANULE, true));
@@ -171,7 +171,8 @@ fn the_longest_idle_come_first() {
         range.idle().iter().map(|idle| (idle.bytes.start / PAGE, idle.age)).collect::<Vec<_>>()
     };
     assert_eq!(pages(&range), [(9, 3), (3, 2), (13, 1), (5, 0)]);
-    // Two short blocks back into the oldest piece: what is left of it is as old, what is freed is young again.
+    // Two short blocks back into the oldest piece: what is left of it is as old, what is freed is young
+    // again.
     let half = range.alloc(GRANULE, 1, End::Low, Reach::Mapped).unwrap();
     let at = range.block(half).unwrap().offset / PAGE;
     assert!(range.free(half));

@@ -1,4 +1,5 @@
-//! `Range` against a model that keeps live intervals and mapped pages in plain tables and counts everything anew.
+//! `Range` against a model that keeps live intervals and mapped pages in plain tables and counts everything
+//! anew.
 //!
 //! The model never looks at nodes or lists; `Range::audit` does that after every move.
 
@@ -56,10 +57,14 @@ enum Move {
 fn moves() -> impl Strategy<Value = Vec<Move>> {
     let end = || prop_oneof![Just(End::Low), Just(End::High)];
     let reach = || prop_oneof![Just(Reach::Mapped), Just(Reach::Any)];
-    let bytes = || prop_oneof![4 => 1..20 * GRANULE, 2 => (1..40u64).prop_map(|n| n * GRANULE), 1 => 1..200 * GRANULE];
+    let bytes = || {
+        let exact = (1..40u64).prop_map(|granules| granules * GRANULE);
+        prop_oneof![4 => 1..20 * GRANULE, 2 => exact, 1 => 1..200 * GRANULE]
+    };
+    let more = |most: u64| (0..4u32, 1..most, any::<bool>());
     let one = prop_oneof![
-        1 => (0..4u32, 1..20u64, any::<bool>()).prop_map(|(region, pages, mapped)| Move::Add { region, pages, mapped }),
-        1 => (0..4u32, 1..6u64, any::<bool>()).prop_map(|(region, pages, mapped)| Move::Grow { region, pages, mapped }),
+        1 => more(20).prop_map(|(region, pages, mapped)| Move::Add { region, pages, mapped }),
+        1 => more(6).prop_map(|(region, pages, mapped)| Move::Grow { region, pages, mapped }),
         1 => (0..4u32).prop_map(|region| Move::Remove { region }),
         12 => (bytes(), 0..13u32, end(), reach(), any::<bool>())
             .prop_map(|(bytes, align, end, reach, map)| Move::Alloc { bytes, align, end, reach, map }),
@@ -118,7 +123,8 @@ impl Model {
         Some((*at, *len, *id))
     }
 
-    /// Whether some free stretch has room for `len` granules at a multiple of `align`, wholly mapped if asked.
+    /// Whether some free stretch has room for `len` granules at a multiple of `align`, wholly mapped if
+    /// asked.
     fn fits(&self, len: u64, align: u64, reach: Reach) -> bool {
         self.free_pieces().iter().any(|(region, start, end)| {
             let mut at = start.next_multiple_of(align);

@@ -1,6 +1,7 @@
 //! The invariants of a range, checked from scratch. Tests call it after every move; nothing else does.
 //!
-//! Shares no counting with what it checks: it walks regions, lists and pages one granule at a time where it can.
+//! Shares no counting with what it checks: it walks regions, lists and pages one granule at a time where it
+//! can.
 
 use super::{GRANULE, NIL, Range, State, lists::shortest_in};
 

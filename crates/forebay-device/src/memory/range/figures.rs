@@ -1,7 +1,8 @@
-//! What a range says about itself: totals, its largest hole, idle pages, and a walk over everything in address order.
+//! What a range says about itself: totals, its largest hole, idle pages, and a walk over everything in
+//! address order.
 //!
-//! Changes nothing. Totals are kept as they change and cost nothing to read; the rest looks at lists or nodes.
-//! Next room: `mod.rs` beside this.
+//! Changes nothing. Totals are kept as they change and cost nothing to read; the rest looks at lists or
+//! nodes. Next room: `mod.rs` beside this.
 
 use std::ops;
 
@@ -134,8 +135,8 @@ impl Range {
         })
     }
 
-    /// The runs of whole mapped pages inside free pieces, least recently freed first. Unmapping one and saying so with
-    /// [`Range::unmapped`] leaves the others of the answer as they are.
+    /// The runs of whole mapped pages inside free pieces, least recently freed first. Unmapping one and
+    /// saying so with [`Range::unmapped`] leaves the others of the answer as they are.
     pub(crate) fn idle(&self) -> Vec<Idle> {
         if self.page == 0 {
             return Vec::new();

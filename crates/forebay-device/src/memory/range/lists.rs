@@ -1,4 +1,5 @@
-//! Free pieces by size: lists with two levels of bitmaps, sixteen lists to a doubling, every move in constant time.
+//! Free pieces by size: lists with two levels of bitmaps, sixteen lists to a doubling, every move in constant
+//! time.
 //!
 //! Knows lengths in granules and numbers of nodes, nothing of regions or pages. A list is last in, first out.
 //! Next room: `mod.rs` beside this, which decides what goes in.

@@ -1,16 +1,11 @@
-//! Which bytes of a device's address space are free: pure bookkeeping, a two-level segregated fit over numbered regions.
+//! Which bytes of a device's address space are free: pure bookkeeping, a two-level segregated fit over
+//! numbered regions.
 //!
-//! Never calls a driver, never touches the memory it accounts for, takes no lock. It tells which pages lack memory behind
-//! them ([`Range::missing`]) and which could give theirs back ([`Range::idle`]); the pool maps and unmaps, and reports
-//! back what it did. The same calls in the same order give the same offsets.
-//! Next rooms: `moves` (finding, cutting, joining), `lists` (free pieces by size), `pages` (what is mapped), `figures`
-//! (what the range can say about itself).
-//!
-//! Invariants, after every call:
-//! 1. The nodes of a region, followed by `above`, cover it from its first byte to its last without gap or overlap.
-//! 2. No two free nodes of a region touch.
-//! 3. A free node is in exactly one list: the one of its length, in `whole` if all its pages are mapped, else in `torn`.
-//! 4. `bare` of a node is the number of its granules that lie in unmapped pages.
+//! Never calls a driver, never touches the memory it accounts for, takes no lock. It tells which pages lack
+//! memory behind them ([`Range::missing`]) and which could give theirs back ([`Range::idle`]); the pool maps
+//! and unmaps, and reports back what it did. The same calls in the same order give the same offsets. Next
+//! rooms: `moves` (finding, cutting, joining), `lists` (free pieces by size), `pages` (what is mapped),
+//! `figures` (what the range can say about itself).
 
 #[cfg(test)]
 mod audit;
@@ -21,7 +16,7 @@ mod pages;
 
 use std::ops;
 
-pub(crate) use figures::Idle;
+pub(crate) use figures::{Hole, Idle, Piece};
 use lists::{Lists, NIL};
 use moves::Want;
 use pages::Pages;
@@ -50,7 +45,8 @@ pub(crate) enum Reach {
     Any,
 }
 
-/// A live block. Numbers are dense and used again after `free`, so that a caller can keep a table beside them.
+/// A live block. Numbers are dense and used again after `free`, so that a caller can keep a table beside
+/// them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct BlockId(u32);
 
@@ -113,6 +109,14 @@ struct Region {
 }
 
 /// Bookkeeping of the address space of one kind of memory.
+///
+/// Invariants, after every call:
+/// 1. The nodes of a region, followed by `above`, cover it from its first byte to its last without gap or
+///    overlap.
+/// 2. No two free nodes of a region touch.
+/// 3. A free node is in exactly one list: that of its length, in `whole` if all its pages are mapped, else in
+///    `torn`.
+/// 4. `bare` of a node is the number of its granules that lie in unmapped pages.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
 pub(crate) struct Range {
@@ -136,8 +140,8 @@ pub(crate) struct Range {
 }
 
 impl Range {
-    /// `page` is the unit in bytes in which the backend maps memory (a multiple of the granule), or 0 if regions come
-    /// mapped as wholes.
+    /// `page` is the unit in bytes in which the backend maps memory (a multiple of the granule), or 0 if
+    /// regions come mapped as wholes.
     pub(crate) fn new(page: u64) -> Self {
         debug_assert!(page.is_multiple_of(GRANULE) && page < LARGEST_REGION);
         Self {
@@ -157,8 +161,9 @@ impl Range {
         }
     }
 
-    /// Adds a region under a number of the caller's choice (small: a table is indexed by it). False, and nothing done, if
-    /// the number is taken, or `bytes` is 0, too large, or no multiple of the page or the granule.
+    /// Adds a region under a number of the caller's choice (small: a table is indexed by it). False, and
+    /// nothing done, if the number is taken, or `bytes` is 0, too large, or no multiple of the page or the
+    /// granule.
     #[must_use]
     pub(crate) fn add_region(&mut self, region: u32, bytes: u64, mapped: bool) -> bool {
         let slot = region as usize;
@@ -179,8 +184,8 @@ impl Range {
         true
     }
 
-    /// Makes a region longer at its end. False, and nothing done, if there is no such region, or `bytes` is 0, no multiple
-    /// of the page or the granule, or too much.
+    /// Makes a region longer at its end. False, and nothing done, if there is no such region, or `bytes` is
+    /// 0, no multiple of the page or the granule, or too much.
     #[must_use]
     pub(crate) fn grow_region(&mut self, region: u32, bytes: u64, mapped: bool) -> bool {
         let Some(more) = self.region_len(bytes) else { return false };
@@ -219,8 +224,8 @@ impl Range {
         true
     }
 
-    /// Takes `bytes`, rounded up to the granule, starting at a multiple of `align` (a power of two) from the start of a
-    /// region. `None` if `bytes` is 0 or nothing in reach fits.
+    /// Takes `bytes`, rounded up to the granule, starting at a multiple of `align` (a power of two) from the
+    /// start of a region. `None` if `bytes` is 0 or nothing in reach fits.
     #[inline]
     pub(crate) fn alloc(&mut self, bytes: u64, align: u64, end: End, reach: Reach) -> Option<BlockId> {
         debug_assert!(align.is_power_of_two());
@@ -252,7 +257,8 @@ impl Range {
         })
     }
 
-    /// Gives a block back and joins it with what is free beside it. False, and nothing done, if the number is not live.
+    /// Gives a block back and joins it with what is free beside it. False, and nothing done, if the number is
+    /// not live.
     #[inline]
     pub(crate) fn free(&mut self, id: BlockId) -> bool {
         if self.live(id).is_none() {
@@ -263,8 +269,8 @@ impl Range {
         true
     }
 
-    /// Keeps the first `bytes` of a block (at least a granule) and frees the rest. False, and nothing done, if the number is
-    /// not live or the block is shorter than that.
+    /// Keeps the first `bytes` of a block (at least a granule) and frees the rest. False, and nothing done,
+    /// if the number is not live or the block is shorter than that.
     #[must_use]
     pub(crate) fn shrink(&mut self, id: BlockId, bytes: u64) -> bool {
         let keep = bytes.div_ceil(GRANULE).max(1);
@@ -279,8 +285,8 @@ impl Range {
         }
     }
 
-    /// Makes two live blocks of one; the first keeps the number and its first `bytes`. `None`, and nothing done, unless
-    /// `bytes` is a multiple of the granule inside the block.
+    /// Makes two live blocks of one; the first keeps the number and its first `bytes`. `None`, and nothing
+    /// done, unless `bytes` is a multiple of the granule inside the block.
     pub(crate) fn split(&mut self, id: BlockId, bytes: u64) -> Option<BlockId> {
         let node = self.live(id)?;
         if bytes == 0 || !bytes.is_multiple_of(GRANULE) || bytes / GRANULE >= u64::from(node.len) {
@@ -290,8 +296,8 @@ impl Range {
         Some(BlockId(self.cut(id.0, (bytes / GRANULE) as u32)))
     }
 
-    /// The runs of unmapped pages a live block lies in, as bytes of its region, in order. Whole pages: a run may reach past
-    /// the block on both sides.
+    /// The runs of unmapped pages a live block lies in, as bytes of its region, in order. Whole pages: a run
+    /// may reach past the block on both sides.
     pub(crate) fn missing(&self, id: BlockId) -> impl Iterator<Item = ops::Range<u64>> {
         let node = self.live(id).filter(|node| node.bare > 0);
         let region = node.and_then(|node| self.regions[node.region as usize].as_ref());
@@ -300,13 +306,14 @@ impl Range {
             .flat_map(|(node, region)| region.pages.runs(region.pages.around(node.start, node.end()), false))
     }
 
-    /// Notes that the pages of `bytes` (a run of [`Range::missing`] of `id`, or a part of one in whole pages) are mapped.
+    /// Notes that the pages of `bytes` (a run of [`Range::missing`] of `id`, or a part of one in whole pages)
+    /// are mapped.
     pub(crate) fn mapped(&mut self, id: BlockId, bytes: ops::Range<u64>) {
         let Some(node) = self.live(id).copied() else { return };
         let Some(region) = self.regions[node.region as usize].as_ref() else { return };
         let Some(span) = region.pages.span(&bytes) else { return };
-        // A page at the edge of the block can reach into its neighbours, and when those are blocks that wait for their own
-        // pages, into the neighbours' neighbours.
+        // A page at the edge of the block can reach into its neighbours, and when those are blocks that wait
+        // for their own pages, into the neighbours' neighbours.
         let (mut low, mut at) = (id.0, node);
         while at.start > span.start && at.below != NIL {
             low = at.below;
@@ -322,8 +329,8 @@ impl Range {
         }
     }
 
-    /// Notes that the pages of `idle` are unmapped. False, and nothing done, if they are no longer free and mapped, which
-    /// cannot be as long as nothing was allocated since [`Range::idle`].
+    /// Notes that the pages of `idle` are unmapped. False, and nothing done, if they are no longer free and
+    /// mapped, which cannot be as long as nothing was allocated since [`Range::idle`].
     #[must_use]
     pub(crate) fn unmapped(&mut self, idle: &Idle) -> bool {
         let Some(node) = self.nodes.get(idle.piece as usize).copied() else { return false };

@@ -1,7 +1,7 @@
 //! The moves of a range: finding a piece that fits, cutting, joining, filing under the right list.
 //!
-//! Each keeps what `mod.rs` states as invariants once the call it is part of has ended; in between, a node that is in no
-//! list is in the hands of one function. Next rooms: `mod.rs`, which calls these, and `lists`.
+//! Each keeps what `mod.rs` states as invariants once the call it is part of has ended; in between, a node
+//! that is in no list is in the hands of one function. Next rooms: `mod.rs`, which calls these, and `lists`.
 
 use std::ops;
 
@@ -10,7 +10,8 @@ use super::{
     lists::{Lists, NIL, list_of, list_over},
 };
 
-/// Entries of the list a request falls into that are looked at before a larger piece is cut: exact fits live there.
+/// Entries of the list a request falls into that are looked at before a larger piece is cut: exact fits live
+/// there.
 const PROBES: usize = 4;
 
 /// Entries that are looked at when no list holds only pieces that fit.

@@ -1,7 +1,8 @@
 //! Which pages of a region have memory behind them: one bit a page.
 //!
-//! Lengths are in granules unless a name says bytes; a page size of 0 means that everything is mapped and stays so.
-//! Next room: `mod.rs` beside this, which keeps each node's count of unmapped granules equal to what the bits say.
+//! Lengths are in granules unless a name says bytes; a page size of 0 means that everything is mapped and
+//! stays so. Next room: `mod.rs` beside this, which keeps each node's count of unmapped granules equal to
+//! what the bits say.
 
 use std::ops;
 
@@ -22,8 +23,8 @@ impl Pages {
         Self { page, count: 0, bits: Vec::new() }
     }
 
-    /// Covers a region of `len` granules from here on; the new pages are mapped or not. How many granules were added that
-    /// are not.
+    /// Covers a region of `len` granules from here on; the new pages are mapped or not. How many granules
+    /// were added that are not.
     pub(super) fn grow(&mut self, len: u32, mapped: bool) -> u32 {
         let Some(count) = len.checked_div(self.page) else { return 0 };
         let first = self.count;
