@@ -88,3 +88,70 @@ fn play(trace: &Trace, policy: &mut dyn Policy) -> Cell {
     }
     Cell { peak_reserved, calls: policy.calls(), nanos: start.elapsed().as_nanos() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_policy_reserves_less_than_is_live() {
+        for trace in traces::all().into_iter().skip(2) {
+            for (name, make) in POLICIES {
+                let mut policy = make();
+                let (mut sizes, mut live) = (Vec::new(), 0);
+                for event in &trace.events {
+                    match *event {
+                        Event::Alloc { id, bytes, tag } => {
+                            sizes.push(bytes);
+                            live += bytes;
+                            policy.alloc(id, bytes, tag);
+                        }
+                        Event::Free { id } => {
+                            live -= sizes[id as usize];
+                            policy.free(id);
+                        }
+                        Event::StepEnd => policy.step_end(),
+                    }
+                    assert!(
+                        policy.reserved() >= live,
+                        "{name}, {}: {} of {live}",
+                        trace.name,
+                        policy.reserved()
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn ours_reserves_a_twentieth_more_than_is_live_at_most() {
+        for trace in traces::all() {
+            let cell = play(&trace, &mut ours::Ours::new());
+            let ratio = cell.peak_reserved as f64 / trace.peak_live as f64;
+            // Random sizes pin pages by both ends of what lies between them.
+            let most = if trace.name.starts_with("random") { 1.08 } else { 1.05 };
+            assert!(ratio <= most, "{}: {ratio}", trace.name);
+        }
+    }
+
+    #[test]
+    fn peers_round_split_and_grow_by_their_rules() {
+        const KIB: u64 = 1 << 10;
+        const MIB: u64 = 1 << 20;
+        let after = |policy: &mut dyn Policy, sizes: &[u64]| {
+            sizes.iter().enumerate().for_each(|(id, bytes)| policy.alloc(id as u32, *bytes, Tag::Activation));
+            (policy.reserved(), policy.calls())
+        };
+        assert_eq!(after(&mut peers::PowersOfTwo::default(), &[3 * MIB, 1, MIB]), (5 * MIB + 1, 3));
+        // A small segment, one for middling sizes that serves two, one for a large size.
+        let sizes = [KIB, 3 * MIB, 9 * MIB, 11 * MIB - 1, MIB];
+        assert_eq!(after(&mut peers::Segments::default(), &sizes), (34 * MIB, 3));
+        // A remainder of a mebibyte stays with its block, so the next one does not fit beside it.
+        assert_eq!(
+            after(&mut peers::Segments::default(), &[19 * MIB / 2, 19 * MIB / 2, MIB + 1]),
+            (40 * MIB, 2)
+        );
+        assert_eq!(after(&mut peers::Growing::expandable(), &[KIB, 3 * MIB, 19 * MIB]), (42 * MIB, 3));
+        assert_eq!(after(&mut peers::Growing::best_fit(), &[KIB, 3 * MIB, 19 * MIB]), (24 * MIB, 3));
+    }
+}
