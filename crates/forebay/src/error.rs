@@ -54,6 +54,15 @@ pub enum Error {
         /// The name asked for.
         tensor: String,
     },
+    /// A tensor's element type is not known: use a newer version, or convert the file.
+    UnknownType {
+        /// The file.
+        file: Arc<Path>,
+        /// The tensor.
+        tensor: String,
+        /// The type as the file has it.
+        found: String,
+    },
     /// The files of one model do not belong together.
     Set {
         /// The file that does not fit.
@@ -322,6 +331,10 @@ impl fmt::Display for Error {
             }
             Self::MissingTensor { file, tensor } => {
                 write!(f, "{}: has no tensor {tensor:?}", file.display())
+            }
+            Self::UnknownType { file, tensor, found } => {
+                let file = file.display();
+                write!(f, "{file}: tensor {tensor:?} has an element type that is not known: {found}")
             }
             Self::Set { file, fault } => write!(f, "{}: {fault}", file.display()),
             Self::Vocabulary { file, fault } => write!(f, "{}: tokenizer: {fault}", file.display()),

@@ -6,12 +6,13 @@
 //! Next rooms: `value` for metadata, `cursor` for reading, `split` for models in several files.
 
 mod cursor;
-mod kind;
 mod metadata;
 mod split;
 mod value;
 
 use std::{collections::HashMap, ops::Range, path::Path, sync::Arc};
+
+use forebay_tensor::DType;
 
 use crate::error::{Error, Fault, FormatError, Place, Result};
 use cursor::Cursor;
@@ -61,11 +62,12 @@ pub struct Gguf {
 /// A tensor as a GGUF file describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tensor {
+    file: Arc<Path>,
     name: Arc<str>,
     kind: u32,
+    dtype: Option<DType>,
     shape: Vec<u64>,
     range: Range<u64>,
-    opaque: bool,
 }
 
 impl Gguf {
@@ -137,6 +139,23 @@ impl Tensor {
         self.kind
     }
 
+    /// The element type.
+    ///
+    /// # Errors
+    /// [`Error::UnknownType`] where the number is not known, so that nothing but the bytes can be had.
+    pub fn dtype(&self) -> Result<DType> {
+        self.dtype.ok_or_else(|| Error::UnknownType {
+            file: self.file.clone(),
+            tensor: self.name.to_string(),
+            found: format!("number {}", self.kind),
+        })
+    }
+
+    /// The file that holds the tensor, as it is named in messages.
+    pub fn file(&self) -> &Arc<Path> {
+        &self.file
+    }
+
     /// The shape, slowest dimension first, which is the reverse of the order in the file.
     pub fn shape(&self) -> &[u64] {
         &self.shape
@@ -152,17 +171,13 @@ impl Tensor {
     pub fn range(&self) -> Range<u64> {
         self.range.clone()
     }
-
-    /// Whether the type is not known, so that nothing but the bytes can be had.
-    pub fn is_opaque(&self) -> bool {
-        self.opaque
-    }
 }
 
 /// A table entry before its place in the file is checked.
 struct Entry {
     name: Arc<str>,
     kind: u32,
+    dtype: Option<DType>,
     shape: Vec<u64>,
     /// Relative to the start of the data.
     offset: u64,
@@ -232,22 +247,24 @@ fn read_entries(cursor: &mut Cursor<'_>, count: u64) -> Result<Vec<Entry>> {
         }
         shape.reverse();
         let kind = cursor.u32(&place)?;
-        let bytes = byte_length(kind, &shape).map_err(|fault| cursor.fault_at(at, &place, fault))?;
+        let dtype = DType::from_gguf(kind).ok();
+        let bytes = byte_length(dtype, &shape).map_err(|fault| cursor.fault_at(at, &place, fault))?;
         let offset = cursor.u64(&place)?;
-        entries.push(Entry { name: name.into(), kind, shape, offset, bytes, at });
+        entries.push(Entry { name: name.into(), kind, dtype, shape, offset, bytes, at });
     }
     Ok(entries)
 }
 
 /// The bytes that a tensor takes; `None` where the type is not known.
-fn byte_length(kind: u32, shape: &[u64]) -> Result<Option<u64>, Fault> {
+fn byte_length(dtype: Option<DType>, shape: &[u64]) -> Result<Option<u64>, Fault> {
     let elements = shape.iter().try_fold(1u64, |product, n| product.checked_mul(*n));
     let overflow = || Fault::Overflow { shape: shape.to_vec() };
     let elements = elements.filter(|n| *n <= i64::MAX as u64).ok_or_else(overflow)?;
     if elements == 0 {
         return Err(Fault::Zero { shape: shape.to_vec() });
     }
-    let Some((block, bytes)) = kind::block(kind) else { return Ok(None) };
+    let Some(dtype) = dtype else { return Ok(None) };
+    let (block, bytes) = (dtype.block_elements() as u64, dtype.block_bytes() as u64);
     let row = shape.last().copied().unwrap_or(1);
     if row % block != 0 {
         return Err(Fault::PartialBlock { row, block });
@@ -298,9 +315,10 @@ fn place(entries: Vec<Entry>, cursor: &Cursor<'_>, alignment: u64) -> Result<Vec
     }
     let tensors = entries.into_iter().zip(ends).map(|(entry, end)| Tensor {
         range: start + entry.offset..end,
-        opaque: entry.bytes.is_none(),
+        file: cursor.file().clone(),
         name: entry.name,
         kind: entry.kind,
+        dtype: entry.dtype,
         shape: entry.shape,
     });
     Ok(tensors.collect())

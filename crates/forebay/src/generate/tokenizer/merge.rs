@@ -150,6 +150,7 @@ mod tests {
 
     #[test]
     fn a_long_run_does_not_take_quadratic_time() {
-        assert_eq!(halves(&"a".repeat(1 << 20)), [0..1 << 20]);
+        let whole = halves(&"a".repeat(1 << 20));
+        assert_eq!((whole.len(), whole[0].clone()), (1, 0..1 << 20));
     }
 }

@@ -3,6 +3,7 @@
 //! This file is the front: one type, whatever lies behind it. It never knows a model and never prints.
 //! Next rooms: `native` for vocabularies out of GGUF metadata, `decoder` for the way back.
 
+mod bpe;
 mod decoder;
 mod merge;
 mod native;
@@ -10,6 +11,7 @@ mod special;
 mod spm;
 mod texts;
 mod vocabulary;
+mod words;
 
 use crate::error::{Error, Result};
 use crate::formats::gguf::Metadata;

@@ -2,15 +2,17 @@
 //!
 //! It reads the settings, cuts special tokens out, and hands the rest to the kind's own file. It never panics
 //! on a vocabulary: what does not fit together is an error at reading, what cannot be said is left out.
-//! Next rooms: `vocabulary`, `special`, then `spm`.
+//! Next rooms: `vocabulary`, `special`, then `spm` and `bpe`.
 
 use super::Specials;
-use super::merge::Merger;
+use super::bpe::{self, Bpe};
+use super::merge::{Merger, NONE};
 use super::special::{Fragment, Special};
 use super::spm;
 use super::vocabulary::{Uses, Vocabulary};
+use super::words;
 use crate::error::{Error, Result, VocabularyFault};
-use crate::formats::gguf::Metadata;
+use crate::formats::gguf::{Metadata, Strings};
 
 /// How a space is written inside of tokens.
 const SPACE: &str = "\u{2581}";
@@ -30,31 +32,53 @@ pub(super) struct Native {
 #[derive(Debug)]
 enum Model {
     Spm,
+    Bpe(Box<Bpe>),
 }
 
 impl Native {
     pub(super) fn read(metadata: &Metadata) -> Result<Self> {
-        let file = metadata.file();
-        let (model, defaults) = match metadata.get::<&str>("tokenizer.ggml.model")? {
+        let fault = |fault| Error::Vocabulary { file: metadata.file().clone(), fault };
+        let flag = |key, default| Ok::<_, Error>(metadata.find::<bool>(key)?.unwrap_or(default));
+        let name = metadata.get::<&str>("tokenizer.ggml.model")?;
+        let (vocabulary, model, bos, space_prefix) = match name {
             "llama" => {
-                (Model::Spm, Specials { bos: Some(1), eos: Some(2), unknown: Some(0), ..Specials::default() })
+                let defaults =
+                    Specials { bos: Some(1), eos: Some(2), unknown: Some(0), ..Specials::default() };
+                (Vocabulary::read(metadata, defaults)?, Model::Spm, true, true)
+            }
+            "gpt2" | "gemma4" => {
+                let pre = metadata.find::<&str>("tokenizer.ggml.pre")?.unwrap_or("default");
+                let pre = if name == "gemma4" { name } else { pre };
+                let unknown =
+                    || VocabularyFault::PreTokenizer { found: pre.to_owned(), known: words::names() };
+                let scheme = words::scheme(pre).ok_or_else(|| fault(unknown()))?;
+                let id = Some(11).filter(|_| name == "gpt2");
+                let defaults = Specials { bos: id, eos: id, ..Specials::default() };
+                let mut vocabulary = Vocabulary::read(metadata, defaults)?;
+                let merges: Strings<'_> = match metadata.find("tokenizer.ggml.merges")? {
+                    None if pre == "kimi-k2" => Strings::default(),
+                    None => metadata.get("tokenizer.ggml.merges")?,
+                    Some(merges) => merges,
+                };
+                // Each merge brings three pieces at most.
+                if merges.len() > (NONE as usize - vocabulary.size()) / 3 {
+                    return Err(fault(VocabularyFault::Size { found: merges.len() }));
+                }
+                let bpe = Bpe::new(&mut vocabulary, merges, scheme);
+                (vocabulary, Model::Bpe(Box::new(bpe)), scheme.add_bos, false)
             }
             found => {
-                let fault = VocabularyFault::Model { found: found.to_owned(), known: "llama" };
-                return Err(Error::Vocabulary { file: file.clone(), fault });
+                let known = "llama, gpt2, gemma4";
+                return Err(fault(VocabularyFault::Model { found: found.to_owned(), known }));
             }
         };
-        let flag = |key, default| Ok::<_, Error>(metadata.find::<bool>(key)?.unwrap_or(default));
-        let spm = matches!(model, Model::Spm);
-        let add_bos = flag("tokenizer.ggml.add_bos_token", spm)?;
+        let add_bos = flag("tokenizer.ggml.add_bos_token", bos)?;
         let add_eos = flag("tokenizer.ggml.add_eos_token", false)?;
-        let add_space_prefix = flag("tokenizer.ggml.add_space_prefix", spm)?;
-        let vocabulary = Vocabulary::read(metadata, defaults)?;
+        let add_space_prefix = flag("tokenizer.ggml.add_space_prefix", space_prefix)?;
         let specials = vocabulary.specials();
         for (wanted, id, name) in [(add_bos, specials.bos, "bos"), (add_eos, specials.eos, "eos")] {
             if wanted && id.is_none() {
-                let fault = VocabularyFault::NoSpecial { name };
-                return Err(Error::Vocabulary { file: file.clone(), fault });
+                return Err(fault(VocabularyFault::NoSpecial { name }));
             }
         }
         let special = Special::new(&vocabulary);
@@ -65,8 +89,9 @@ impl Native {
         &self.vocabulary
     }
 
+    /// Whether a text's first token carries a space that the text does not have.
     pub(super) fn adds_space(&self) -> bool {
-        self.add_space_prefix
+        self.add_space_prefix && matches!(self.model, Model::Spm)
     }
 
     pub(super) fn encode(&self, text: &str, special: bool) -> Vec<u32> {
@@ -78,11 +103,18 @@ impl Native {
         for fragment in self.special.cut(text, special) {
             match fragment {
                 Fragment::Token(id) => ids.push(id),
-                Fragment::Text(ref range) => match self.model {
+                Fragment::Text(ref range) => match &self.model {
                     Model::Spm => {
                         let space = if after_special && self.add_space_prefix { SPACE } else { "" };
                         let text = text[range.clone()].replace(' ', SPACE);
                         spm::encode(&self.vocabulary, &mut merger, &format!("{space}{text}"), &mut ids);
+                    }
+                    Model::Bpe(bpe) if bpe.is_plain() => {
+                        let text = text[range.clone()].replace(' ', SPACE);
+                        bpe.encode(&self.vocabulary, &mut merger, &text, &mut ids);
+                    }
+                    Model::Bpe(bpe) => {
+                        bpe.encode(&self.vocabulary, &mut merger, &text[range.clone()], &mut ids);
                     }
                 },
             }
@@ -101,8 +133,9 @@ impl Native {
         } else if uses.any(Uses::BYTE) {
             bytes.extend(self.vocabulary.byte(id));
         } else {
-            match self.model {
-                Model::Spm => append_unescaped(text, bytes),
+            match &self.model {
+                Model::Bpe(bpe) if !bpe.is_plain() => bpe::append_bytes(text, bytes),
+                _ => append_unescaped(text, bytes),
             }
         }
         Some(())

@@ -1,6 +1,9 @@
 //! Token-exact cases of the fixtures. Vocabularies of others are found beside the cases, never kept here.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use super::Tokenizer;
 use crate::formats::gguf::Gguf;
@@ -14,9 +17,25 @@ fn fixtures() -> Option<PathBuf> {
     found
 }
 
-fn open(file: &Path) -> Tokenizer {
-    let bytes = std::fs::read(file).unwrap();
-    Tokenizer::from_gguf(Gguf::parse(file, &bytes).unwrap().metadata()).unwrap()
+/// The bytes of a file, unpacked where it is packed; `None` with a note where there is none.
+fn read(file: &Path) -> Option<Vec<u8>> {
+    if let Ok(bytes) = std::fs::read(file) {
+        return Some(bytes);
+    }
+    let packed = std::fs::File::open(format!("{}.gz", file.display())).ok();
+    let mut bytes = Vec::new();
+    if let Some(packed) = packed {
+        flate2::read::GzDecoder::new(packed).read_to_end(&mut bytes).unwrap();
+        return Some(bytes);
+    }
+    eprintln!("left out: there is no {}", file.display());
+    None
+}
+
+fn open(file: &Path) -> Option<Tokenizer> {
+    let bytes = read(file)?;
+    let tokenizer = Tokenizer::from_gguf(Gguf::parse(file, &bytes).unwrap().metadata());
+    Some(tokenizer.unwrap())
 }
 
 /// Checks all cases of one set, ids as they are and with special tokens, and the way back.
@@ -43,9 +62,78 @@ fn check(tokenizer: &Tokenizer, cases: &Path) {
     assert!(wrong.is_empty(), "{} differ, first\n{}", wrong.len(), wrong[..wrong.len().min(5)].join("\n"));
 }
 
-#[test]
-fn stories() {
+/// Checks one set of cases against one file, given by its path in the fixtures.
+fn set(name: &str, file: &str) {
     let Some(folder) = fixtures() else { return };
-    let tokenizer = open(&folder.join("stories260K/gguf/stories260K.F16.gguf"));
-    check(&tokenizer, &folder.join("tokenizers/cases/stories260K.json"));
+    if let Some(tokenizer) = open(&folder.join(file)) {
+        check(&tokenizer, &folder.join(format!("tokenizers/cases/{name}.json")));
+    }
+}
+
+macro_rules! sets {
+    ($($test:ident: $name:literal, $file:literal;)*) => {$(
+        #[test]
+        fn $test() {
+            set($name, $file);
+        }
+    )*};
+}
+
+sets! {
+    stories: "stories260K", "stories260K/gguf/stories260K.F16.gguf";
+    llama_spm: "llama-spm", "tokenizers/vocab/ggml-vocab-llama-spm.gguf";
+    phi_3: "phi-3", "tokenizers/vocab/ggml-vocab-phi-3.gguf";
+    llama_bpe: "llama-bpe", "tokenizers/vocab/ggml-vocab-llama-bpe.gguf";
+    qwen2: "qwen2", "tokenizers/vocab/ggml-vocab-qwen2.gguf";
+    gpt_2: "gpt-2", "tokenizers/vocab/ggml-vocab-gpt-2.gguf";
+    deepseek_coder: "deepseek-coder", "tokenizers/vocab/ggml-vocab-deepseek-coder.gguf";
+    tiny_gemma: "tiny-gemma", "models/gemma2/gguf/gemma2.Q8_0.gguf";
+    tiny_phi3: "tiny-phi3", "models/phi3/gguf/phi3.Q4_1.gguf";
+    tiny_llama3: "tiny-llama3", "models/llama/gguf/llama.F16.gguf";
+    tiny_qwen2: "tiny-qwen2", "models/qwen2/gguf/qwen2.Q8_0.gguf";
+    tiny_qwen35: "tiny-qwen35", "models/qwen35/gguf/qwen35.Q4_K_M.gguf";
+    tiny_gpt4o: "tiny-gpt4o", "models/gptoss/gguf/gptoss.MXFP4_MOE.gguf";
+}
+
+/// The chat model that a package on PyPI carries; its file is named by FOREBAY_SMOLLM2.
+#[test]
+fn smollm2() {
+    let Some(folder) = fixtures() else { return };
+    match std::env::var_os("FOREBAY_SMOLLM2").map(PathBuf::from) {
+        Some(file) => check(&open(&file).unwrap(), &folder.join("tokenizers/cases/smollm2.json")),
+        None => eprintln!("left out: FOREBAY_SMOLLM2 is not set"),
+    }
+}
+
+/// Vocabularies with texts (.inp) and their ids (.out) beside them, as llama.cpp distributes them.
+#[test]
+fn vocabularies_with_texts_beside_them() {
+    let folders = [
+        std::env::var_os("FOREBAY_FIXTURES").map(|folder| Path::new(&folder).join("tokenizers/vocab")),
+        std::env::var_os("FOREBAY_VOCABULARIES").map(PathBuf::from),
+    ];
+    for folder in folders.into_iter().flatten() {
+        let mut names: Vec<PathBuf> =
+            std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).collect();
+        names.retain(|name| name.extension().is_some_and(|end| end == "inp"));
+        names.sort();
+        assert!(!names.is_empty());
+        for texts in names {
+            let file = texts.with_extension("");
+            let Some(tokenizer) = open(&file) else { continue };
+            let ids = std::fs::read_to_string(texts.with_extension("out")).unwrap();
+            let texts = std::fs::read_to_string(&texts).unwrap();
+            let texts: Vec<&str> = texts.split("\n__ggml_vocab_test__\n").collect();
+            let mut wrong = Vec::new();
+            for (text, wanted) in texts.iter().zip(ids.lines()) {
+                let wanted: Vec<u32> = wanted.split_whitespace().map(|id| id.parse().unwrap()).collect();
+                let ids = tokenizer.encode(text, false).unwrap();
+                if ids != wanted {
+                    wrong.push(format!("{text:?}:\n  {ids:?}, wanted\n  {wanted:?}"));
+                }
+            }
+            assert!(ids.lines().count() > 40);
+            assert!(wrong.is_empty(), "{}: {} differ: {}", file.display(), wrong.len(), wrong.join("\n"));
+        }
+    }
 }

@@ -3,9 +3,9 @@
 //! It keeps all strings in one piece of memory. A string that comes twice keeps both numbers, and the later
 //! one is found. Its numbers are `u32`; whoever fills it sees to it that they suffice.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 
-use hashbrown::HashTable;
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 /// Byte strings, numbered from 0 in the order they came.
 #[derive(Clone, Debug, Default)]
@@ -13,7 +13,7 @@ pub(super) struct Texts {
     bytes: Vec<u8>,
     ends: Vec<usize>,
     numbers: HashTable<u32>,
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
 }
 
 impl Texts {
@@ -47,7 +47,6 @@ impl Texts {
         number
     }
 
-    #[cfg(test)]
     /// The number of this string, which is added where it is missing.
     pub(super) fn intern(&mut self, wanted: &[u8]) -> u32 {
         self.find(wanted).unwrap_or_else(|| self.push(wanted))
