@@ -72,6 +72,20 @@ pub enum Error {
         /// Name of the type.
         dtype: &'static str,
     },
+    /// Rows are rounded at every step to few types only: use Q8_0, Q8_1, Q8_K, Q4_0 or a float.
+    NoRounding {
+        /// Name of the type.
+        dtype: &'static str,
+    },
+    /// A number that cannot be encoded or weighed with: not finite, or a negative weight.
+    BadValue {
+        /// Which argument.
+        what: &'static str,
+        /// Index of the element.
+        index: usize,
+        /// The element.
+        value: f32,
+    },
     /// This format cannot be encoded well without importance weights: give one a column.
     NeedsImportance {
         /// Name of the type.
@@ -102,6 +116,12 @@ impl fmt::Display for Error {
                 write!(f, "{elements} elements of type {dtype} do not fit the address space")
             }
             Self::NoFormat { dtype } => write!(f, "{dtype} holds no weights in one plane of bytes"),
+            Self::NoRounding { dtype } => {
+                write!(f, "rows are not rounded to {dtype}, only to q8_0, q8_1, q8_k, q4_0 and floats")
+            }
+            Self::BadValue { what, index, value } => {
+                write!(f, "{what}[{index}] is {value}, which cannot be encoded or weighed with")
+            }
             Self::NeedsImportance { dtype } => {
                 write!(f, "encoding {dtype} needs importance weights, one a column")
             }

@@ -4,9 +4,40 @@
 //! is written to be read, not to be quick; `encode` searches for the codes of least squared error. No device
 //! code is here: kernels live in `ops/`. Formats of one plane of bytes are in the list [`formats`].
 
+mod activation;
+mod grids;
+mod iq1_m;
+mod iq1_s;
+mod iq2_s;
+mod iq2_xs;
+mod iq2_xxs;
+mod iq3_s;
+mod iq3_xxs;
+mod iq4_nl;
+mod iq4_xs;
+mod k_scales;
+mod mxfp4;
+mod nvfp4;
 mod plain;
+mod q1_0;
+mod q2_0;
+mod q2_k;
+mod q3_k;
 mod q4_0;
+mod q4_1;
+mod q4_k;
+mod q5_0;
+mod q5_1;
+mod q5_k;
+mod q6_k;
 mod q8_0;
+mod q8_1;
+mod q8_k;
+mod search;
+mod small_float;
+mod tq1_0;
+mod tq2_0;
+mod two_level;
 
 use crate::{DType, Error, Result};
 
@@ -22,15 +53,15 @@ use crate::{DType, Error, Result};
 pub struct Format {
     dtype: DType,
     decode: Decode,
-    encode: Encode,
+    encode: Option<Encode>,
     needs_importance: bool,
 }
 
 /// Turns whole blocks into as many elements as they hold.
 type Decode = fn(&[u8], &mut [f32]);
 
-/// Turns one row into whole blocks, given the weight of each column's error.
-type Encode = fn(&[f32], Option<&[f32]>, &mut [u8]);
+/// Turns whole blocks' worth of elements into blocks.
+type Encode = fn(&[f32], Weights<'_>, &mut [u8]);
 
 /// Every format of one plane of bytes.
 static FORMATS: &[Format] = &[
@@ -38,11 +69,40 @@ static FORMATS: &[Format] = &[
     format(DType::F16, plain::decode_f16, plain::encode_f16),
     format(DType::BF16, plain::decode_bf16, plain::encode_bf16),
     format(DType::Q4_0, q4_0::decode, q4_0::encode),
+    format(DType::Q4_1, q4_1::decode, q4_1::encode),
+    format(DType::Q5_0, q5_0::decode, q5_0::encode),
+    format(DType::Q5_1, q5_1::decode, q5_1::encode),
     format(DType::Q8_0, q8_0::decode, q8_0::encode),
+    format(DType::Q8_1, q8_1::decode, activation::q8_1),
+    format(DType::Q2_K, q2_k::decode, q2_k::encode),
+    format(DType::Q3_K, q3_k::decode, q3_k::encode),
+    format(DType::Q4_K, q4_k::decode, q4_k::encode),
+    format(DType::Q5_K, q5_k::decode, q5_k::encode),
+    format(DType::Q6_K, q6_k::decode, q6_k::encode),
+    format(DType::Q8_K, q8_k::decode, activation::q8_k),
+    format(DType::IQ4_NL, iq4_nl::decode, iq4_nl::encode),
+    format(DType::IQ4_XS, iq4_xs::decode, iq4_xs::encode),
+    format(DType::TQ1_0, tq1_0::decode, tq1_0::encode),
+    format(DType::TQ2_0, tq2_0::decode, tq2_0::encode),
+    format(DType::Q1_0, q1_0::decode, q1_0::encode),
+    format(DType::Q2_0, q2_0::decode, q2_0::encode),
+    format(DType::MXFP4, mxfp4::decode, mxfp4::encode),
+    format(DType::NVFP4, nvfp4::decode, nvfp4::encode),
+    decode_only(DType::IQ1_S, iq1_s::decode),
+    decode_only(DType::IQ1_M, iq1_m::decode),
+    decode_only(DType::IQ2_XXS, iq2_xxs::decode),
+    decode_only(DType::IQ2_XS, iq2_xs::decode),
+    decode_only(DType::IQ2_S, iq2_s::decode),
+    decode_only(DType::IQ3_XXS, iq3_xxs::decode),
+    decode_only(DType::IQ3_S, iq3_s::decode),
 ];
 
 const fn format(dtype: DType, decode: Decode, encode: Encode) -> Format {
-    Format { dtype, decode, encode, needs_importance: false }
+    Format { dtype, decode, encode: Some(encode), needs_importance: false }
+}
+
+const fn decode_only(dtype: DType, decode: Decode) -> Format {
+    Format { dtype, decode, encode: None, needs_importance: false }
 }
 
 impl Format {
@@ -114,22 +174,52 @@ pub fn decode(dtype: DType, bytes: &[u8], out: &mut [f32]) -> Result<()> {
 /// [`Error::NeedsImportance`] for formats that need it.
 pub fn encode(dtype: DType, src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<()> {
     let format = format_of(dtype)?;
+    let Some(encode) = format.encode else { return Err(Error::NoFormat { dtype: dtype.name() }) };
     check_bytes("out", dtype, src.len(), out.len())?;
-    let Some(importance) = importance else {
-        if format.needs_importance {
-            return Err(Error::NeedsImportance { dtype: dtype.name() });
-        }
-        (format.encode)(src, None, out);
-        return Ok(());
+    match importance {
+        None if format.needs_importance => return Err(Error::NeedsImportance { dtype: dtype.name() }),
+        None => {}
+        Some(columns) => check_importance(dtype, columns, src.len())?,
+    }
+    if !dtype.is_plain() {
+        check_finite("src", src)?;
+    }
+    encode(src, Weights { columns: importance }, out);
+    Ok(())
+}
+
+/// Rounds rows to nearest, without any search: for activations and caches, at every step.
+///
+/// Serves Q8_0, Q8_1, Q8_K and Q4_0 and the floats. Input that is not finite is taken as it comes: not-a-number becomes
+/// zero, and an infinity spoils its own block.
+///
+/// ```
+/// use forebay_tensor::{DType, quant};
+///
+/// let x: Vec<f32> = (0..256).map(|i| i as f32 - 100.0).collect();
+/// let mut bytes = vec![0; DType::Q8_K.row_bytes(256)?];
+/// quant::quantise_row(DType::Q8_K, &x, &mut bytes)?;
+/// let mut back = vec![0.0; 256];
+/// quant::decode(DType::Q8_K, &bytes, &mut back)?;
+/// assert!((back[255] - 155.0).abs() < 1e-3);
+/// # Ok::<(), forebay_tensor::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::NoRounding`] for other types, [`Error::PartialBlock`] and [`Error::ByteLength`] as [`decode`].
+pub fn quantise_row(dtype: DType, src: &[f32], out: &mut [u8]) -> Result<()> {
+    let quantise: Encode = match dtype {
+        DType::F32 => plain::encode_f32,
+        DType::F16 => plain::encode_f16,
+        DType::BF16 => plain::encode_bf16,
+        DType::Q4_0 => activation::q4_0,
+        DType::Q8_0 => activation::q8_0,
+        DType::Q8_1 => activation::q8_1,
+        DType::Q8_K => activation::q8_k,
+        _ => return Err(Error::NoRounding { dtype: dtype.name() }),
     };
-    let columns = importance.len();
-    let row_bytes = dtype.row_bytes(columns)?;
-    if columns == 0 || !src.len().is_multiple_of(columns) {
-        return Err(Error::ElementCount { what: "importance", given: columns, wanted: src.len() });
-    }
-    for (row, row_out) in src.chunks_exact(columns).zip(out.chunks_exact_mut(row_bytes)) {
-        (format.encode)(row, Some(importance), row_out);
-    }
+    check_bytes("out", dtype, src.len(), out.len())?;
+    quantise(src, Weights { columns: None }, out);
     Ok(())
 }
 
@@ -149,4 +239,99 @@ fn f16_at(block: &[u8], at: usize) -> f32 {
 /// Writes `value` at `at` as a little-endian f16.
 fn put_f16(block: &mut [u8], at: usize, value: f32) {
     block[at..at + 2].copy_from_slice(&half::f16::from_f32(value).to_le_bytes());
+}
+
+/// The little-endian u16 at `at`.
+fn u16_at(block: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes([block[at], block[at + 1]])
+}
+
+/// The little-endian u32 at `at`.
+fn u32_at(block: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]])
+}
+
+fn check_importance(dtype: DType, columns: &[f32], elements: usize) -> Result<()> {
+    dtype.row_bytes(columns.len())?;
+    if elements != 0 && (columns.is_empty() || !elements.is_multiple_of(columns.len())) {
+        return Err(Error::ElementCount { what: "importance", given: columns.len(), wanted: elements });
+    }
+    check_finite("importance", columns)?;
+    match columns.iter().position(|weight| *weight < 0.0) {
+        Some(index) => Err(Error::BadValue { what: "importance", index, value: columns[index] }),
+        None => Ok(()),
+    }
+}
+
+fn check_finite(what: &'static str, values: &[f32]) -> Result<()> {
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(index) => Err(Error::BadValue { what, index, value: values[index] }),
+        None => Ok(()),
+    }
+}
+
+/// Calls `decode` for each block and the elements that it holds.
+fn for_each_block<const BYTES: usize, const N: usize>(
+    bytes: &[u8],
+    out: &mut [f32],
+    decode: impl Fn(&[u8; BYTES], &mut [f32; N]),
+) {
+    for (block, out) in bytes.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
+        decode(block, out);
+    }
+}
+
+/// Calls `encode` for the elements of each block, with the weights of their errors.
+fn encode_blocks<const N: usize, const BYTES: usize>(
+    src: &[f32],
+    weights: Weights<'_>,
+    out: &mut [u8],
+    encode: impl Fn(&[f32; N], &[f32; N], &mut [u8; BYTES]),
+) {
+    for (i, (x, block)) in src.as_chunks().0.iter().zip(out.as_chunks_mut().0).enumerate() {
+        encode(x, &weights.of_block(i), block);
+    }
+}
+
+/// How much the squared error of each column counts.
+#[derive(Clone, Copy)]
+struct Weights<'a> {
+    columns: Option<&'a [f32]>,
+}
+
+impl Weights<'_> {
+    /// Those of a block's columns. Where there are none, or all are zero, every element counts the same.
+    fn of_block<const N: usize>(&self, block: usize) -> [f32; N] {
+        let Some(columns) = self.columns else { return [1.0; N] };
+        let blocks = columns.as_chunks::<N>().0;
+        let weights = blocks[block % blocks.len()];
+        if weights.iter().all(|weight| *weight == 0.0) { [1.0; N] } else { weights }
+    }
+}
+
+/// 1 over `scale`, and 0 for a scale of 0.
+fn inverse_of(scale: f32) -> f32 {
+    if scale == 0.0 { 0.0 } else { 1.0 / scale }
+}
+
+/// Puts the low four bits of the first half of the codes into the low halves of bytes, and those of the second half
+/// into the high halves.
+fn pack_halves(codes: &[u8], out: &mut [u8]) {
+    let (low, high) = codes.split_at(codes.len() / 2);
+    for ((low, high), byte) in low.iter().zip(high).zip(out) {
+        *byte = low & 15 | high << 4;
+    }
+}
+
+/// The fifth bits of 32 codes.
+fn pack_fifths(codes: &[u8; 32]) -> u32 {
+    codes.iter().enumerate().fold(0, |bits, (i, code)| bits | u32::from(code >> 4 & 1) << i)
+}
+
+/// Puts codes of 2 bits into bytes: element `128 h + 32 k + l` in bits `2 k` of byte `32 h + l`.
+fn pack_quarters(codes: &[u8; 256], out: &mut [u8]) {
+    for (i, byte) in out.iter_mut().enumerate() {
+        let first = 128 * (i / 32) + i % 32;
+        *byte = codes[first] | codes[first + 32] << 2 | codes[first + 64] << 4 | codes[first + 96] << 6;
+    }
 }

@@ -4,6 +4,8 @@
 
 use half::{bf16, f16};
 
+use super::Weights;
+
 pub(super) fn decode_f32(bytes: &[u8], out: &mut [f32]) {
     for (element, out) in bytes.as_chunks().0.iter().zip(out) {
         *out = f32::from_le_bytes(*element);
@@ -22,19 +24,19 @@ pub(super) fn decode_bf16(bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-pub(super) fn encode_f32(src: &[f32], _importance: Option<&[f32]>, out: &mut [u8]) {
+pub(super) fn encode_f32(src: &[f32], _weights: Weights<'_>, out: &mut [u8]) {
     for (x, out) in src.iter().zip(out.as_chunks_mut().0) {
         *out = x.to_le_bytes();
     }
 }
 
-pub(super) fn encode_f16(src: &[f32], _importance: Option<&[f32]>, out: &mut [u8]) {
+pub(super) fn encode_f16(src: &[f32], _weights: Weights<'_>, out: &mut [u8]) {
     for (x, out) in src.iter().zip(out.as_chunks_mut().0) {
         *out = f16::from_f32(*x).to_le_bytes();
     }
 }
 
-pub(super) fn encode_bf16(src: &[f32], _importance: Option<&[f32]>, out: &mut [u8]) {
+pub(super) fn encode_bf16(src: &[f32], _weights: Weights<'_>, out: &mut [u8]) {
     for (x, out) in src.iter().zip(out.as_chunks_mut().0) {
         *out = bf16::from_f32(*x).to_le_bytes();
     }

@@ -6,33 +6,28 @@
 //! ```
 //! An element is `d * code`.
 
-use super::{f16_at, put_f16};
-
-const ELEMENTS: usize = 32;
-const BYTES: usize = 34;
+use super::{
+    Weights, encode_blocks, f16_at, for_each_block, put_f16,
+    search::{self, Integers},
+};
 
 pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
-    for (block, out) in bytes.chunks_exact(BYTES).zip(out.chunks_exact_mut(ELEMENTS)) {
+    for_each_block(bytes, out, |block: &[u8; 34], out: &mut [f32; 32]| {
         let d = f16_at(block, 0);
         for (code, out) in block[2..].iter().zip(out) {
             *out = d * f32::from(*code as i8);
         }
-    }
+    });
 }
 
-pub(super) fn encode(src: &[f32], _importance: Option<&[f32]>, out: &mut [u8]) {
-    for (x, block) in src.chunks_exact(ELEMENTS).zip(out.chunks_exact_mut(BYTES)) {
-        quantise_block(x, block);
-    }
-}
-
-/// The element furthest from zero gets the code 127 or -127; the rest round to nearest, halves away from zero.
-fn quantise_block(x: &[f32], block: &mut [u8]) {
-    let most = x.iter().fold(0.0f32, |most, x| most.max(x.abs()));
-    let d = most / 127.0;
-    let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
-    put_f16(block, 0, d);
-    for (x, code) in x.iter().zip(&mut block[2..]) {
-        *code = (x * inverse).round() as i8 as u8;
-    }
+pub(super) fn encode(src: &[f32], weights: Weights<'_>, out: &mut [u8]) {
+    encode_blocks(src, weights, out, |x: &[f32; 32], w, block: &mut [u8; 34]| {
+        let levels = Integers { low: -127, high: 127 };
+        let d = search::best_scale(x, w, levels, search::as_f16);
+        put_f16(block, 0, d);
+        search::codes(x, d, levels, &mut block[2..]);
+        for code in &mut block[2..] {
+            *code = code.wrapping_sub(127);
+        }
+    });
 }

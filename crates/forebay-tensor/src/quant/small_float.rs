@@ -1,0 +1,58 @@
+//! Floats of 4 and 8 bits, as the microscaling formats define them.
+//!
+//! E2M1 has a sign, two exponent bits and one fraction bit. E4M3 has a sign, four exponent bits and three fraction bits
+//! and no infinity. E8M0 is an exponent alone. What a block of them means is said in `mxfp4`, `nvfp4` and `mlx_float`.
+
+use super::search::Levels;
+
+/// What an E2M1 code is worth, doubled so that all are integers.
+pub(super) const E2M1_DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+
+/// Half of the power of two that an E8M0 code names: it meets values that are doubled.
+pub(super) fn e8m0_half(code: u8) -> f32 {
+    match code {
+        0 | 1 => f32::from_bits(0x0020_0000 << code),
+        _ => f32::from_bits(u32::from(code - 1) << 23),
+    }
+}
+
+/// The magnitude of an E4M3 code; its sign bit is ignored.
+pub(super) fn e4m3_magnitude(code: u8) -> f32 {
+    let (exponent, fraction) = (i32::from(code >> 3 & 15), f32::from(code & 7));
+    match exponent {
+        0 => fraction / 512.0,
+        _ => (1.0 + fraction / 8.0) * 2f32.powi(exponent - 7),
+    }
+}
+
+/// The levels of E2M1, doubled.
+#[derive(Clone, Copy)]
+pub(super) struct E2m1Doubled;
+
+impl Levels for E2m1Doubled {
+    #[inline]
+    fn nearest(self, u: f32) -> (u8, f32) {
+        const MIDDLES: [f32; 7] = [0.5, 1.5, 2.5, 3.5, 5.0, 7.0, 10.0];
+        let magnitude = MIDDLES.iter().filter(|middle| u.abs() > **middle).count();
+        let code = magnitude | usize::from(u < 0.0) << 3;
+        (code as u8, E2M1_DOUBLED[code].into())
+    }
+
+    fn landings(self) -> (f32, f32) {
+        (7.0, 14.0)
+    }
+
+    fn symmetric(self) -> bool {
+        true
+    }
+}
+
+/// The E4M3 code without sign whose value is nearest to `x`; ties go to the even code, all above 448 to 448.
+pub(super) fn nearest_e4m3(x: f32) -> u8 {
+    let above = (0..=126).find(|code| e4m3_magnitude(*code) >= x).unwrap_or(126);
+    if above == 0 {
+        return 0;
+    }
+    let (low, high) = (x - e4m3_magnitude(above - 1), e4m3_magnitude(above) - x);
+    if low < high || low == high && above % 2 == 1 { above - 1 } else { above }
+}
