@@ -22,6 +22,7 @@ pub(crate) struct Workspace {
 #[derive(Clone, Debug)]
 pub(crate) struct Package {
     pub(crate) name: String,
+    pub(crate) version: String,
     /// Its manifest, from the root of the workspace.
     pub(crate) manifest: String,
     /// Never published.
@@ -113,6 +114,7 @@ fn package(value: &Value, root: &Path) -> Package {
         .map(|target| Target { name: text(&target["name"]), kind: text(&target["kind"][0]) });
     Package {
         name: text(&value["name"]),
+        version: text(&value["version"]),
         manifest: manifest.to_string_lossy().into_owned(),
         private: value["publish"].as_array().is_some_and(Vec::is_empty),
         dependencies: dependencies.collect(),

@@ -230,7 +230,7 @@ impl Program {
         command.arg(filter).current_dir(&self.folder).env("CARGO_MANIFEST_DIR", &self.folder);
         command.env("FOREBAY_TEST_DEVICES", "null,cpu");
         if self.loom {
-            command.env("LOOM_MAX_PREEMPTIONS", crate::rungs::LOOM_PREEMPTIONS);
+            command.env("LOOM_MAX_PREEMPTIONS", crate::ladder::rungs::LOOM_PREEMPTIONS);
         }
         process::run(&mut command, deadline, |_| {})
     }

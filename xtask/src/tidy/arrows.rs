@@ -200,13 +200,9 @@ mod tests {
             .iter()
             .map(|(name, dev)| Dependency { name: (*name).to_owned(), inside: *name != "half", dev: *dev })
             .collect();
-        Package {
-            name: name.to_owned(),
-            manifest: format!("{name}/Cargo.toml"),
-            private,
-            dependencies,
-            targets: vec![],
-        }
+        let manifest = format!("{name}/Cargo.toml");
+        let (name, version) = (name.to_owned(), "0.1.0".to_owned());
+        Package { name, version, manifest, private, dependencies, targets: vec![] }
     }
 
     #[test]

@@ -17,6 +17,7 @@ const FILES: &[(&str, &str)] = &[
     ("crates/forebay-device/src/memory/host_pool/source.rs", "takes blocks from the system and returns them"),
     ("crates/forebay-device/src/memory/host_pool/shared.rs", "keeps lists of raw blocks under a lock"),
     ("crates/forebay-device/src/memory/host_pool/magazine.rs", "keeps lists of raw blocks for one thread"),
+    ("xtask/planted/past_the_end.rs", "is the fault that the sanitizer has to find"),
 ];
 
 /// Where that list is.

@@ -1,3 +1,7 @@
+//! What the reader of GGUF files accepts and refuses, on files built in memory.
+//!
+//! Every refusal is checked for what it names. Next: `builder`, which makes the files.
+
 use super::builder::{Builder, string};
 use super::*;
 

@@ -2,13 +2,14 @@
 //!
 //! To add a rung, add one entry to [`RUNGS`]. A rung says what it needs that a machine with Rust and a C linker may
 //! lack, and how to get it. A rung of tests that finds no test to run fails: nothing is left out in silence.
-//! Next: `test.rs`, which runs the list and prints the table.
+//! Next: `run.rs`, how a rung runs its tools.
 
 use std::{path::Path, process::Command};
 
 use anyhow::Result;
 
-use crate::{test::Run, workspace::Workspace};
+use super::{package, run::Run};
+use crate::workspace::Workspace;
 
 /// One rung of the ladder.
 pub(crate) struct Rung {
@@ -48,6 +49,9 @@ const DENY: Need = Need {
 /// How often loom may preempt a thread in one run; more finds no more here, and takes far longer.
 pub(crate) const LOOM_PREEMPTIONS: &str = "3";
 
+/// The devices that are there on every machine.
+const DEVICES: (&str, &str) = ("FOREBAY_TEST_DEVICES", "null,cpu");
+
 /// The ladder.
 pub(crate) const RUNGS: &[Rung] = &[
     Rung {
@@ -55,28 +59,30 @@ pub(crate) const RUNGS: &[Rung] = &[
         about: "the code is formatted",
         budget: 20,
         needs: &[RUSTFMT],
-        run: |run| run.cargo(&["fmt", "--all", "--check"]).check(),
+        run: |run| run.cargo(&["fmt", "--all", "--check"]).check().map(drop),
     },
     Rung {
         name: "tidy",
         about: "the rules of the house that no compiler checks",
         budget: 20,
         needs: &[],
-        run: |run| run.cargo(&["xtask", "tidy"]).check(),
+        run: |run| run.cargo(&["xtask", "tidy"]).check().map(drop),
     },
     Rung {
         name: "deny",
         about: "licences, sources and duplicates of dependencies are those of deny.toml",
         budget: 20,
         needs: &[DENY],
-        run: |run| run.cargo(&["deny", "check", "licenses", "bans", "sources"]).check(),
+        run: |run| run.cargo(&["deny", "check", "licenses", "bans", "sources"]).check().map(drop),
     },
     Rung {
         name: "clippy",
         about: "no warning in any target",
         budget: 120,
         needs: &[CLIPPY],
-        run: |run| run.cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]).check(),
+        run: |run| {
+            run.cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]).check().map(drop)
+        },
     },
     Rung {
         name: "test",
@@ -87,8 +93,15 @@ pub(crate) const RUNGS: &[Rung] = &[
             let files = test_files(run.workspace);
             let mut args = vec!["test", "--workspace", "--no-fail-fast", "--lib", "--bins"];
             args.extend(files.iter().flat_map(|name| ["--test", name]));
-            run.cargo(&args).env("FOREBAY_TEST_DEVICES", "null,cpu").tests()
+            run.cargo(&args).env(DEVICES.0, DEVICES.1).tests()
         },
+    },
+    Rung {
+        name: "doctest",
+        about: "the examples in the documentation",
+        budget: 90,
+        needs: &[],
+        run: |run| run.cargo(&["test", "--workspace", "--doc", "--no-fail-fast"]).tests(),
     },
     Rung {
         name: "rustdoc",
@@ -99,9 +112,60 @@ pub(crate) const RUNGS: &[Rung] = &[
             run.cargo(&["doc", "--workspace", "--no-deps", "--exclude", "xtask"])
                 .env("RUSTDOCFLAGS", "-D warnings")
                 .check()
+                .map(drop)
         },
     },
+    Rung {
+        name: "asan",
+        about: "the same tests under AddressSanitizer, with leaks",
+        budget: 240,
+        needs: &[],
+        run: sanitized,
+    },
+    Rung {
+        name: "package",
+        about: "each shipped crate packs, is small enough and carries its licences",
+        budget: 30,
+        needs: &[],
+        run: package::check,
+    },
 ];
+
+/// Runs the tests of everything shipped with the sanitizer compiled in, after it has found a planted fault.
+fn sanitized(run: &mut Run<'_>) -> Result<()> {
+    const TARGET: &str = "x86_64-unknown-linux-gnu";
+    // The stable compiler carries the sanitizer, but takes the flag only when told to behave like a nightly one.
+    const NIGHTLY: (&str, &str) = ("RUSTC_BOOTSTRAP", "1");
+    const FLAG: &str = "-Zsanitizer=address";
+
+    let folder = run.workspace.root.join("target").join("asan");
+    std::fs::create_dir_all(&folder)?;
+    let program = folder.join("past_the_end");
+    let out = program.to_string_lossy().into_owned();
+    run.tool(
+        "rustc",
+        &["--edition=2024", FLAG, "--target", TARGET, "xtask/planted/past_the_end.rs", "-o", &out],
+    )
+    .env(NIGHTLY.0, NIGHTLY.1)
+    .check()?;
+    run.tool(program, &[]).fails_with("ERROR: AddressSanitizer: heap-buffer-overflow")?;
+
+    let files = test_files(run.workspace);
+    let mut args = vec![
+        "test",
+        "--workspace",
+        "--exclude",
+        "xtask",
+        "--exclude",
+        "bench",
+        "--no-fail-fast",
+        "--lib",
+        "--bins",
+    ];
+    args.extend(files.iter().flat_map(|name| ["--test", name]));
+    args.extend(["--target", TARGET, "--target-dir", "target/asan"]);
+    run.cargo(&args).env(NIGHTLY.0, NIGHTLY.1).env("RUSTFLAGS", FLAG).env(DEVICES.0, DEVICES.1).tests()
+}
 
 /// The test files of all packages but those that a rung of the same name runs.
 fn test_files(workspace: &Workspace) -> Vec<String> {
