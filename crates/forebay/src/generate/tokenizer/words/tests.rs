@@ -1,3 +1,7 @@
+//! How each rule cuts text into words: English, capitals, figures, scripts, spaces.
+//!
+//! Next: `mod.rs`, the rules.
+
 use super::*;
 
 fn words<'a>(name: &str, text: &'a str) -> Vec<&'a str> {
