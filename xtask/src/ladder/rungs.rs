@@ -6,7 +6,7 @@
 
 use std::{path::Path, process::Command};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::{package, run::Run};
 use crate::workspace::Workspace;
@@ -133,18 +133,19 @@ pub(crate) const RUNGS: &[Rung] = &[
 
 /// Runs the tests of everything shipped with the sanitizer compiled in, after it has found a planted fault.
 fn sanitized(run: &mut Run<'_>) -> Result<()> {
-    const TARGET: &str = "x86_64-unknown-linux-gnu";
     // The stable compiler carries the sanitizer, but takes the flag only when told to behave like a nightly one.
     const NIGHTLY: (&str, &str) = ("RUSTC_BOOTSTRAP", "1");
     const FLAG: &str = "-Zsanitizer=address";
 
+    let version = run.tool("rustc", &["-vV"]).check()?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc names no host")?;
     let folder = run.workspace.root.join("target").join("asan");
     std::fs::create_dir_all(&folder)?;
     let program = folder.join("past_the_end");
     let out = program.to_string_lossy().into_owned();
     run.tool(
         "rustc",
-        &["--edition=2024", FLAG, "--target", TARGET, "xtask/planted/past_the_end.rs", "-o", &out],
+        &["--edition=2024", FLAG, "--target", host, "xtask/planted/past_the_end.rs", "-o", &out],
     )
     .env(NIGHTLY.0, NIGHTLY.1)
     .check()?;
@@ -163,7 +164,7 @@ fn sanitized(run: &mut Run<'_>) -> Result<()> {
         "--bins",
     ];
     args.extend(files.iter().flat_map(|name| ["--test", name]));
-    args.extend(["--target", TARGET, "--target-dir", "target/asan"]);
+    args.extend(["--target", host, "--target-dir", "target/asan"]);
     run.cargo(&args).env(NIGHTLY.0, NIGHTLY.1).env("RUSTFLAGS", FLAG).env(DEVICES.0, DEVICES.1).tests()
 }
 

@@ -18,7 +18,13 @@ const CRATES: &[&str] = &["forebay-device", "forebay-tensor", "forebay", "foreba
 const MODULES: &[(&str, &[&[&str]])] = &[
     (
         "crates/forebay-device/src/",
-        &[&["sync"], &["error", "caps", "launch", "kernel"], &["backend"], &["memory"], &["command"]],
+        &[
+            &["sync"],
+            &["error", "caps", "launch", "profile"],
+            &["backend", "kernel"],
+            &["memory"],
+            &["command"],
+        ],
     ),
     (
         "crates/forebay-tensor/src/",

@@ -12,7 +12,9 @@ const HARD: usize = 800;
 pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for source in &tree.sources {
-        if !source.text.starts_with("//!") {
+        // Attributes of the whole file may come first: a reason for unsafe is worth the first line.
+        let mut lines = source.text.lines().skip_while(|line| line.starts_with("#!["));
+        if !lines.next().is_some_and(|line| line.starts_with("//!")) {
             let message =
                 "opens without a //! that says what it owns, what it never does and where to read on";
             findings.push(Finding::new(&source.path, 1, message));

@@ -13,10 +13,19 @@ const FILES: &[(&str, &str)] = &[
     ("crates/forebay-device/src/backend/host_region.rs", "maps address space and hands out parts of it"),
     ("crates/forebay-device/src/backend/cpu/memory.rs", "copies and fills bytes that several holders share"),
     ("crates/forebay-device/src/backend/cpu/module.rs", "gives a kernel its arguments as slices"),
+    (
+        "crates/forebay-device/src/memory/buffer.rs",
+        "makes buffers of memory that is not ours, and guards of any element",
+    ),
+    ("crates/forebay-device/src/memory/lease.rs", "counts leases in place, beside what they describe"),
     ("crates/forebay-device/src/memory/host_pool/block.rs", "owns raw blocks of any element type"),
     ("crates/forebay-device/src/memory/host_pool/source.rs", "takes blocks from the system and returns them"),
     ("crates/forebay-device/src/memory/host_pool/shared.rs", "keeps lists of raw blocks under a lock"),
     ("crates/forebay-device/src/memory/host_pool/magazine.rs", "keeps lists of raw blocks for one thread"),
+    ("crates/forebay-device/src/memory/host_pool/seats.rs", "gives each thread a place of its own"),
+    ("crates/forebay-device/src/memory/host_pool/vector.rs", "is a typed view of a raw block"),
+    ("crates/forebay-device/tests/host_pool.rs", "promises that a vector was filled, as a user would"),
+    ("bench/peers/src/*", "calls the peers by their own interfaces"),
     ("xtask/planted/past_the_end.rs", "is the fault that the sanitizer has to find"),
 ];
 
