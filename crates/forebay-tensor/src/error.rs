@@ -72,6 +72,18 @@ pub enum Error {
         /// Name of the type.
         dtype: &'static str,
     },
+    /// Only types of MLX are spread over planes: use `quant::decode` for this one.
+    NoPlanes {
+        /// Name of the type.
+        dtype: &'static str,
+    },
+    /// Scales of this type do not go with these codes.
+    ScaleType {
+        /// Name of the type of the codes.
+        dtype: &'static str,
+        /// Name of the type of the scales.
+        scale_type: &'static str,
+    },
     /// Rows are rounded at every step to few types only: use Q8_0, Q8_1, Q8_K, Q4_0 or a float.
     NoRounding {
         /// Name of the type.
@@ -116,6 +128,11 @@ impl fmt::Display for Error {
                 write!(f, "{elements} elements of type {dtype} do not fit the address space")
             }
             Self::NoFormat { dtype } => write!(f, "{dtype} holds no weights in one plane of bytes"),
+            Self::NoPlanes { dtype } => write!(f, "{dtype} keeps all of a block in one plane of bytes"),
+            Self::ScaleType { dtype, scale_type } => write!(
+                f,
+                "{dtype} cannot have scales of type {scale_type}; affine types have f32, f16 or bf16, float types u8"
+            ),
             Self::NoRounding { dtype } => {
                 write!(f, "rows are not rounded to {dtype}, only to q8_0, q8_1, q8_k, q4_0 and floats")
             }

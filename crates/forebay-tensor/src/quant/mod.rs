@@ -2,7 +2,8 @@
 //!
 //! One file a format, its layout drawn at the top. `decode` is the oracle that kernels are checked against, so it
 //! is written to be read, not to be quick; `encode` searches for the codes of least squared error. No device
-//! code is here: kernels live in `ops/`. Formats of one plane of bytes are in the list [`formats`].
+//! code is here: kernels live in `ops/`. Formats of one plane of bytes are in the list [`formats`];
+//! those of MLX are in [`mlx`].
 
 mod activation;
 mod grids;
@@ -16,6 +17,7 @@ mod iq3_xxs;
 mod iq4_nl;
 mod iq4_xs;
 mod k_scales;
+pub mod mlx;
 mod mxfp4;
 mod nvfp4;
 mod plain;

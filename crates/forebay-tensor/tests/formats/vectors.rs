@@ -2,13 +2,6 @@
 //!
 //! Without that variable a test says that it was left out and passes. This is no reader for model files.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "test code: a broken fixture ends the test"
-)]
-
 use std::{collections::BTreeMap, ops::Range, path::PathBuf};
 
 /// The tensors of one safetensors file, as bytes.

@@ -1,13 +1,9 @@
 //! Formats of one plane of bytes against blocks that other software encoded and decoded.
 
-#![allow(clippy::print_stdout, reason = "the figures of the comparison")]
-
-mod vectors;
-
 use std::collections::BTreeSet;
 
+use crate::vectors::Vectors;
 use forebay_tensor::{DType, quant};
-use vectors::Vectors;
 
 #[test]
 fn decoding_is_bit_equal_to_the_vectors() {
