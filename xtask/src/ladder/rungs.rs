@@ -30,6 +30,12 @@ pub(crate) struct Need {
     pub(crate) remedy: &'static str,
 }
 
+/// Variables through which tests find what cannot be kept here, and how to get it. A test that misses one says its name.
+pub(super) const VARIABLES: &[(&str, &str)] = &[
+    ("FOREBAY_FIXTURES", "export FOREBAY_FIXTURES=FOLDER, the folder with the reference files"),
+    ("FOREBAY_SMOLLM2", "export FOREBAY_SMOLLM2=$(.ci/smollm2)"),
+];
+
 const RUSTFMT: Need = Need {
     what: "rustfmt",
     present: || answers("cargo", &["fmt", "--version"]),

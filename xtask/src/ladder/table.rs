@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
-use super::rungs::{Need, Rung};
+use super::rungs::{Need, Rung, VARIABLES};
 use crate::process::Counts;
 
 /// A strict run fails when a rung takes more than this many times its budget.
@@ -97,7 +97,9 @@ pub(super) fn report(rows: &[Row], demand: &Demand) -> String {
             }
         }
         for (reason, count) in &row.left_out {
-            let _ = writeln!(missing, "{count} tests of {name} were left out: {reason}");
+            let remedy = VARIABLES.iter().find(|(variable, _)| reason.contains(variable));
+            let remedy = remedy.map(|(_, remedy)| format!("; get it with: {remedy}")).unwrap_or_default();
+            let _ = writeln!(missing, "{count} tests of {name} were left out: {reason}{remedy}");
         }
     }
     let took = seconds(rows.iter().map(|row| row.took).sum());
@@ -158,6 +160,7 @@ mod tests {
         let mut partial = row(Verdict::Passed, 1, 7, 0);
         partial.counts.skipped = 1;
         partial.left_out.insert("X is not set".to_owned(), 1);
+        partial.left_out.insert("FOREBAY_SMOLLM2 is not set".to_owned(), 3);
         let rows = [
             partial,
             row(Verdict::Failed("2 tests failed".to_owned()), 1, 3, 2),
@@ -168,7 +171,8 @@ mod tests {
         for wanted in [
             "it needs a thing; get it with: apt-get install thing",
             "one failed: 2 tests failed",
-            "1 tests of one were left out: X is not set",
+            "1 tests of one were left out: X is not set\n",
+            "3 tests of one were left out: FOREBAY_SMOLLM2 is not set; get it with: export FOREBAY_SMOLLM2=$(.ci/smollm2)",
             "one left tests out",
         ] {
             assert!(text.contains(wanted), "{wanted}: {text}");
