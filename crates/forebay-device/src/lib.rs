@@ -1,7 +1,57 @@
-//! Where bytes live and when work runs.
+//! Where bytes live and when work runs: device memory one can reason about, and staged command submission.
+//!
+//! | to do this | look at |
+//! |---|---|
+//! | open a device | [`Device`], [`DeviceOptions`] |
+//! | get memory | [`Pool`], [`Request`], [`Buffer`] |
+//! | touch it from the host | [`Buffer::read`], [`Buffer::write`] |
+//! | record and submit work | [`Session`], [`Stage`], [`Fence`] |
+//! | replay work | [`Recording`] |
+//! | run your own kernel | [`KernelDef`], [`Signature`], [`Param`] |
+//! | use a file in place | [`MappedFile`] |
+//! | test without a device | [`NullOptions`], [`NullControl`] |
+//!
+//! Layers, each knowing only those before it: errors, capabilities and launches as plain data; backends; memory;
+//! commands; the device itself.
 
+mod backend;
+mod caps;
+mod command;
+mod device;
 mod error;
+mod kernel;
+mod label;
+mod launch;
 mod memory;
 mod sync;
+mod timing;
 
+pub use backend::{
+    cpu::module::{Group, Share},
+    null::{
+        control::{NullCall, NullControl, SubmissionRecord},
+        device::NullOptions,
+    },
+    timeline::CancelToken,
+};
+pub use caps::{BackendKind, Caps, GRANULE, MemoryKind, QueueKind};
+pub use command::{
+    fence::Fence,
+    profile::{LaunchProfile, StageProfile},
+    queue::Queue,
+    recording::Recording,
+    session::{Session, SessionStats},
+    stage::{Arg, Stage},
+};
+pub use device::{Device, DeviceOptions, Kernel, Residency};
 pub use error::{ArgumentFault, Error, Holder, MemoryReport, Result};
+pub use kernel::{Image, ImageFormat, KernelDef};
+pub use label::Label;
+pub use launch::{Access, Grid, MAX_ARGUMENTS, Param, Scalar, Signature};
+pub use memory::{
+    buffer::{Buffer, Read, Write},
+    map::MappedFile,
+    options::{Init, PoolOptions, PressureFn, Request, Retain},
+    pool::Pool,
+    stats::{PoolStats, Tag},
+};

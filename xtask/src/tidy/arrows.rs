@@ -20,10 +20,10 @@ const MODULES: &[(&str, &[&[&str]])] = &[
         "crates/forebay-device/src/",
         &[
             &["sync"],
-            &["error", "caps", "launch", "profile"],
+            &["error", "label", "caps", "launch", "timing"],
             &["backend", "kernel"],
             &["memory"],
-            &["command"],
+            &["command", "device"],
         ],
     ),
     (

@@ -17,6 +17,8 @@ const FILES: &[(&str, &str)] = &[
         "crates/forebay-device/src/memory/buffer.rs",
         "makes buffers of memory that is not ours, and guards of any element",
     ),
+    ("crates/forebay-device/src/memory/map.rs", "maps files"),
+    ("crates/forebay-device/src/device/adopt.rs", "takes memory of others on the caller's word"),
     ("crates/forebay-device/src/memory/lease.rs", "counts leases in place, beside what they describe"),
     ("crates/forebay-device/src/memory/host_pool/block.rs", "owns raw blocks of any element type"),
     ("crates/forebay-device/src/memory/host_pool/source.rs", "takes blocks from the system and returns them"),

@@ -1,11 +1,31 @@
 //! Memory of a device: which bytes of its address space are whose, and when they may be handed out again.
 //!
-//! Nothing here submits work, and nothing here knows a queue beyond the ticks it is told. Next room: `range`,
-//! the bookkeeping everything else stands on.
+//! Nothing here submits work, and nothing here knows a queue beyond the ticks it is told. In the order of one
+//! allocation:
+//! - `options`: what is asked for; `pool` and `state`: the fast path; `class` and `range`: where a free block is
+//! - `supply`: the driver, the limits, and what happens when there is nothing left; `report`: what is said then
+//! - `lease`: the right to a block, counted; `buffer`: its public face, and the host's guards; `access`: who may touch
+//! - `uses` and `retire`: what queued work holds back; `residency`: what the driver is told to keep at hand
+//! - `home`: what all memory of a device shares; `stats`: what is counted
 
-#[allow(dead_code, unused_imports, reason = "the pool is the caller")]
+pub(crate) mod access;
+pub(crate) mod buffer;
+mod class;
+pub(crate) mod home;
+pub(crate) mod lease;
+pub(crate) mod map;
+pub(crate) mod options;
+pub(crate) mod pool;
+#[allow(dead_code, reason = "figures for snapshots are the memory tool's")]
 pub(crate) mod range;
 #[cfg(test)]
 mod range_cases;
 #[cfg(test)]
 mod range_properties;
+mod report;
+pub(crate) mod residency;
+mod retire;
+mod state;
+pub(crate) mod stats;
+mod supply;
+pub(crate) mod uses;

@@ -121,6 +121,14 @@ impl Range {
         })
     }
 
+    /// Bytes of the longest free piece that has memory behind all of it.
+    pub(crate) fn largest_mapped(&self) -> u64 {
+        let head = self.whole.last().map(|list| self.whole.head(list));
+        let longest =
+            head.into_iter().flat_map(|head| self.chain(head)).map(|i| self.nodes[i as usize].len).max();
+        u64::from(longest.unwrap_or(0)) * GRANULE
+    }
+
     /// Everything, region by region, in address order.
     pub(crate) fn walk(&self) -> impl Iterator<Item = Piece> {
         self.regions.iter().flatten().flat_map(|region| self.column(region.first)).map(|i| {

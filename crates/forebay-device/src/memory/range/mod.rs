@@ -16,7 +16,7 @@ mod pages;
 
 use std::ops;
 
-pub(crate) use figures::{Hole, Idle, Piece};
+pub(crate) use figures::Idle;
 use lists::{Lists, NIL};
 use moves::Want;
 use pages::Pages;
@@ -45,9 +45,8 @@ pub(crate) enum Reach {
     Any,
 }
 
-/// A live block. Numbers are dense and used again after `free`, so that a caller can keep a table beside
-/// them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// A live block. Numbers are dense and used again after `free`, so that a caller can keep a table beside them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct BlockId(u32);
 
 impl BlockId {

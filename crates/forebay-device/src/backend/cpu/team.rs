@@ -1,0 +1,123 @@
+//! The workers that share the launches of one queue: worker 0 is the queue's own thread, the others help.
+//!
+//! Every worker runs the same job with its own number; inside it `Workers::barrier` separates what has to be
+//! separated. Which groups a worker takes is decided by its number alone, so results do not depend on timing.
+
+use super::gate::Gate;
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, lock, thread};
+
+/// Rounds a worker spins at the start of a job and at barriers before it sleeps: some tens of microseconds.
+const SPINS: u32 = 3_000;
+
+/// What all workers run together.
+pub(crate) trait Job: Send + Sync + 'static {
+    /// The part of one worker. Must not panic.
+    fn run(&self, worker: usize);
+}
+
+/// Worker 0's view of its helpers.
+#[derive(Debug)]
+pub(crate) struct Team<J: Job> {
+    workers: Arc<Workers<J>>,
+    helpers: Vec<thread::JoinHandle<()>>,
+}
+
+/// What the workers of a team share.
+pub(crate) struct Workers<J> {
+    count: usize,
+    job: Mutex<Option<Arc<J>>>,
+    start: Gate,
+    stop: AtomicBool,
+    arrived: AtomicUsize,
+    passed: Gate,
+}
+
+impl<J> std::fmt::Debug for Workers<J> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Workers").field("count", &self.count).finish_non_exhaustive()
+    }
+}
+
+impl<J: Job> Workers<J> {
+    pub(crate) fn new(count: usize) -> Self {
+        Self {
+            count,
+            job: Mutex::new(None),
+            start: Gate::new(SPINS),
+            stop: AtomicBool::new(false),
+            arrived: AtomicUsize::new(0),
+            passed: Gate::new(SPINS),
+        }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Returns when all workers have come here; what they did before is visible to all afterwards.
+    pub(crate) fn barrier(&self) {
+        let seen = self.passed.value();
+        if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == self.count {
+            self.arrived.store(0, Ordering::Relaxed);
+            self.passed.raise();
+        } else {
+            self.passed.wait_past(seen);
+        }
+    }
+
+    fn help(&self, worker: usize) {
+        let mut seen = 0;
+        loop {
+            self.start.wait_past(seen);
+            seen += 1;
+            if self.stop.load(Ordering::Acquire) {
+                return;
+            }
+            let job = lock(&self.job).clone();
+            if let Some(job) = job {
+                job.run(worker);
+            }
+            // The job is given up before the barrier, so that worker 0 owns it alone afterwards.
+            self.barrier();
+        }
+    }
+}
+
+impl<J: Job> Team<J> {
+    /// Starts a team of `count` workers, this thread included.
+    pub(crate) fn start(workers: Arc<Workers<J>>, name: &str) -> std::io::Result<Self> {
+        let mut team = Self { workers, helpers: Vec::new() };
+        for worker in 1..team.workers.count {
+            let workers = team.workers.clone();
+            team.helpers.push(
+                thread::Builder::new()
+                    .name(format!("{name}.{worker}"))
+                    .spawn(move || workers.help(worker))?,
+            );
+        }
+        Ok(team)
+    }
+
+    pub(crate) fn workers(&self) -> &Arc<Workers<J>> {
+        &self.workers
+    }
+
+    /// Runs a job on all workers. When this returns, all are done and the caller holds the job alone.
+    pub(crate) fn run(&self, job: &Arc<J>) {
+        *lock(&self.workers.job) = Some(job.clone());
+        self.workers.start.raise();
+        job.run(0);
+        self.workers.barrier();
+        *lock(&self.workers.job) = None;
+    }
+}
+
+impl<J: Job> Drop for Team<J> {
+    fn drop(&mut self) {
+        self.workers.stop.store(true, Ordering::Release);
+        self.workers.start.raise();
+        for helper in self.helpers.drain(..) {
+            let _ = helper.join();
+        }
+    }
+}

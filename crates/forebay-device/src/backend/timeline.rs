@@ -1,0 +1,219 @@
+//! How far each queue has come, told by backends and waited for by everybody else.
+//!
+//! One counter a queue, which only rises; a waiting host spins briefly, then sleeps. Failures are kept by tick, so
+//! that every wait for that tick reports the same error. This file knows nothing of memory or of who waits.
+
+use std::time::{Duration, Instant};
+
+use super::{MAX_QUEUES, QueueId};
+use crate::{
+    error::{Error, Result},
+    sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Condvar, Mutex, Ordering, lock, spin_loop},
+};
+
+/// How long a waiting host spins before it sleeps.
+const SPINS: u32 = if cfg!(loom) { 1 } else { 2_000 };
+
+/// The progress of all queues of a device.
+#[derive(Debug)]
+pub(crate) struct Timeline {
+    completed: [Progress; MAX_QUEUES],
+    sleepers: AtomicU32,
+    failed_any: AtomicBool,
+    state: Mutex<Failures>,
+    woken: Condvar,
+}
+
+/// On its own cache line, because the device writes it while hosts of other queues read theirs.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Progress(AtomicU64);
+
+#[derive(Debug, Default)]
+struct Failures {
+    ticks: Vec<(QueueId, u64, Error)>,
+    lost: Option<Error>,
+}
+
+/// Ends waits before their time, from another thread.
+#[derive(Clone, Debug, Default)]
+pub struct CancelToken {
+    cancelled: Arc<AtomicBool>,
+}
+
+impl CancelToken {
+    /// A token that is not cancelled.
+    pub fn new() -> Self {
+        Self::default()
+    }
+    /// Makes every wait that was given this token return `Cancelled` within a few milliseconds.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Release);
+    }
+    /// Whether `cancel` was called.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
+}
+
+/// When a wait gives up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Patience<'a> {
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) cancel: Option<&'a CancelToken>,
+}
+
+impl Default for Timeline {
+    fn default() -> Self {
+        Self {
+            completed: std::array::from_fn(|_| Progress(AtomicU64::new(0))),
+            sleepers: AtomicU32::new(0),
+            failed_any: AtomicBool::new(false),
+            state: Mutex::new(Failures::default()),
+            woken: Condvar::new(),
+        }
+    }
+}
+
+impl Timeline {
+    /// The last tick of a queue whose work is done.
+    pub(crate) fn completed(&self, queue: QueueId) -> u64 {
+        self.completed[queue as usize].0.load(Ordering::Acquire)
+    }
+
+    /// Whether a tick is done, well or not.
+    pub(crate) fn is_done(&self, queue: QueueId, tick: u64) -> bool {
+        self.completed(queue) >= tick || self.is_lost()
+    }
+
+    /// The error that a finished tick ended with.
+    pub(crate) fn outcome(&self, queue: QueueId, tick: u64) -> Result<()> {
+        if !self.failed_any.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let state = lock(&self.state);
+        // A tick that failed by itself tells more than the loss that followed it.
+        match state.ticks.iter().find(|(q, t, _)| (*q, *t) == (queue, tick)) {
+            Some((_, _, error)) => Err(error.clone()),
+            None => match &state.lost {
+                Some(error) if self.completed(queue) < tick => Err(error.clone()),
+                _ => Ok(()),
+            },
+        }
+    }
+
+    /// Told by the backend when a tick is done. Ticks of a queue arrive in order.
+    pub(crate) fn advance(&self, queue: QueueId, tick: u64, outcome: Result<()>) {
+        if let Err(error) = outcome {
+            lock(&self.state).ticks.push((queue, tick, error));
+            self.failed_any.store(true, Ordering::Release);
+        }
+        // Sequentially consistent, as is the count of sleepers: either the sleeper sees the tick or we see the sleeper.
+        self.completed[queue as usize].0.store(tick, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Told by the backend when the device is gone: every wait returns this from now on.
+    pub(crate) fn lose(&self, error: Error) {
+        lock(&self.state).lost.get_or_insert(error);
+        self.failed_any.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// The error of a lost device.
+    pub(crate) fn lost(&self) -> Option<Error> {
+        if !self.failed_any.load(Ordering::Acquire) {
+            return None;
+        }
+        lock(&self.state).lost.clone()
+    }
+
+    fn is_lost(&self) -> bool {
+        self.failed_any.load(Ordering::SeqCst) && lock(&self.state).lost.is_some()
+    }
+
+    fn wake(&self) {
+        if self.sleepers.load(Ordering::SeqCst) > 0 {
+            drop(lock(&self.state));
+            self.woken.notify_all();
+        }
+    }
+
+    /// Waits until a tick is done and returns how it ended.
+    ///
+    /// # Errors
+    /// The error of the tick, `Lost`, `Timeout` or `Cancelled`.
+    pub(crate) fn wait(&self, queue: QueueId, tick: u64, patience: Patience<'_>) -> Result<()> {
+        self.wait_done(queue, tick, patience)?;
+        self.outcome(queue, tick)
+    }
+
+    /// Waits until a tick is done, well or not.
+    pub(crate) fn wait_done(&self, queue: QueueId, tick: u64, patience: Patience<'_>) -> Result<()> {
+        for _ in 0..SPINS {
+            if self.completed(queue) >= tick {
+                return Ok(());
+            }
+            spin_loop();
+        }
+        self.sleep(queue, tick, patience)
+    }
+
+    #[cold]
+    fn sleep(&self, queue: QueueId, tick: u64, patience: Patience<'_>) -> Result<()> {
+        let start = Instant::now();
+        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        let mut state = lock(&self.state);
+        let result = loop {
+            if self.completed[queue as usize].0.load(Ordering::SeqCst) >= tick || state.lost.is_some() {
+                break Ok(());
+            }
+            if patience.cancel.is_some_and(CancelToken::is_cancelled) {
+                break Err(Error::Cancelled);
+            }
+            let left = match patience.timeout {
+                Some(timeout) => match timeout.checked_sub(start.elapsed()) {
+                    Some(left) if !left.is_zero() => Some(left),
+                    _ => break Err(Error::Timeout { after: timeout }),
+                },
+                None => None,
+            };
+            state = self.doze(state, left, patience.cancel.is_some());
+        };
+        drop(state);
+        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+        result
+    }
+
+    /// Sleeps until woken, the time is up, or it is time to look at the cancel token again.
+    #[cfg(not(loom))]
+    fn doze<'a>(
+        &self,
+        state: crate::sync::MutexGuard<'a, Failures>,
+        left: Option<Duration>,
+        cancellable: bool,
+    ) -> crate::sync::MutexGuard<'a, Failures> {
+        const LOOK: Duration = Duration::from_millis(2);
+        let nap = match (left, cancellable) {
+            (Some(left), true) => Some(left.min(LOOK)),
+            (None, true) => Some(LOOK),
+            (left, false) => left,
+        };
+        match nap {
+            Some(nap) => {
+                self.woken.wait_timeout(state, nap).unwrap_or_else(|poisoned| poisoned.into_inner()).0
+            }
+            None => self.woken.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner()),
+        }
+    }
+
+    #[cfg(loom)]
+    fn doze<'a>(
+        &self,
+        state: crate::sync::MutexGuard<'a, Failures>,
+        _left: Option<Duration>,
+        _cancellable: bool,
+    ) -> crate::sync::MutexGuard<'a, Failures> {
+        self.woken.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}

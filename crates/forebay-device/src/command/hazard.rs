@@ -1,0 +1,101 @@
+//! Where a barrier has to be: derived from the ranges that launches declare, once for all backends.
+//!
+//! The ranges of all launches since the last barrier are kept. A launch that reads what one of them writes, or writes
+//! what one of them touches, needs a barrier first. Ranges are half-open: touching ends do not conflict.
+
+use crate::launch::Place;
+
+/// Ranges that are kept at most; one more is answered by a barrier, so that recording stays cheap.
+const MOST: usize = 64;
+
+/// The ranges since the last barrier.
+#[derive(Debug, Default)]
+pub(crate) struct Hazards {
+    reads: Vec<Place>,
+    writes: Vec<Place>,
+}
+
+impl Hazards {
+    pub(crate) fn clear(&mut self) {
+        self.reads.clear();
+        self.writes.clear();
+    }
+
+    /// Whether a command with these accesses has to come after a barrier. The accesses are kept either way.
+    pub(crate) fn note(&mut self, accesses: impl Iterator<Item = (Place, bool)> + Clone) -> bool {
+        let full = self.reads.len() + self.writes.len() + accesses.clone().count() > MOST;
+        let clash = !self.writes.is_empty() | !self.reads.is_empty()
+            && accesses.clone().any(|(place, writes)| {
+                self.writes.iter().any(|other| other.overlaps(&place))
+                    || writes && self.reads.iter().any(|other| other.overlaps(&place))
+            });
+        let barrier = full || clash;
+        if barrier {
+            self.clear();
+        }
+        for (place, writes) in accesses {
+            if writes { self.writes.push(place) } else { self.reads.push(place) }
+        }
+        barrier
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(region: u32, start: u64, end: u64) -> Place {
+        Place { region, offset: start, address: start, len: end - start }
+    }
+
+    fn note(hazards: &mut Hazards, reads: &[Place], writes: &[Place]) -> bool {
+        let all: Vec<_> = reads
+            .iter()
+            .map(|&place| (place, false))
+            .chain(writes.iter().map(|&place| (place, true)))
+            .collect();
+        hazards.note(all.iter().copied())
+    }
+
+    #[test]
+    fn half_open_ranges_that_touch_do_not_conflict_in_either_order() {
+        for (first, second) in [((0, 128), (128, 256)), ((128, 256), (0, 128))] {
+            let mut hazards = Hazards::default();
+            assert!(!note(&mut hazards, &[], &[at(0, first.0, first.1)]));
+            assert!(!note(&mut hazards, &[], &[at(0, second.0, second.1)]));
+        }
+    }
+
+    #[test]
+    fn each_kind_of_conflict_needs_a_barrier_and_reading_twice_needs_none() {
+        let (x, y) = (at(0, 0, 64), at(0, 64, 128));
+        let needs = |first: (&[Place], &[Place]), second: (&[Place], &[Place])| {
+            let mut hazards = Hazards::default();
+            note(&mut hazards, first.0, first.1);
+            note(&mut hazards, second.0, second.1)
+        };
+        assert!(needs((&[], &[x]), (&[x], &[y])), "read after write");
+        assert!(needs((&[x], &[y]), (&[], &[x])), "write after read");
+        assert!(needs((&[], &[x]), (&[], &[x])), "write after write");
+        assert!(!needs((&[x], &[]), (&[x], &[y])), "read after read");
+        assert!(!needs((&[], &[x]), (&[at(1, 0, 64)], &[])), "another region");
+    }
+
+    #[test]
+    fn a_barrier_forgets_what_was_before_it_and_nothing_after_it() {
+        let (x, y) = (at(0, 0, 64), at(0, 64, 128));
+        let mut hazards = Hazards::default();
+        note(&mut hazards, &[], &[x]);
+        assert!(note(&mut hazards, &[x], &[y]));
+        assert!(!note(&mut hazards, &[x], &[]), "the write of x is before the barrier");
+        assert!(note(&mut hazards, &[y], &[]), "the write of y is after it");
+    }
+
+    #[test]
+    fn many_independent_launches_stay_bounded() {
+        let mut hazards = Hazards::default();
+        let barriers = (0..10_000).filter(|i| note(&mut hazards, &[], &[at(0, i * 64, i * 64 + 64)])).count();
+        assert!(barriers > 0 && barriers < 10_000 / 32);
+        assert!(hazards.reads.len() + hazards.writes.len() <= MOST);
+    }
+}

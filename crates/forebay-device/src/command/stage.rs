@@ -1,0 +1,292 @@
+//! A stage: launches, copies and fills being recorded, until a fence ends it.
+//!
+//! Recording checks everything that can be checked, so that a submission fails only for what nobody could know. A call
+//! that fails leaves the stage as it was.
+
+use std::fmt;
+
+use super::{fence::Fence, recording::Recording, session::Session};
+use crate::{
+    caps::QueueKind,
+    device::Kernel,
+    error::{ArgumentFault, Error, Result},
+    label::Label,
+    launch::{self, Access, ArgumentValue, Command, Grid, MAX_ARGUMENTS, Param, Place},
+    memory::{buffer::Buffer, lease::Handle},
+    sync::Arc,
+};
+
+/// An argument of a launch.
+#[derive(Clone, Copy, Debug)]
+pub struct Arg<'a> {
+    value: ArgumentValue,
+    handle: Option<&'a Handle>,
+}
+
+impl<'a> From<&'a Buffer> for Arg<'a> {
+    fn from(buffer: &'a Buffer) -> Self {
+        Self::bytes(buffer.handle(), buffer.place())
+    }
+}
+
+impl From<u32> for Arg<'_> {
+    fn from(value: u32) -> Self {
+        Self { value: ArgumentValue::U32(value), handle: None }
+    }
+}
+
+impl From<i32> for Arg<'_> {
+    fn from(value: i32) -> Self {
+        Self { value: ArgumentValue::I32(value), handle: None }
+    }
+}
+
+impl From<u64> for Arg<'_> {
+    fn from(value: u64) -> Self {
+        Self { value: ArgumentValue::U64(value), handle: None }
+    }
+}
+
+impl From<f32> for Arg<'_> {
+    fn from(value: f32) -> Self {
+        Self { value: ArgumentValue::F32(value), handle: None }
+    }
+}
+
+impl<'a> Arg<'a> {
+    pub(crate) fn bytes(handle: &'a Handle, place: Place) -> Self {
+        Self { value: ArgumentValue::Buffer(place), handle: Some(handle) }
+    }
+}
+
+impl Buffer {
+    /// This buffer as an argument of a launch.
+    pub fn arg(&self) -> Arg<'_> {
+        self.into()
+    }
+}
+
+/// Work being recorded. It ends by [`fence`](Self::fence), [`submit`](Self::submit) or [`record`](Self::record);
+/// dropped without any of them, it is discarded.
+///
+/// ```
+/// use forebay_device::{Device, DeviceOptions};
+///
+/// let device = Device::open(&DeviceOptions::cpu())?;
+/// let (from, to) = (device.upload(&[1u32, 2, 3])?, device.alloc(12)?);
+/// let mut session = device.session()?;
+/// let mut stage = session.stage("copy");
+/// stage.copy(&from, &to)?;
+/// let fence = stage.fence()?;
+/// assert_eq!(to.to_vec::<u32>()?, [1, 2, 3], "the guard waits for the copy");
+/// # fence.wait()?;
+/// # Ok::<(), forebay_device::Error>(())
+/// ```
+#[must_use = "a stage that is dropped is discarded: end it with `fence` or `submit`"]
+pub struct Stage<'s> {
+    pub(super) session: &'s mut Session,
+    pub(super) label: Label,
+}
+
+impl Stage<'_> {
+    /// Records a launch. The arguments are passed by value; buffers stay alive until the work is done.
+    ///
+    /// # Errors
+    /// `Argument` if an argument does not suit the kernel, `ForeignDevice`, `ReadOnly`, or `Unsupported` on a queue
+    /// that only copies.
+    pub fn launch(&mut self, kernel: &Kernel, grid: Grid, args: &[Arg<'_>]) -> Result<()> {
+        let session = &mut *self.session;
+        if !std::ptr::eq(kernel.home(), session.home()) {
+            return Err(Error::ForeignDevice {
+                what: "kernel",
+                theirs: kernel.home().name(),
+                ours: session.home().name(),
+            });
+        }
+        if session.queue.kind == QueueKind::Copy {
+            return Err(Error::Unsupported {
+                what: "launch kernels on a copy queue",
+                backend: session.device.kind().name(),
+            });
+        }
+        if args.len() > MAX_ARGUMENTS {
+            let fault = ArgumentFault::Limit { asked: args.len() as u64, most: MAX_ARGUMENTS as u64 };
+            return Err(Error::Argument {
+                kernel: kernel.shared_name().clone(),
+                index: MAX_ARGUMENTS,
+                fault,
+            });
+        }
+        let list = &mut session.list;
+        let first = list.arguments.len();
+        list.arguments.extend(args.iter().map(|arg| arg.value));
+        let params = kernel.signature().params();
+        let checked = launch::check(kernel.shared_name(), kernel.signature(), &list.arguments[first..])
+            .and_then(|()| check_handles(session.device.home(), params, args));
+        if checked.is_err() || grid.is_empty() {
+            list.arguments.truncate(first);
+            return checked;
+        }
+        let accesses = args.iter().zip(params).filter_map(|(arg, param)| match (arg.value, param) {
+            (ArgumentValue::Buffer(place), Param::Buffer { access, .. }) => Some((place, access.writes())),
+            _ => None,
+        });
+        if session.hazards.note(accesses) {
+            list.commands.push(Command::Barrier);
+        }
+        let (first, count) = (first as u32, args.len() as u32);
+        list.commands.push(Command::Launch { kernel: kernel.id(), grid, first, count });
+        for (arg, param) in args.iter().zip(params) {
+            if let (Some(handle), Param::Buffer { access, .. }) = (arg.handle, param) {
+                session.bound.bind(handle, *access);
+            }
+        }
+        Ok(())
+    }
+
+    /// Records a copy between buffers of equal length that do not overlap.
+    ///
+    /// # Errors
+    /// `OutOfBounds` if the lengths differ, `Argument` if the ranges overlap, `ForeignDevice` or `ReadOnly`.
+    pub fn copy<'a>(&mut self, from: impl Into<Arg<'a>>, to: impl Into<Arg<'a>>) -> Result<()> {
+        let ((from, source), (to, target)) =
+            (place_of("copy", 0, &from.into())?, place_of("copy", 1, &to.into())?);
+        if from.len != to.len {
+            return Err(Error::OutOfBounds { start: 0, end: from.len, len: to.len });
+        }
+        if from.overlaps(&to) {
+            let fault = ArgumentFault::Overlaps { other: 0 };
+            return Err(Error::Argument { kernel: "copy".into(), index: 1, fault });
+        }
+        self.command(Command::Copy { from, to }, &[(from, source, Access::Read), (to, target, Access::Write)])
+    }
+
+    /// Records that every byte of a buffer is set.
+    ///
+    /// # Errors
+    /// `ForeignDevice` or `ReadOnly`.
+    pub fn fill<'a>(&mut self, to: impl Into<Arg<'a>>, byte: u8) -> Result<()> {
+        let (to, target) = place_of("fill", 0, &to.into())?;
+        self.command(Command::Fill { to, byte }, &[(to, target, Access::Write)])
+    }
+
+    fn command(&mut self, command: Command, uses: &[(Place, &Handle, Access)]) -> Result<()> {
+        let session = &mut *self.session;
+        for (_, handle, access) in uses {
+            check_handle(session.device.home(), handle, *access)?;
+        }
+        if uses.iter().all(|(place, ..)| place.len == 0) {
+            return Ok(());
+        }
+        if session.hazards.note(uses.iter().map(|(place, _, access)| (*place, access.writes()))) {
+            session.list.commands.push(Command::Barrier);
+        }
+        session.list.commands.push(command);
+        for (_, handle, access) in uses {
+            session.bound.bind(handle, *access);
+        }
+        Ok(())
+    }
+
+    /// Makes the stage wait on the device for a fence of any queue of the same device.
+    ///
+    /// # Errors
+    /// `ForeignDevice` if the fence belongs to another device.
+    pub fn after(&mut self, fence: &Fence) -> Result<()> {
+        if !std::ptr::eq(Arc::as_ptr(&fence.home), self.session.home()) {
+            return Err(Error::ForeignDevice {
+                what: "fence",
+                theirs: fence.home.name(),
+                ours: self.session.home().name(),
+            });
+        }
+        self.session.waits.push((fence.queue, fence.tick));
+        Ok(())
+    }
+
+    /// Ends the stage: submits it without waiting, and returns the fence that the next stage will wait for.
+    ///
+    /// # Errors
+    /// `Busy` if the host holds a guard that clashes with the work, `Lost`, what the driver says, or an error that a
+    /// drop could not return. Nothing was submitted then.
+    pub fn fence(self) -> Result<Fence> {
+        self.session.submit_stage(self.label.clone(), true)
+    }
+
+    /// Ends the stage: submits it without a fence. What comes next on the queue still comes after it.
+    ///
+    /// # Errors
+    /// As [`fence`](Self::fence).
+    pub fn submit(self) -> Result<()> {
+        self.session.submit_stage(self.label.clone(), false).map(drop)
+    }
+
+    /// As [`fence`](Self::fence), under another label.
+    ///
+    /// # Errors
+    /// As [`fence`](Self::fence).
+    pub fn fence_as(mut self, label: impl Into<Label>) -> Result<Fence> {
+        self.label = label.into();
+        self.fence()
+    }
+
+    /// Ends the stage without submitting it: it can be replayed any number of times.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn record(self) -> Result<Recording> {
+        self.session.keep_stage(self.label.clone())
+    }
+
+    /// Commands recorded so far, barriers not counted.
+    pub fn len(&self) -> usize {
+        self.session.list.commands.iter().filter(|&command| *command != Command::Barrier).count()
+    }
+
+    /// Whether nothing was recorded yet.
+    pub fn is_empty(&self) -> bool {
+        self.session.list.commands.is_empty()
+    }
+
+    /// Barriers that the recorded ranges made necessary so far.
+    pub fn barriers(&self) -> usize {
+        self.session.list.commands.iter().filter(|&command| *command == Command::Barrier).count()
+    }
+}
+
+impl Drop for Stage<'_> {
+    fn drop(&mut self) {
+        self.session.discard();
+    }
+}
+
+impl fmt::Debug for Stage<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stage").field("label", &self.label).field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+fn check_handles(home: &crate::memory::home::Home, params: &[Param], args: &[Arg<'_>]) -> Result<()> {
+    args.iter().zip(params).try_for_each(|(arg, param)| match (arg.handle, param) {
+        (Some(handle), Param::Buffer { access, .. }) => check_handle(home, handle, *access),
+        _ => Ok(()),
+    })
+}
+
+fn check_handle(home: &crate::memory::home::Home, handle: &Handle, access: Access) -> Result<()> {
+    home.own(handle, "buffer")?;
+    if access.writes() && handle.facts().read_only {
+        return Err(Error::ReadOnly { label: (&handle.facts().label).into() });
+    }
+    Ok(())
+}
+
+fn place_of<'a>(command: &str, index: usize, arg: &Arg<'a>) -> Result<(Place, &'a Handle)> {
+    match (arg.value, arg.handle) {
+        (ArgumentValue::Buffer(place), Some(handle)) => Ok((place, handle)),
+        (other, _) => {
+            let fault = ArgumentFault::Kind { given: other.kind(), wanted: "a buffer" };
+            Err(Error::Argument { kernel: command.into(), index, fault })
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! The public device: opens a backend, and is where pools, queues, sessions and kernels come from.
+//!
+//! A `Device` is a counted handle. Whatever was made from it keeps working when it is dropped; the backend is closed
+//! with the last of them, after what was submitted is done.
+
+mod adopt;
+mod kernel;
+mod residency;
+
+pub use self::{kernel::Kernel, residency::Residency};
+
+use std::{collections::HashMap, fmt};
+
+use crate::{
+    Buffer, Pool, PoolOptions, Queue, QueueKind, Request, Session, Signature,
+    backend::{
+        Backend,
+        cpu::device::CpuDevice,
+        null::{
+            control::NullControl,
+            device::{NullDevice, NullOptions},
+        },
+    },
+    caps::{BackendKind, Caps},
+    command::{profile::KernelNames, queue::Queues},
+    error::{Error, Result},
+    kernel::KernelDef,
+    memory::home::Home,
+    sync::{Arc, Mutex, lock},
+};
+
+/// Which device to open, and how.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DeviceOptions {
+    /// The family.
+    pub backend: BackendKind,
+    /// Which one of the family, from 0 on.
+    pub ordinal: usize,
+    /// Workers of the CPU; one for each physical core if not given.
+    pub threads: Option<usize>,
+    /// The most that all pools together take from the driver.
+    pub memory_limit: u64,
+    /// Keep a residency set.
+    pub residency: bool,
+    /// The device's own pool.
+    pub pool: PoolOptions,
+}
+
+impl DeviceOptions {
+    /// A device of a family, with defaults.
+    pub fn new(backend: BackendKind) -> Self {
+        Self {
+            backend,
+            ordinal: 0,
+            threads: None,
+            memory_limit: u64::MAX,
+            residency: true,
+            pool: PoolOptions::default(),
+        }
+    }
+
+    /// The CPU.
+    pub fn cpu() -> Self {
+        Self::new(BackendKind::Cpu)
+    }
+
+    /// The device without kernels.
+    pub fn null() -> Self {
+        Self::new(BackendKind::Null)
+    }
+
+    /// Workers of the CPU.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// The most that all pools together take from the driver.
+    #[must_use]
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory_limit = bytes;
+        self
+    }
+
+    /// Whether a residency set is kept.
+    #[must_use]
+    pub fn residency(mut self, on: bool) -> Self {
+        self.residency = on;
+        self
+    }
+
+    /// Options of the device's own pool.
+    #[must_use]
+    pub fn pool(mut self, options: PoolOptions) -> Self {
+        self.pool = options;
+        self
+    }
+}
+
+/// A device: where bytes live and work runs.
+///
+/// ```
+/// use forebay_device::{Device, DeviceOptions};
+///
+/// let device = Device::open(&DeviceOptions::cpu())?;
+/// println!("{} with {} workers", device.caps().name, device.caps().workers);
+/// # Ok::<(), forebay_device::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Device {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    queues: Queues,
+    kernels: Mutex<HashMap<Arc<str>, Kernel>>,
+    names: Arc<KernelNames>,
+    signatures: Mutex<Vec<Arc<Signature>>>,
+    pool: Pool,
+    home: Arc<Home>,
+}
+
+impl Device {
+    /// Opens a device.
+    ///
+    /// # Errors
+    /// `Unavailable` if this machine or build has none of that kind; `Option` if an option has a value that cannot be.
+    pub fn open(options: &DeviceOptions) -> Result<Self> {
+        let backend: Box<dyn Backend> = match options.backend {
+            BackendKind::Cpu => Box::new(CpuDevice::open(options.threads)?),
+            BackendKind::Null => Box::new(NullDevice::open(&NullOptions::default())?.0),
+            BackendKind::Cuda => {
+                let why = "this build has no CUDA backend; use the cpu device".into();
+                return Err(Error::Unavailable { backend: "cuda", why });
+            }
+            BackendKind::Metal => {
+                let why = "this build has no Metal backend; use the cpu device".into();
+                return Err(Error::Unavailable { backend: "metal", why });
+            }
+        };
+        if options.ordinal > 0 {
+            let why = format!("there is no number {}; the only one is 0", options.ordinal);
+            return Err(Error::Unavailable { backend: options.backend.name(), why });
+        }
+        Self::with(backend, options)
+    }
+
+    fn with(backend: Box<dyn Backend>, options: &DeviceOptions) -> Result<Self> {
+        let home = Arc::new(Home::new(backend, options.memory_limit, options.residency));
+        let pool = Pool::at(home.clone(), options.pool.clone())?;
+        let shared = Shared {
+            queues: Queues::default(),
+            kernels: Mutex::new(HashMap::new()),
+            names: Arc::default(),
+            signatures: Mutex::new(Vec::new()),
+            pool,
+            home,
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// What the device is and can do.
+    pub fn caps(&self) -> &Caps {
+        self.shared.home.caps()
+    }
+
+    /// The family.
+    pub fn kind(&self) -> BackendKind {
+        self.caps().backend
+    }
+
+    /// The device's own pool.
+    pub fn pool(&self) -> &Pool {
+        &self.shared.pool
+    }
+
+    /// A buffer from the device's own pool.
+    ///
+    /// # Errors
+    /// As [`Pool::alloc`].
+    pub fn alloc(&self, request: impl Into<Request>) -> Result<Buffer> {
+        self.shared.pool.alloc(request)
+    }
+
+    /// A buffer with these elements.
+    ///
+    /// # Errors
+    /// As [`Pool::alloc`].
+    pub fn upload<T: bytemuck::Pod>(&self, elements: &[T]) -> Result<Buffer> {
+        let buffer = self.alloc(Request::elements::<T>(elements.len()))?;
+        buffer.copy_from(elements)?;
+        Ok(buffer)
+    }
+
+    /// The first queue of a kind.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn queue(&self, kind: QueueKind) -> Result<Queue> {
+        self.shared.queues.first(self.home().backend.as_ref(), kind)
+    }
+
+    /// One more queue of a kind.
+    ///
+    /// # Errors
+    /// `Option` if there are too many, or what the driver says.
+    pub fn open_queue(&self, kind: QueueKind) -> Result<Queue> {
+        self.shared.queues.another(self.home().backend.as_ref(), kind)
+    }
+
+    /// A session on the first compute queue.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn session(&self) -> Result<Session> {
+        Ok(self.session_on(self.queue(QueueKind::Compute)?))
+    }
+
+    /// A session on a queue of this device.
+    pub fn session_on(&self, queue: Queue) -> Session {
+        Session::new(self.clone(), queue)
+    }
+
+    /// Loads a kernel, or finds it if one of its name was loaded before.
+    ///
+    /// # Errors
+    /// `Module` if it has no code for this device, or its code is refused.
+    pub fn load(&self, def: &KernelDef) -> Result<Kernel> {
+        let mut kernels = lock(&self.shared.kernels);
+        if let Some(kernel) = kernels.get(&def.name) {
+            if *kernel.signature() != *def.signature {
+                let detail = "another kernel of this name, with another signature, is loaded".into();
+                return Err(Error::Module { name: def.name.to_string(), detail });
+            }
+            return Ok(kernel.clone());
+        }
+        let id = self.home().backend.kernel_load(def)?;
+        let kernel = Kernel::new(def, id, self.home().clone());
+        self.shared.names.set(id, def.name.clone());
+        let mut signatures = lock(&self.shared.signatures);
+        let len = signatures.len().max(id as usize + 1);
+        signatures.resize(len, def.signature.clone());
+        signatures[id as usize] = def.signature.clone();
+        kernels.insert(def.name.clone(), kernel.clone());
+        Ok(kernel)
+    }
+
+    /// A kernel that was loaded.
+    ///
+    /// # Errors
+    /// `UnknownKernel` with the names that look like it.
+    pub fn kernel(&self, name: &str) -> Result<Kernel> {
+        let kernels = lock(&self.shared.kernels);
+        kernels.get(name).cloned().ok_or_else(|| {
+            let mut near: Vec<_> =
+                kernels.keys().map(|known| (kernel::distance(known, name), known.to_string())).collect();
+            near.sort();
+            near.retain(|(distance, _)| *distance <= name.len().div_ceil(2).max(2));
+            let near = near.into_iter().take(3).map(|(_, name)| name).collect();
+            Error::UnknownKernel { name: name.to_owned(), near }
+        })
+    }
+
+    /// The residency set.
+    pub fn residency(&self) -> Residency<'_> {
+        Residency { device: self }
+    }
+
+    pub(crate) fn home(&self) -> &Arc<Home> {
+        &self.shared.home
+    }
+
+    pub(crate) fn queues(&self) -> &Queues {
+        &self.shared.queues
+    }
+
+    pub(crate) fn kernel_names(&self) -> &Arc<KernelNames> {
+        &self.shared.names
+    }
+
+    pub(crate) fn signature(&self, kernel: u32) -> Option<Arc<Signature>> {
+        lock(&self.shared.signatures).get(kernel as usize).cloned()
+    }
+}
+
+impl Pool {
+    /// A pool of the device's memory.
+    ///
+    /// # Errors
+    /// `Option` if an option has a value that cannot be.
+    pub fn new(device: &Device, options: PoolOptions) -> Result<Self> {
+        Self::at(device.home().clone(), options)
+    }
+}
+
+impl NullOptions {
+    /// Opens a null device and what a test steers it with.
+    ///
+    /// # Errors
+    /// `Option` if an option has a value that cannot be.
+    pub fn open(&self, options: &DeviceOptions) -> Result<(Device, NullControl)> {
+        let (backend, control) = NullDevice::open(self)?;
+        Ok((Device::with(Box::new(backend), options)?, control))
+    }
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Device").field("name", &self.home().name()).finish_non_exhaustive()
+    }
+}

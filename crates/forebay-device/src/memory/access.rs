@@ -1,0 +1,75 @@
+//! Who may touch which bytes right now: host guards against each other, and host guards against device work.
+//!
+//! One lock a device covers the list of guards and the uses of every lease, so that "nobody writes it" and "now I
+//! do" are one step. It is taken once a submission and once a guard, never while waiting.
+
+use super::lease::Handle;
+use crate::{
+    error::{Error, Holder, Result},
+    sync::{Mutex, MutexGuard, Ordering, lock},
+};
+
+/// The lock, and the host guards under it.
+#[derive(Debug, Default)]
+pub(crate) struct AccessTable {
+    guards: Mutex<Vec<HostGuard>>,
+}
+
+/// Bytes of an allocation that the host holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct HostGuard {
+    key: usize,
+    start: u64,
+    end: u64,
+    writes: bool,
+}
+
+/// Proof that the access lock of a device is held.
+pub(crate) struct AccessGuard<'a> {
+    guards: MutexGuard<'a, Vec<HostGuard>>,
+}
+
+impl AccessTable {
+    pub(crate) fn lock(&self) -> AccessGuard<'_> {
+        AccessGuard { guards: lock(&self.guards) }
+    }
+}
+
+impl AccessGuard<'_> {
+    /// Whether the host holds any bytes of an allocation.
+    pub(crate) fn is_guarded(&self, handle: &Handle) -> bool {
+        handle.guards().load(Ordering::Relaxed) > 0
+    }
+
+    /// Refuses if the host holds bytes of the range in a way that does not go together with such an access.
+    pub(crate) fn check(&self, handle: &Handle, start: u64, end: u64, writes: bool) -> Result<()> {
+        if handle.guards().load(Ordering::Relaxed) == 0 || start == end {
+            return Ok(());
+        }
+        let clash = self.guards.iter().find(|guard| {
+            guard.key == handle.key() && guard.start < end && start < guard.end && (guard.writes || writes)
+        });
+        match clash {
+            None => Ok(()),
+            Some(guard) => {
+                let holder = if guard.writes { Holder::HostWrite } else { Holder::HostRead };
+                Err(Error::Busy { label: (&handle.facts().label).into(), holder })
+            }
+        }
+    }
+
+    /// Notes a host guard that `check` allowed.
+    pub(super) fn enter(&mut self, handle: &Handle, start: u64, end: u64, writes: bool) {
+        handle.guards().fetch_add(1, Ordering::Relaxed);
+        self.guards.push(HostGuard { key: handle.key(), start, end, writes });
+    }
+
+    /// Forgets a host guard.
+    pub(super) fn leave(&mut self, handle: &Handle, start: u64, end: u64, writes: bool) {
+        let gone = HostGuard { key: handle.key(), start, end, writes };
+        if let Some(at) = self.guards.iter().position(|guard| *guard == gone) {
+            self.guards.swap_remove(at);
+            handle.guards().fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! The pool: hands out buffers, takes them back when their last handle goes, and waits for queued work where it must.
+//!
+//! What needs neither the driver nor a wait is found in `state`; everything else is in `supply`. What the pool is told
+//! is in `options`.
+
+use std::{any::Any, fmt};
+
+use super::{
+    buffer::Buffer,
+    class,
+    home::{Grave, Home},
+    lease::{Fate, Handle, Sole},
+    options::{Init, PoolOptions, Request},
+    state::State,
+    stats::{PoolStats, Tag},
+};
+use crate::{
+    backend::Region,
+    error::{Error, Result},
+    sync::{Arc, Mutex, MutexGuard, lock},
+};
+
+/// Alignment of every block in its region.
+pub(super) const ALIGN: u64 = 256;
+
+/// What an uninitialised buffer is filled with, so that reading it shows.
+pub(super) const POISON: u8 = 0xCB;
+
+/// A pool of device memory.
+///
+/// ```
+/// use forebay_device::{Device, DeviceOptions, Pool, PoolOptions};
+///
+/// let device = Device::open(&DeviceOptions::cpu())?;
+/// let pool = Pool::new(&device, PoolOptions::default().limit(64 << 20))?;
+/// let buffer = pool.alloc(1 << 20)?;
+/// drop(buffer);
+/// assert_eq!(pool.stats().in_use, 0);
+/// assert_eq!(pool.stats().free, 2 << 20, "kept for the next request");
+/// # Ok::<(), forebay_device::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Pool {
+    pub(crate) shared: Arc<PoolShared>,
+    /// Ends the registrations made through this pool when the last clone goes.
+    _registrar: Arc<Registrar>,
+}
+
+/// What the pool's buffers keep alive.
+pub(crate) struct PoolShared {
+    pub(super) home: Arc<Home>,
+    pub(super) options: PoolOptions,
+    state: Mutex<State>,
+    pub(super) own: std::sync::Weak<Self>,
+}
+
+impl Pool {
+    pub(crate) fn at(home: Arc<Home>, options: PoolOptions) -> Result<Self> {
+        if options.slack_percent > 1000 {
+            return Err(Error::Option { name: "slack_percent", wanted: "at most 1000".into() });
+        }
+        let shared = Arc::new_cyclic(|own| PoolShared {
+            state: Mutex::new(State::new(&home)),
+            home,
+            options,
+            own: own.clone(),
+        });
+        shared.home.residency.enlist(&shared);
+        let registrar =
+            Arc::new(Registrar { pool: Arc::as_ptr(&shared) as usize, home: shared.home.clone() });
+        Ok(Self { shared, _registrar: registrar })
+    }
+
+    /// A buffer of so many bytes, or of what the request says. Zero bytes are legal and cost no device memory.
+    ///
+    /// # Errors
+    /// `TooLarge`, `LimitExceeded`, `Exhausted`, or what the driver says. Nothing is lost by a failure.
+    pub fn alloc(&self, request: impl Into<Request>) -> Result<Buffer> {
+        self.shared.acquire(&request.into()).map(Buffer::whole)
+    }
+
+    /// What so many single requests would give, or nothing at all.
+    ///
+    /// # Errors
+    /// As [`alloc`](Self::alloc); then none of the requests was served.
+    pub fn alloc_batch(&self, requests: &[Request]) -> Result<Vec<Buffer>> {
+        self.shared.check_batch(requests)?;
+        requests.iter().map(|request| self.shared.acquire(request).map(Buffer::whole)).collect()
+    }
+
+    /// Whether a request would be served now without waiting for anything.
+    pub fn would_fit(&self, bytes: u64) -> bool {
+        self.shared.would_fit(bytes)
+    }
+
+    /// Gives free memory back to the driver: all but `keep` bytes. Returns how much went.
+    ///
+    /// # Errors
+    /// What the driver says; what was given back until then stays given back.
+    pub fn trim(&self, keep: u64) -> Result<u64> {
+        let mut state = self.shared.lock();
+        state.collect(&self.shared);
+        state.flush_classes();
+        self.shared.give_back(&mut state, keep, None)
+    }
+
+    /// Adds memory of somebody else to the residency set without owning it. Twice is once. It ends by
+    /// [`unregister`](Self::unregister), with this pool, or with the buffer.
+    ///
+    /// # Errors
+    /// `ForeignDevice` if the buffer lives on another device.
+    pub fn register(&self, buffer: &Buffer) -> Result<()> {
+        self.shared.home.own(buffer.handle(), "buffer")?;
+        self.shared.home.residency.register(buffer.handle(), Arc::as_ptr(&self.shared) as usize);
+        Ok(())
+    }
+
+    /// Ends what [`register`](Self::register) began. False if there was nothing to end.
+    pub fn unregister(&self, buffer: &Buffer) -> bool {
+        self.shared.home.residency.unregister(buffer.handle().key())
+    }
+
+    /// The counters, all of one moment.
+    pub fn stats(&self) -> PoolStats {
+        let mut state = self.shared.lock();
+        state.collect(&self.shared);
+        state.snapshot()
+    }
+
+    /// What an out-of-memory error would report now.
+    pub fn report(&self) -> crate::MemoryReport {
+        let mut state = self.shared.lock();
+        state.collect(&self.shared);
+        state.report(&self.shared, 0, None)
+    }
+}
+
+/// Ends registrations when the last clone of a pool goes.
+#[derive(Debug)]
+struct Registrar {
+    pool: usize,
+    home: Arc<Home>,
+}
+
+impl Drop for Registrar {
+    fn drop(&mut self) {
+        self.home.residency.unregister_all(self.pool);
+    }
+}
+
+impl fmt::Debug for PoolShared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl PoolShared {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// Serves a request.
+    pub(crate) fn acquire(&self, request: &Request) -> Result<Handle> {
+        let most = self.home.caps().max_buffer;
+        if request.bytes > most {
+            return Err(Error::TooLarge { asked: request.bytes, most });
+        }
+        let too_large = Error::TooLarge { asked: request.bytes, most };
+        let exact = request.exact || request.tag == Tag::Weights;
+        let rounded = class::round(request.bytes, exact).ok_or(too_large)?;
+        let mut state = self.lock();
+        if request.bytes == 0 {
+            return Ok(state.hand_out_empty(self, request));
+        }
+        if request.dedicated {
+            return self.acquire_region(state, request);
+        }
+        let fits_budget = self.fits_budget(&state, request);
+        let found = if fits_budget { state.find(self, rounded, request) } else { None };
+        let hit = found.is_some();
+        let found = match found {
+            Some(found) => found,
+            None => {
+                let supplied = self.supply(state, rounded, request)?;
+                state = supplied.0;
+                supplied.1
+            }
+        };
+        *if hit { &mut state.stats.hits } else { &mut state.stats.misses } += 1;
+        let (handle, zeroed) = state.hand_out(self, found, rounded, request);
+        drop(state);
+        self.prepare(&handle, request, zeroed)?;
+        Ok(handle)
+    }
+
+    /// Gives fresh bytes the contents that the request wants.
+    pub(super) fn prepare(&self, handle: &Handle, request: &Request, zeroed: bool) -> Result<()> {
+        const SAMPLE: u64 = 1 << 20;
+        let facts = handle.facts();
+        let fill =
+            |offset, bytes, byte| self.home.backend.fill(facts.region, facts.offset + offset, bytes, byte);
+        match request.init {
+            Init::Zeroed if !zeroed => fill(0, facts.len, 0),
+            Init::Uninit if self.options.poison && self.home.caps().unified && request.queue.is_none() => {
+                // Both ends of a large buffer are enough to notice.
+                let head = facts.len.min(SAMPLE);
+                fill(0, head, POISON)?;
+                fill(
+                    (facts.len - SAMPLE.min(facts.len)).max(head),
+                    facts.len.saturating_sub(head).min(SAMPLE),
+                    POISON,
+                )
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn fits_budget(&self, state: &State, request: &Request) -> bool {
+        let tag = request.tag as usize;
+        let live = state.stats.by_tag[tag];
+        live.checked_add(request.bytes).is_some_and(|sum| sum <= self.options.budgets[tag])
+    }
+
+    /// Takes a lease back whose last handle is gone.
+    pub(super) fn release(&self, mut lease: Sole<'_>) {
+        let mut state = self.lock();
+        let (bytes, tag, slot) = {
+            let facts = lease.facts();
+            (facts.len, facts.tag, facts.slot)
+        };
+        let fate = *lease.fate();
+        lease.uses().prune(self.home.timeline());
+        let pending = lease.uses().iter().next().map(|used| (used.queue, used.last()));
+        let shared_use = lease.uses().iter().nth(1).is_some();
+        let taken = state.taken_by(fate, bytes);
+        state.stats.in_use -= 1;
+        state.stats.live -= bytes;
+        state.stats.taken -= taken;
+        state.stats.by_tag[tag as usize] -= bytes;
+        state.end_membership(self, &mut lease, fate);
+        match pending {
+            Some((queue, tick)) => state.retire.push(slot, queue, tick, taken, shared_use),
+            None => self.home.defer(state.free(self, slot)),
+        }
+        state.outstanding -= 1;
+        let own = if state.outstanding == 0 { state.own.take() } else { None };
+        drop(state);
+        // Dropped last: this may be what kept the pool alive.
+        drop(own);
+    }
+}
+
+impl PoolShared {
+    /// Bytes set aside for an allocation.
+    pub(super) fn capacity_of(&self, handle: &Handle) -> u64 {
+        let state = self.lock();
+        match state.fate_of(handle) {
+            fate @ (Fate::Block(_) | Fate::Region) => state.taken_by(fate, handle.facts().len),
+            _ => handle.facts().len,
+        }
+    }
+
+    /// Adds or removes an allocation of this pool, or outside memory, by hand.
+    pub(crate) fn change_membership(&self, handle: &Handle, member: bool) -> bool {
+        let mut state = self.lock();
+        match state.fate_of(handle) {
+            Fate::Block(_) | Fate::Region => state.set_member(self, handle, member),
+            Fate::External if member => self.home.residency.register(handle, 0),
+            Fate::External => self.home.residency.unregister(handle.key()),
+            Fate::Nothing => false,
+        }
+    }
+
+    /// Makes memory of somebody else a buffer. `keeper` is dropped when nobody uses the memory any more.
+    pub(crate) fn import(
+        &self,
+        region: &Region,
+        request: &Request,
+        read_only: bool,
+        keeper: Box<dyn Any + Send + Sync>,
+    ) -> Handle {
+        let mut state = self.lock();
+        let mut handle = state.lease(self, request, Fate::External, region, 0);
+        if let Some(mut sole) = handle.sole() {
+            sole.facts().read_only = read_only;
+        }
+        state.keepers.insert(handle.facts().slot, keeper);
+        handle
+    }
+
+    /// Gives back what is free, if nobody is busy with this pool.
+    pub(super) fn try_trim(&self) -> Result<u64> {
+        match self.state.try_lock() {
+            Ok(mut state) => {
+                state.collect(self);
+                state.flush_classes();
+                self.give_back(&mut state, 0, None)
+            }
+            Err(_) => Ok(0),
+        }
+    }
+}
+
+impl Drop for PoolShared {
+    /// No handle is left. What queued work still uses goes to the device's graveyard, everything else to the driver.
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut grave = Grave { reserved: state.stats.reserved, ..Grave::default() };
+        grave.regions.extend(state.regions.iter().flatten().map(|region| region.id));
+        for (slot, queue, tick) in state.retire.drain() {
+            grave.ticks.push((queue, tick));
+            let mut lease = state.slab.at(slot);
+            grave.ticks.extend(lease.uses().iter().map(|used| (used.queue, used.last())));
+            if matches!(lease.fate(), Fate::Region | Fate::External) {
+                grave.regions.push(lease.facts().region);
+            }
+        }
+        grave.keepers.extend(state.keepers.drain().map(|(_, keeper)| keeper));
+        self.home.bury(grave);
+    }
+}

@@ -1,0 +1,307 @@
+//! What the lock of a pool guards: free blocks, retiring ranges, leases and counters, and the moves between them.
+//!
+//! Nothing here waits or asks the driver for memory; that is `supply`.
+
+use std::{any::Any, collections::HashMap};
+
+use super::{
+    class::Classes,
+    home::Home,
+    lease::{Facts, Fate, Handle, Slab, Sole},
+    options::{Init, Request},
+    pool::{ALIGN, PoolShared},
+    range::{BlockId, End, Range, Reach},
+    retire::Retire,
+    stats::PoolStats,
+};
+use crate::{
+    backend::{Region, ResidencyChange},
+    error::Result,
+    launch::RegionId,
+    sync::Arc,
+};
+
+/// What the lock of a pool guards.
+pub(super) struct State {
+    pub(super) range: Range,
+    pub(super) classes: Classes,
+    pub(super) retire: Retire,
+    pub(super) slab: Slab,
+    /// Regions by their number in `range`.
+    pub(super) regions: Vec<Option<Region>>,
+    pub(super) stats: PoolStats,
+    /// Leases with handles.
+    pub(super) outstanding: u64,
+    /// Keeps the pool alive while leases are out.
+    pub(super) own: Option<Arc<PoolShared>>,
+    /// What keeps outside memory valid, by lease.
+    pub(super) keepers: HashMap<u32, Box<dyn Any + Send + Sync>>,
+    /// Bytes and label of live blocks, for reports; by block.
+    pub(super) holders: Vec<Option<u32>>,
+}
+
+/// A block for a request, or the lease that already stands for it.
+pub(super) enum Found {
+    /// A block of the range, and whether its bytes are known to be zero.
+    Block(BlockId, bool),
+    /// A retiring lease that goes on as the new one.
+    Lease(u32),
+}
+
+impl State {
+    pub(super) fn new(home: &Home) -> Self {
+        Self {
+            range: Range::new(home.caps().page),
+            classes: Classes::default(),
+            retire: Retire::default(),
+            slab: Slab::default(),
+            regions: Vec::new(),
+            stats: PoolStats::default(),
+            outstanding: 0,
+            own: None,
+            keepers: HashMap::new(),
+            holders: Vec::new(),
+        }
+    }
+
+    /// A block that needs neither the driver nor a wait.
+    pub(super) fn find(&mut self, pool: &PoolShared, rounded: u64, request: &Request) -> Option<Found> {
+        if self.retire.bytes() > 0 {
+            self.collect(pool);
+        }
+        // What is still in use by the queue cannot be zeroed by the host.
+        if let Some(queue) = request.queue.filter(|_| request.init == Init::Uninit)
+            && let Some(slot) = self.retire.take(queue, rounded)
+        {
+            self.stats.early_reuses += 1;
+            return Some(Found::Lease(slot));
+        }
+        if let Some(block) = self.classes.pop(rounded) {
+            return Some(Found::Block(block, false));
+        }
+        let end = if request.tag.stays() { End::Low } else { End::High };
+        let pieces = self.range.free_pieces();
+        let block = self.range.alloc(rounded, ALIGN, end, Reach::Mapped)?;
+        self.stats.splits += u64::from(self.range.free_pieces() >= pieces);
+        Some(Found::Block(block, false))
+    }
+
+    /// Frees what has retired.
+    pub(super) fn collect(&mut self, pool: &PoolShared) {
+        let timeline = pool.home.timeline();
+        while let Some(slot) = self.retire.pop_done(|queue, tick| timeline.is_done(queue, tick)) {
+            let mut lease = self.slab.at(slot);
+            lease.uses().prune(timeline);
+            let pending = lease.uses().iter().next().map(|used| (used.queue, used.last()));
+            let shared_use = lease.uses().iter().nth(1).is_some();
+            let (fate, bytes) = (*lease.fate(), lease.facts().len);
+            let taken = self.taken_by(fate, bytes);
+            match pending {
+                Some((queue, tick)) => self.retire.push(slot, queue, tick, taken, shared_use),
+                None => pool.home.defer(self.free(pool, slot)),
+            }
+        }
+    }
+
+    /// Bytes of device memory behind a lease.
+    pub(super) fn taken_by(&self, fate: Fate, len: u64) -> u64 {
+        match fate {
+            Fate::Block(block) => self.range.block(block).map_or(0, |block| block.bytes),
+            Fate::Region => len.next_multiple_of(ALIGN),
+            Fate::Nothing | Fate::External => 0,
+        }
+    }
+
+    /// Puts a range that nobody uses back where it came from.
+    pub(super) fn free(&mut self, pool: &PoolShared, slot: u32) -> Result<()> {
+        let mut lease = self.slab.at(slot);
+        let fate = std::mem::replace(lease.fate(), Fate::Nothing);
+        lease.uses().clear();
+        let (region, len) = (lease.facts().region, lease.facts().len);
+        lease.facts().label = Default::default();
+        self.slab.put(slot);
+        match fate {
+            Fate::Nothing => Ok(()),
+            Fate::Block(block) => self.free_block(pool, block),
+            Fate::Region => self.free_region(pool, region, len),
+            Fate::External => {
+                let keeper = self.keepers.remove(&slot);
+                let released = pool.home.backend.region_release(region);
+                drop(keeper);
+                released
+            }
+        }
+    }
+
+    pub(super) fn free_block(&mut self, pool: &PoolShared, block: BlockId) -> Result<()> {
+        self.set_holder(block, None);
+        let bytes = self.range.block(block).map_or(0, |block| block.bytes);
+        let retain = pool.retain(&self.stats);
+        if bytes <= retain && self.classes.push(bytes, block) {
+            return Ok(());
+        }
+        let place = self.range.block(block);
+        self.range.free(block);
+        if self.free_bytes() > retain {
+            // One return that is too large by itself goes at once; otherwise what was used longest ago.
+            let first = place.filter(|place| place.bytes > retain);
+            pool.give_back(self, retain - retain / 8, first).map(drop)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn free_bytes(&self) -> u64 {
+        self.range.mapped_free_bytes() + self.classes.bytes()
+    }
+
+    pub(super) fn flush_classes(&mut self) {
+        let range = &mut self.range;
+        self.classes.flush(|block| {
+            range.free(block);
+        });
+    }
+
+    pub(super) fn set_holder(&mut self, block: BlockId, slot: Option<u32>) {
+        if self.holders.len() <= block.index() {
+            self.holders.resize(block.index() + 1, None);
+        }
+        self.holders[block.index()] = slot;
+    }
+
+    pub(super) fn hand_out_empty(&mut self, pool: &PoolShared, request: &Request) -> Handle {
+        let region = Region { id: u32::MAX, address: 0, host: 0, bytes: 0, mapped: true, zeroed: true };
+        self.lease(pool, request, Fate::Nothing, &region, 0)
+    }
+
+    pub(super) fn hand_out(
+        &mut self,
+        pool: &PoolShared,
+        found: Found,
+        rounded: u64,
+        request: &Request,
+    ) -> (Handle, bool) {
+        let (block, zeroed) = match found {
+            Found::Block(block, zeroed) => (block, zeroed),
+            Found::Lease(slot) => return (self.renew(pool, slot, request), false),
+        };
+        let place = self.range.block(block);
+        debug_assert!(place.is_some_and(|place| place.bytes == rounded), "{place:?} for {rounded}");
+        let (local, offset) = place.map_or((0, 0), |place| (place.region, place.offset));
+        let region = self.regions.get(local as usize).copied().flatten();
+        let nowhere = Region { id: u32::MAX, address: 0, host: 0, bytes: 0, mapped: true, zeroed: true };
+        let region = region.unwrap_or(nowhere);
+        self.stats.taken += rounded;
+        let waste = rounded - request.bytes;
+        self.stats.worst_waste = self.stats.worst_waste.max(waste);
+        self.stats.total_waste += waste;
+        let handle = self.lease(pool, request, Fate::Block(block), &region, offset);
+        self.set_holder(block, Some(handle.facts().slot));
+        (handle, zeroed)
+    }
+
+    /// A lease on part of a region.
+    pub(super) fn lease(
+        &mut self,
+        pool: &PoolShared,
+        request: &Request,
+        fate: Fate,
+        region: &Region,
+        offset: u64,
+    ) -> Handle {
+        self.note_out(pool);
+        let mut lease = self.slab.take();
+        *lease.fate() = fate;
+        let facts = lease.facts();
+        *facts = Facts {
+            owner: pool,
+            region: region.id,
+            slot: facts.slot,
+            offset,
+            address: region.address + offset,
+            host: if region.host == 0 { 0 } else { region.host + offset as usize },
+            len: request.bytes,
+            label: request.label.clone(),
+            tag: request.tag,
+            read_only: false,
+        };
+        let handle = lease.hand_out();
+        handle.set_member(matches!(fate, Fate::Block(_) | Fate::Region));
+        self.count_in(request, matches!(fate, Fate::Block(_) | Fate::Region));
+        handle
+    }
+
+    /// A retiring lease goes on with a new request; its uses still order what comes next.
+    pub(super) fn renew(&mut self, pool: &PoolShared, slot: u32, request: &Request) -> Handle {
+        self.note_out(pool);
+        let mut lease = self.slab.at(slot);
+        let earlier = std::mem::take(lease.uses());
+        lease.uses().inherit(&earlier);
+        let (fate, facts) = (*lease.fate(), lease.facts());
+        facts.len = request.bytes;
+        facts.label = request.label.clone();
+        facts.tag = request.tag;
+        let handle = lease.hand_out();
+        handle.set_member(true);
+        debug_assert!(std::ptr::eq(handle.facts().owner, pool));
+        self.stats.taken += self.taken_by(fate, request.bytes);
+        self.count_in(request, true);
+        handle
+    }
+
+    /// One more lease is out: as long as there are any, the pool keeps itself alive.
+    pub(super) fn note_out(&mut self, pool: &PoolShared) {
+        self.outstanding += 1;
+        if self.own.is_none() {
+            self.own = pool.own.upgrade();
+        }
+    }
+
+    pub(super) fn count_in(&mut self, request: &Request, member: bool) {
+        self.stats.in_use += 1;
+        self.stats.live += request.bytes;
+        self.stats.by_tag[request.tag as usize] += request.bytes;
+        self.stats.members += u64::from(member);
+        self.stats.note_peaks();
+    }
+
+    pub(super) fn end_membership(&mut self, pool: &PoolShared, lease: &mut Sole<'_>, fate: Fate) {
+        let member = lease.take_member();
+        let (region, offset, bytes) = (lease.facts().region, lease.facts().offset, lease.facts().len);
+        match fate {
+            Fate::External => _ = pool.home.residency.unregister(lease.key()),
+            Fate::Block(_) if member => self.stats.members -= 1,
+            Fate::Region if member => {
+                self.stats.members -= 1;
+                pool.home.residency.stage(ResidencyChange { region, offset, bytes, add: false });
+            }
+            _ => {}
+        }
+    }
+
+    /// Adds or removes an allocation by hand. Says whether that changed anything.
+    pub(super) fn set_member(&mut self, pool: &PoolShared, handle: &Handle, member: bool) -> bool {
+        if handle.set_member(member) == member {
+            return false;
+        }
+        let facts = handle.facts();
+        let (region, offset, bytes) = (facts.region, facts.offset, facts.len);
+        pool.home.residency.stage(ResidencyChange { region, offset, bytes, add: member });
+        self.stats.members = self.stats.members.wrapping_add_signed(if member { 1 } else { -1 });
+        true
+    }
+
+    pub(super) fn fate_of(&self, handle: &Handle) -> Fate {
+        self.slab.fate(handle.facts().slot)
+    }
+
+    pub(super) fn snapshot(&mut self) -> PoolStats {
+        self.stats.free = self.free_bytes();
+        self.stats.largest_free = self.range.largest_mapped();
+        self.stats.retiring = self.retire.bytes();
+        self.stats.clone()
+    }
+
+    pub(super) fn region_id(&self, local: u32) -> RegionId {
+        self.regions.get(local as usize).copied().flatten().map_or(u32::MAX, |region| region.id)
+    }
+}

@@ -1,0 +1,413 @@
+//! Where a pool's memory comes from when it has none ready, and how it goes back.
+//!
+//! The ladder of `PoolShared::supply`, each rung followed by another look: join the cached blocks; take memory from the
+//! driver, giving idle memory back first where that keeps the pool dense; give back all that is free; wait for queued
+//! work; ask the program; report. Next room: `pool`, the fast path.
+
+use std::time::Instant;
+
+use super::{
+    lease::{Fate, Handle},
+    options::{Request, Retain},
+    pool::{ALIGN, PoolShared},
+    range::{Block, BlockId, End, LARGEST_REGION, Reach},
+    state::{Found, State},
+    stats::{PoolStats, Tag},
+};
+use crate::{
+    backend::{Region, ResidencyChange, timeline::Patience},
+    error::{Error, Result},
+    sync::MutexGuard,
+};
+
+/// Address space that is taken at once where address space is free.
+const SPAN: u64 = LARGEST_REGION / (2 << 20) * (2 << 20);
+/// Bounds of a region where address space comes with memory.
+const SLAB: std::ops::RangeInclusive<u64> = 8 << 20..=256 << 20;
+
+/// Why memory could not be taken.
+enum Shortage {
+    /// The limit of the pool or the device.
+    Limit,
+    /// The driver has none left.
+    Driver,
+    /// The budget of the tag.
+    Budget,
+}
+
+/// What one look came to.
+enum Look {
+    Found(Found),
+    Short(Shortage),
+}
+
+impl PoolShared {
+    /// How many free bytes the pool may keep.
+    pub(super) fn retain(&self, stats: &PoolStats) -> u64 {
+        match self.options.retain {
+            Retain::Auto => stats.peak_live / 4 + (256 << 20),
+            Retain::Bytes(bytes) => bytes,
+        }
+    }
+
+    /// Serves a request that the fast path could not. The lock is given up while waiting.
+    pub(super) fn supply<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        rounded: u64,
+        request: &Request,
+    ) -> Result<(MutexGuard<'a, State>, Found)> {
+        let started = Instant::now();
+        let mut callbacks = self.options.on_pressure.iter();
+        loop {
+            let shortage = match self.look(&mut state, rounded, request)? {
+                Look::Found(found) => return Ok((state, found)),
+                Look::Short(shortage) => shortage,
+            };
+            // Waiting is worth it only for work that is under way.
+            let pending = state.retire.pending().next();
+            if let Some((queue, tick, _)) = pending {
+                let left = self.options.patience.saturating_sub(started.elapsed());
+                drop(state);
+                let patience = Patience { timeout: Some(left), cancel: None };
+                let waited = self.home.timeline().wait_done(queue, tick, patience);
+                state = self.lock();
+                if waited.is_ok() {
+                    state.collect(self);
+                    continue;
+                }
+            }
+            if let Some(callback) = callbacks.next() {
+                drop(state);
+                callback(rounded);
+                state = self.lock();
+                continue;
+            }
+            return Err(self.refuse(&mut state, request, &shortage));
+        }
+    }
+
+    /// Everything that can be tried without waiting.
+    fn look(&self, state: &mut State, rounded: u64, request: &Request) -> Result<Look> {
+        state.collect(self);
+        if !self.fits_budget(state, request) {
+            return Ok(Look::Short(Shortage::Budget));
+        }
+        if let Some(found) = state.find(self, rounded, request) {
+            return Ok(Look::Found(found));
+        }
+        state.flush_classes();
+        if let Some(found) = state.find(self, rounded, request) {
+            return Ok(Look::Found(found));
+        }
+        let first = match self.grow(state, rounded, request)? {
+            Look::Short(shortage) => shortage,
+            found @ Look::Found(_) => return Ok(found),
+        };
+        // Idle memory elsewhere may be all that is missing: this pool's, then that of the device's other pools.
+        let mut freed = self.give_back(state, 0, None)?;
+        freed += self.home.residency.trim_others(self)?;
+        if freed == 0 {
+            return Ok(Look::Short(first));
+        }
+        self.grow(state, rounded, request)
+    }
+
+    /// Takes memory from the driver for one block.
+    fn grow(&self, state: &mut State, rounded: u64, request: &Request) -> Result<Look> {
+        if self.home.caps().page == 0 {
+            self.grow_region(state, rounded, request)
+        } else {
+            self.grow_pages(state, rounded, request)
+        }
+    }
+
+    /// Where pages are mapped one by one: a block of address space, and memory behind what is missing of it.
+    fn grow_pages(&self, state: &mut State, rounded: u64, request: &Request) -> Result<Look> {
+        let end = if request.tag.stays() { End::Low } else { End::High };
+        let block = match state.range.alloc(rounded, ALIGN, end, Reach::Any) {
+            Some(block) => block,
+            None => {
+                let page = self.home.caps().page;
+                let span =
+                    self.home.caps().memory.saturating_mul(4).clamp(1 << 30, SPAN).next_multiple_of(page);
+                let region = self.home.backend.region_reserve(self.options.kind, span.max(rounded))?;
+                state.stats.driver_calls += 1;
+                let local = state.add_region(region);
+                if !state.range.add_region(local, region.bytes / page * page, false) {
+                    return Ok(Look::Short(Shortage::Driver));
+                }
+                match state.range.alloc(rounded, ALIGN, end, Reach::Any) {
+                    Some(block) => block,
+                    None => return Ok(Look::Short(Shortage::Driver)),
+                }
+            }
+        };
+        let missing: Vec<_> = state.range.missing(block).collect();
+        let bytes = missing.iter().map(|run| run.end - run.start).sum::<u64>();
+        let shortage = self.make_room(state, bytes, rounded)?;
+        if let Some(shortage) = shortage {
+            state.range.free(block);
+            return Ok(Look::Short(shortage));
+        }
+        let local = state.range.block(block).map_or(0, |place| place.region);
+        let region = state.region_id(local);
+        for (done, run) in missing.iter().enumerate() {
+            state.stats.driver_calls += 1;
+            if let Err(error) = self.home.backend.region_map(region, run.clone()) {
+                let unmapped = missing[done..].iter().map(|run| run.end - run.start).sum();
+                self.home.unreserve(unmapped);
+                state.range.free(block);
+                return shortage_of(error);
+            }
+            state.range.mapped(block, run.clone());
+            state.stats.reserved += run.end - run.start;
+            self.stage(region, run.start, run.end - run.start, true);
+        }
+        state.stats.note_peaks();
+        let zeroed = self.is_fresh(state, block, bytes, local);
+        Ok(Look::Found(Found::Block(block, zeroed)))
+    }
+
+    /// Whether every byte of a block lies in pages that were mapped just now and come zeroed.
+    fn is_fresh(&self, state: &State, block: BlockId, mapped: u64, local: u32) -> bool {
+        let page = self.home.caps().page;
+        let zeroed = state.regions.get(local as usize).copied().flatten().is_some_and(|region| region.zeroed);
+        let Some(Block { offset, bytes, .. }) = state.range.block(block) else { return false };
+        let cover = (offset + bytes).next_multiple_of(page) - offset / page * page;
+        zeroed && mapped == cover
+    }
+
+    /// Where a region comes with its memory: a slab for many blocks, or a region for one large block.
+    fn grow_region(&self, state: &mut State, rounded: u64, request: &Request) -> Result<Look> {
+        let slab = (state.stats.reserved / 8).clamp(*SLAB.start(), *SLAB.end()).next_multiple_of(ALIGN);
+        let wanted = if request.tag == Tag::Weights || rounded > slab / 2 { rounded } else { slab };
+        // The limit decides how large a slab may be; the block itself is the least that helps.
+        let mut size = wanted;
+        loop {
+            let short = if let Some(shortage) = self.make_room(state, size, rounded)? {
+                Look::Short(shortage)
+            } else {
+                state.stats.driver_calls += 1;
+                match self.home.backend.region_reserve(self.options.kind, size) {
+                    Ok(region) => return Ok(self.take_region(state, region, size, rounded, request)),
+                    Err(error) => {
+                        self.home.unreserve(size);
+                        shortage_of(error)?
+                    }
+                }
+            };
+            if size == rounded {
+                return Ok(short);
+            }
+            size = (size / 2).next_multiple_of(ALIGN).max(rounded);
+        }
+    }
+
+    fn take_region(
+        &self,
+        state: &mut State,
+        region: Region,
+        size: u64,
+        rounded: u64,
+        request: &Request,
+    ) -> Look {
+        let local = state.add_region(region);
+        state.stats.reserved += size;
+        state.stats.note_peaks();
+        self.stage(region.id, 0, size, true);
+        let end = if request.tag.stays() { End::Low } else { End::High };
+        let block = state
+            .range
+            .add_region(local, size, true)
+            .then(|| state.range.alloc(rounded, ALIGN, end, Reach::Mapped))
+            .flatten();
+        match block {
+            Some(block) => Look::Found(Found::Block(block, region.zeroed)),
+            None => Look::Short(Shortage::Driver),
+        }
+    }
+
+    /// Counts bytes against the limits, after giving idle memory back where the pool would get too loose.
+    fn make_room(&self, state: &mut State, bytes: u64, rounded: u64) -> Result<Option<Shortage>> {
+        let live = state.stats.taken + state.retire.bytes() + rounded;
+        let dense = live.saturating_add(live / 100 * self.options.slack_percent);
+        let after = state.stats.reserved.saturating_add(bytes);
+        let most = dense.min(self.options.limit);
+        if after > most {
+            let excess = after - most;
+            let keep = state.range.mapped_free_bytes().saturating_sub(excess);
+            self.give_back(state, keep, None)?;
+        }
+        if state.stats.reserved.saturating_add(bytes) > self.options.limit || !self.home.reserve(bytes) {
+            return Ok(Some(Shortage::Limit));
+        }
+        Ok(None)
+    }
+
+    /// Gives free memory back to the driver until at most `keep` bytes of it are left, `first` before all other, then
+    /// what was used longest ago. Returns how much went.
+    pub(super) fn give_back(&self, state: &mut State, keep: u64, first: Option<Block>) -> Result<u64> {
+        let mut gone = 0;
+        if self.home.caps().page == 0 {
+            let idle: Vec<u32> = state.range.wholly_free_regions().collect();
+            for local in idle {
+                if state.free_bytes() <= keep {
+                    break;
+                }
+                let bytes = state.range.region_bytes(local).unwrap_or(0);
+                if state.range.remove_region(local) {
+                    let region = state.region_id(local);
+                    state.regions[local as usize] = None;
+                    state.stats.driver_calls += 1;
+                    self.stage(region, 0, bytes, false);
+                    self.account_gone(state, bytes);
+                    gone += bytes;
+                    self.home.backend.region_release(region)?;
+                }
+            }
+        } else if state.free_bytes() > keep {
+            let mut idle = state.range.idle();
+            if let Some(first) = first {
+                // Stable: the rest keeps its order.
+                idle.sort_by_key(|run| {
+                    let ours = run.region == first.region
+                        && run.bytes.start < first.offset + first.bytes
+                        && first.offset < run.bytes.end;
+                    !ours
+                });
+            }
+            for run in idle {
+                if state.free_bytes() <= keep {
+                    break;
+                }
+                let region = state.region_id(run.region);
+                if state.range.unmapped(&run) {
+                    let bytes = run.bytes.end - run.bytes.start;
+                    state.stats.driver_calls += 1;
+                    self.stage(region, run.bytes.start, bytes, false);
+                    self.account_gone(state, bytes);
+                    gone += bytes;
+                    self.home.backend.region_unmap(region, run.bytes)?;
+                }
+            }
+        }
+        state.stats.trims += u64::from(gone > 0);
+        Ok(gone)
+    }
+
+    fn account_gone(&self, state: &mut State, bytes: u64) {
+        state.stats.reserved -= bytes;
+        self.home.unreserve(bytes);
+    }
+
+    fn stage(&self, region: u32, offset: u64, bytes: u64, add: bool) {
+        self.home.residency.stage(ResidencyChange { region, offset, bytes, add });
+    }
+
+    /// A buffer with a region of its own.
+    pub(super) fn acquire_region(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        request: &Request,
+    ) -> Result<Handle> {
+        let page = self.home.caps().page.max(ALIGN);
+        let size = request.bytes.next_multiple_of(page);
+        state.collect(self);
+        if !self.fits_budget(&state, request) {
+            return Err(self.refuse(&mut state, request, &Shortage::Budget));
+        }
+        if let Some(shortage) = self.make_room(&mut state, size, size)? {
+            return Err(self.refuse(&mut state, request, &shortage));
+        }
+        let region = self.home.backend.region_reserve(self.options.kind, size).and_then(|region| {
+            if region.mapped {
+                return Ok(region);
+            }
+            self.home.backend.region_map(region.id, 0..size).map(|()| region).inspect_err(|_| {
+                let _ = self.home.backend.region_release(region.id);
+            })
+        });
+        let region = match region {
+            Ok(region) => region,
+            Err(error) => {
+                self.home.unreserve(size);
+                return match shortage_of(error)? {
+                    Look::Short(shortage) => Err(self.refuse(&mut state, request, &shortage)),
+                    Look::Found(_) => unreachable!("a shortage is never found memory"),
+                };
+            }
+        };
+        state.stats.driver_calls += 1;
+        state.stats.misses += 1;
+        state.stats.reserved += size;
+        state.stats.taken += request.bytes.next_multiple_of(ALIGN);
+        let handle = state.lease(self, request, Fate::Region, &region, 0);
+        self.stage(region.id, 0, request.bytes, true);
+        drop(state);
+        self.prepare(&handle, request, region.zeroed)?;
+        Ok(handle)
+    }
+
+    /// Refuses a batch that cannot be served as a whole, before any of it is.
+    pub(super) fn check_batch(&self, requests: &[Request]) -> Result<()> {
+        let mut state = self.lock();
+        state.collect(self);
+        let sum = requests.iter().try_fold(0u64, |sum, request| sum.checked_add(request.bytes));
+        let held = state.stats.taken;
+        match sum {
+            Some(sum) if held.checked_add(sum).is_some_and(|all| all <= self.options.limit) => Ok(()),
+            _ => {
+                let whole = Request::new(sum.unwrap_or(u64::MAX));
+                Err(self.refuse(&mut state, &whole, &Shortage::Limit))
+            }
+        }
+    }
+
+    pub(super) fn would_fit(&self, bytes: u64) -> bool {
+        let mut state = self.lock();
+        state.collect(self);
+        let most = self.options.limit.min(self.home.limit()).min(self.home.caps().memory);
+        let held = state.stats.taken + state.retire.bytes();
+        let others = self.home.reserved() - state.stats.reserved.min(self.home.reserved());
+        bytes <= self.home.caps().max_buffer
+            && held.checked_add(others).and_then(|sum| sum.checked_add(bytes)).is_some_and(|sum| sum <= most)
+    }
+
+    fn refuse(&self, state: &mut State, request: &Request, shortage: &Shortage) -> Error {
+        let tag = matches!(shortage, Shortage::Budget).then_some(request.tag);
+        let report = Box::new(state.report(self, request.bytes, tag));
+        match shortage {
+            Shortage::Driver => Error::Exhausted(report),
+            Shortage::Limit | Shortage::Budget => Error::LimitExceeded(report),
+        }
+    }
+}
+
+impl State {
+    /// Notes a region under the first free number.
+    pub(super) fn add_region(&mut self, region: Region) -> u32 {
+        let local = self.regions.iter().position(Option::is_none).unwrap_or(self.regions.len());
+        if local == self.regions.len() {
+            self.regions.push(None);
+        }
+        self.regions[local] = Some(region);
+        local as u32
+    }
+
+    /// Gives a dedicated region back to the driver.
+    pub(super) fn free_region(&mut self, pool: &PoolShared, region: u32, len: u64) -> Result<()> {
+        let size = len.next_multiple_of(pool.home.caps().page.max(ALIGN));
+        self.stats.driver_calls += 1;
+        pool.account_gone(self, size);
+        pool.home.backend.region_release(region)
+    }
+}
+
+/// An error of the driver that means "no memory", as a shortage; any other as itself.
+fn shortage_of(error: Error) -> Result<Look> {
+    match error {
+        Error::Exhausted(_) => Ok(Look::Short(Shortage::Driver)),
+        other => Err(other),
+    }
+}

@@ -1,0 +1,113 @@
+//! Which queues use an allocation, and up to which tick: what decides when its bytes may be touched or given away.
+//!
+//! A use is stamped when a stage that binds the allocation is submitted. Two queues fit in place; more spill over.
+//! This file compares numbers; who waits is the business of `access`, `retire` and `command`.
+
+use crate::backend::timeline::Timeline;
+
+/// The last ticks at which one queue reads and writes an allocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Use {
+    pub(crate) queue: u32,
+    pub(crate) read: u64,
+    pub(crate) write: u64,
+}
+
+impl Use {
+    pub(crate) fn last(&self) -> u64 {
+        self.read.max(self.write)
+    }
+}
+
+/// The uses of one allocation that may still be under way, at most one a queue.
+#[derive(Debug, Default)]
+pub(crate) struct Uses {
+    first: Option<Use>,
+    more: Vec<Use>,
+}
+
+impl Uses {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Use> {
+        self.first.iter().chain(&self.more)
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.first = None;
+        self.more.clear();
+    }
+
+    /// Notes a use. Ticks of a queue only rise.
+    pub(crate) fn stamp(&mut self, queue: u32, tick: u64, reads: bool, writes: bool) {
+        let entry = match &mut self.first {
+            None => self.first.insert(Use { queue, read: 0, write: 0 }),
+            Some(first) if first.queue == queue => first,
+            Some(_) => match self.more.iter().position(|entry| entry.queue == queue) {
+                Some(at) => &mut self.more[at],
+                None => {
+                    self.more.push(Use { queue, read: 0, write: 0 });
+                    let last = self.more.len() - 1;
+                    &mut self.more[last]
+                }
+            },
+        };
+        if reads {
+            entry.read = entry.read.max(tick);
+        }
+        if writes {
+            entry.write = entry.write.max(tick);
+        }
+    }
+
+    /// Adds the uses of other bytes that were here before: they order what comes next just the same.
+    pub(crate) fn inherit(&mut self, other: &Self) {
+        for entry in other.iter() {
+            // Whatever the earlier owner did, the next one overwrites: it has to come after reads and writes alike.
+            self.stamp(entry.queue, entry.last(), true, true);
+        }
+    }
+
+    /// Forgets uses that are over.
+    pub(crate) fn prune(&mut self, timeline: &Timeline) {
+        let over = |entry: &Use| timeline.is_done(entry.queue, entry.last());
+        self.more.retain(|entry| !over(entry));
+        if self.first.as_ref().is_some_and(over) {
+            self.first = self.more.pop();
+        }
+    }
+
+    /// A use that has to be over before the host may read (or write) the bytes.
+    pub(crate) fn blocks_host(&self, timeline: &Timeline, writes: bool) -> Option<(u32, u64)> {
+        self.iter().find_map(|entry| {
+            let tick = if writes { entry.last() } else { entry.write };
+            (tick > 0 && !timeline.is_done(entry.queue, tick)).then_some((entry.queue, tick))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_than_one_queue_is_kept_apart() {
+        let mut uses = Uses::default();
+        uses.stamp(0, 3, true, false);
+        uses.stamp(1, 5, false, true);
+        uses.stamp(2, 7, true, false);
+        uses.stamp(0, 4, false, true);
+        let seen: Vec<_> = uses.iter().map(|u| (u.queue, u.read, u.write)).collect();
+        assert_eq!(seen, [(0, 3, 4), (1, 0, 5), (2, 7, 0)]);
+
+        let timeline = Timeline::default();
+        timeline.advance(0, 4, Ok(()));
+        assert_eq!(uses.blocks_host(&timeline, false), Some((1, 5)), "a write holds readers back");
+        timeline.advance(1, 5, Ok(()));
+        assert_eq!(uses.blocks_host(&timeline, false), None, "a read does not");
+        assert_eq!(uses.blocks_host(&timeline, true), Some((2, 7)));
+        uses.prune(&timeline);
+        assert_eq!(uses.iter().map(|u| u.queue).collect::<Vec<_>>(), [2]);
+        timeline.advance(2, 7, Ok(()));
+        uses.prune(&timeline);
+        assert_eq!(uses.iter().count(), 0);
+    }
+}
