@@ -1,7 +1,7 @@
 //! The list of element and block types: name, elements and bytes of a block, number in a GGUF file.
 //!
-//! A plain type is a block of one element. A type of GGUF keeps all of a block in one run of bytes. A type of MLX
-//! spreads a block over planes; its bytes here are those of the packed codes alone (see `quant::mlx`).
+//! A plain type is a block of one element. A type of GGUF keeps all of a block in one run of bytes. A type of
+//! MLX spreads a block over planes; its bytes here are those of the packed codes alone (see `quant::mlx`).
 //! What the bytes mean is in `quant/`, one file a format.
 
 use std::{fmt, str::FromStr};

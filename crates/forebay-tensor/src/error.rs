@@ -98,11 +98,6 @@ pub enum Error {
         /// The element.
         value: f32,
     },
-    /// This format cannot be encoded well without importance weights: give one a column.
-    NeedsImportance {
-        /// Name of the type.
-        dtype: &'static str,
-    },
 }
 
 impl fmt::Display for Error {
@@ -131,16 +126,14 @@ impl fmt::Display for Error {
             Self::NoPlanes { dtype } => write!(f, "{dtype} keeps all of a block in one plane of bytes"),
             Self::ScaleType { dtype, scale_type } => write!(
                 f,
-                "{dtype} cannot have scales of type {scale_type}; affine types have f32, f16 or bf16, float types u8"
+                "{dtype} cannot have scales of type {scale_type}; affine types have f32, f16 or bf16, \
+                 float types u8"
             ),
             Self::NoRounding { dtype } => {
                 write!(f, "rows are not rounded to {dtype}, only to q8_0, q8_1, q8_k, q4_0 and floats")
             }
             Self::BadValue { what, index, value } => {
                 write!(f, "{what}[{index}] is {value}, which cannot be encoded or weighed with")
-            }
-            Self::NeedsImportance { dtype } => {
-                write!(f, "encoding {dtype} needs importance weights, one a column")
             }
         }
     }

@@ -1,10 +1,10 @@
 //! Rounding of rows to nearest: what activations and caches go through at every step.
 //!
-//! Nothing is searched here; each block takes its scale from the element furthest from zero. The layouts are drawn in
-//! the files of the formats. Input may be anything: not-a-number becomes the code of zero, and the scale of a block
-//! with an infinity is infinite or not a number.
+//! Nothing is searched here; each block takes its scale from the element furthest from zero. The layouts are
+//! drawn in the files of the formats. Input may be anything: not-a-number becomes the code of zero, and the
+//! scale of a block with an infinity is infinite or not a number.
 
-use super::{Weights, encode_blocks, inverse_of, pack_halves, put_f16};
+use super::block::{Weights, encode_blocks, inverse_of, pack_halves, put_f16};
 
 /// Codes of 4 bits; the furthest element gets -8.
 pub(super) fn q4_0(src: &[f32], weights: Weights<'_>, out: &mut [u8]) {

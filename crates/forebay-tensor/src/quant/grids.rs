@@ -1,8 +1,9 @@
 //! Code tables of the IQ formats: which short vectors a format can express, in the order of their numbers.
 //!
-//! An IQ2 or IQ1 point has eight coordinates of 2 bits each (hexadecimal: two a digit), an IQ3 point four of 3 bits
-//! (octal: one a digit); the first coordinate is the lowest. What a coordinate is worth differs from format to format
-//! and is said there. The numbers have to match existing files; nothing here is searched (see `lattice`).
+//! An IQ2 or IQ1 point has eight coordinates of 2 bits each (hexadecimal: two a digit), an IQ3 point four of
+//! 3 bits (octal: one a digit); the first coordinate is the lowest. What a coordinate is worth differs from
+//! format to format and is said there. The numbers have to match existing files; nothing here is searched
+//! (see `lattice`).
 
 /// 256 points of eight coordinates 0 to 2.
 pub(super) static IQ2_XXS: [u16; 256] = [

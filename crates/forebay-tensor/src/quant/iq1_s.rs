@@ -1,14 +1,19 @@
 //! IQ1_S: 256 elements in 50 bytes, in eight parts of 32, each four groups of 8.
 //!
 //! ```text
-//! byte 0      2                      34                                                     50
+//! byte 0       2                      34                                                           50
 //!      | d f16 | low points, 32 bytes | parts, 8 x u16: 3 high point bits x 4, scale 3 bits, shift |
 //! ```
-//! A group is one point of a table of 2048, its coordinates worth -1, 0 and 1; its low eight bits are in the low points.
-//! The shift of a part moves all of it by `SHIFT`, downwards if the bit is set.
+//! A group is one point of a table of 2048, its coordinates worth -1, 0 and 1; its low eight bits are in the
+//! low points. The shift of a part moves all of it by `SHIFT`, downwards if the bit is set.
 //! An element is `d * (1 + 2 scale) * (coordinate + shift)`.
 
-use super::{f16_at, for_each_block, grids, u16_at};
+use super::{
+    block::{Weights, encode_blocks, f16_at, for_each_block, put_f16, u16_at},
+    grids,
+    lattice::{self, Assessment, Lattice},
+    search,
+};
 
 /// How far a part is moved off the integers, in the IQ1 formats.
 pub(super) const SHIFT: f32 = 0.125;
@@ -27,4 +32,65 @@ pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
             }
         }
     });
+}
+
+/// What a coordinate is worth, in the IQ1 formats.
+pub(super) static LEVELS: [f32; 3] = [-1.0, 0.0, 1.0];
+
+/// Where the furthest element of a part may land, in the IQ1 formats.
+pub(super) const LANDINGS: (f32, f32) = (0.9, 3.6);
+
+pub(super) fn encode(src: &[f32], weights: Weights<'_>, out: &mut [u8]) {
+    let mut lattice = Lattice::<8>::new(&grids::IQ1, 2, &LEVELS);
+    encode_blocks(src, weights, out, |x: &[f32; 256], w, block: &mut [u8; 50]| {
+        let (mut numbers, mut shifted_down) = ([[0; 4]; 8], [false; 8]);
+        let mut assess = |part: usize, scale: f32| {
+            let here = 32 * part..32 * (part + 1);
+            let (x, w) = (&x[here.clone()], &w[here]);
+            let mut best = Assessment { error: f32::INFINITY, ..Assessment::default() };
+            for down in [false, true] {
+                let mut tried = [0; 4];
+                let assessment = code_shifted(&mut lattice, x, w, scale, down, &mut tried);
+                if assessment.error < best.error {
+                    (best, numbers[part], shifted_down[part]) = (assessment, tried, down);
+                }
+            }
+            best
+        };
+        let wishes: [f32; 8] = std::array::from_fn(|part| {
+            lattice::wish(&x[32 * part..32 * (part + 1)], LANDINGS, |scale| assess(part, scale))
+        });
+        let fit = lattice::graded(&wishes, 1.0, 7, &mut assess);
+        for (part, grade) in fit.grades.iter().enumerate() {
+            assess(part, lattice::scale_of(fit.d, 1.0, *grade));
+        }
+        put_f16(block, 0, fit.d);
+        for part in 0..8 {
+            let mut stored = u16::from(fit.grades[part]) << 12 | u16::from(shifted_down[part]) << 15;
+            for (l, number) in numbers[part].iter().enumerate() {
+                block[2 + 4 * part + l] = *number as u8;
+                stored |= (number >> 8) << (3 * l);
+            }
+            block[34 + 2 * part..36 + 2 * part].copy_from_slice(&stored.to_le_bytes());
+        }
+    });
+}
+
+/// The numbers of the points nearest to some groups, at one scale and shift; for the IQ1 formats.
+pub(super) fn code_shifted(
+    lattice: &mut Lattice<8>,
+    x: &[f32],
+    w: &[f32],
+    scale: f32,
+    down: bool,
+    numbers: &mut [u16],
+) -> Assessment {
+    let shift = if down { -SHIFT } else { SHIFT };
+    let inverse = search::inverse(scale);
+    let mut assessment = Assessment::default();
+    for ((x, w), number) in x.as_chunks().0.iter().zip(w.as_chunks().0).zip(numbers) {
+        *number = lattice.nearest(&x.map(|x| x * inverse - shift), w);
+        assessment.add(x, w, &lattice.values(*number).map(|level| level + shift), scale);
+    }
+    assessment
 }

@@ -1,15 +1,19 @@
 //! IQ2_XS: 256 elements in 74 bytes, in 16 parts of 16, each two groups of 8.
 //!
 //! ```text
-//! byte 0      2                              66                     74
-//!      | d f16 | groups, 32 x u16            | scales, 8 bytes      |
-//!                 | point 9 bits, signs 7 bits |
+//! byte 0       2                                                   66                74
+//!      | d f16 | groups, 32 x u16: point 9 bits, then signs 7 bits | scales, 8 bytes |
 //! ```
-//! Part `p` has its scale of 4 bits in half `p % 2` of scale byte `p / 2`. A group is one point of a table of 512, its
-//! coordinates worth 8, 25 and 43; the eighth sign makes the number of minuses even.
+//! Part `p` has its scale of 4 bits in half `p % 2` of scale byte `p / 2`. A group is one point of a table of
+//! 512, its coordinates worth 8, 25 and 43; the eighth sign makes the number of minuses even.
 //! An element is `d * (scale + 0.5) / 4 * coordinate`, signed.
 
-use super::{f16_at, for_each_block, grids, iq2_xxs::LEVELS, u16_at};
+use super::{
+    block::{Weights, encode_blocks, f16_at, for_each_block, pack_pairs, put_f16, u16_at},
+    grids,
+    iq2_xxs::{LANDINGS, LEVELS},
+    lattice::{self, Lattice},
+};
 
 pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
     for_each_block(bytes, out, |block: &[u8; 74], out: &mut [f32; 256]| {
@@ -25,5 +29,18 @@ pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
                 *out = scale * LEVELS[usize::from(point[i])] * grids::sign(signs, i);
             }
         }
+    });
+}
+
+pub(super) fn encode(src: &[f32], weights: Weights<'_>, out: &mut [u8]) {
+    let mut lattice = Lattice::<8>::new(&grids::IQ2_XS, 2, &LEVELS);
+    encode_blocks(src, weights, out, |x: &[f32; 256], w, block: &mut [u8; 74]| {
+        let folded = lattice::fold(x, w, true);
+        let (fit, numbers) = lattice::fit::<8, 16>(&mut lattice, &folded.magnitudes, w, LANDINGS, 0.125);
+        put_f16(block, 0, fit.d);
+        for (group, stored) in block[2..66].as_chunks_mut().0.iter_mut().enumerate() {
+            *stored = (numbers[group] | u16::from(folded.signs[group] & 127) << 9).to_le_bytes();
+        }
+        pack_pairs(&fit.grades, &mut block[66..]);
     });
 }

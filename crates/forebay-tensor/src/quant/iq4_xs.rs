@@ -1,16 +1,19 @@
 //! IQ4_XS: 256 elements in 136 bytes, in eight parts of 32, codes of IQ4_NL's table.
 //!
 //! ```text
-//! byte 0      2                 4                    8                     136
-//!      | d f16 | high scales u16 | low scales, 4 bytes | codes, 128 bytes   |
+//! byte 0       2                  4                     8                  136
+//!      | d f16 | high scales, u16 | low scales, 4 bytes | codes, 128 bytes |
 //! ```
-//! Scales have 6 bits: part `p` has its low four in half `p % 2` of low byte `p / 2` and its high two in bits `2 p` of
-//! the high scales. Code byte `16 p + j` holds element `32 p + j` in its low half and `32 p + 16 + j` in its high half.
+//! Scales have 6 bits: part `p` has its low four in half `p % 2` of low byte `p / 2` and its high two in bits
+//! `2 p` of the high scales. Code byte `16 p + j` holds element `32 p + j` in its low half and
+//! `32 p + 16 + j` in its high half.
 //! An element is `d * (scale - 32) * LEVELS[code]`.
 
 use super::{
-    Weights, encode_blocks, f16_at, for_each_block, iq4_nl::LEVELS, pack_halves, put_f16, search::Curve,
-    two_level, u16_at,
+    block::{Weights, encode_blocks, f16_at, for_each_block, pack_halves, put_f16, u16_at},
+    iq4_nl::LEVELS,
+    search::Curve,
+    two_level,
 };
 
 pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {

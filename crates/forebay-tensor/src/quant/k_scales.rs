@@ -1,11 +1,11 @@
 //! The 12 bytes in which Q4_K and Q5_K keep eight scales and eight minimums of 6 bits.
 //!
 //! ```text
-//! byte 0                    4                    8                          12
-//!      | scales of 0 to 3    | minimums of 0 to 3 | low halves of 4 to 7     |
+//! byte 0                  4                    8                      12
+//!      | scales of 0 to 3 | minimums of 0 to 3 | low halves of 4 to 7 |
 //! ```
-//! Bytes 0 to 7 hold 6 bits each, low. Byte `8 + j` holds the low four bits of scale `4 + j`, then of minimum `4 + j`;
-//! their high two bits are the high two of bytes `j` and `4 + j`.
+//! Bytes 0 to 7 hold 6 bits each, low. Byte `8 + j` holds the low four bits of scale `4 + j`, then of minimum
+//! `4 + j`; their high two bits are the high two of bytes `j` and `4 + j`.
 
 /// Scale and minimum of part `j` out of the 12 bytes.
 pub(super) fn get(packed: &[u8], j: usize) -> (u8, u8) {

@@ -1,11 +1,12 @@
 //! Weight formats: what the bytes of each type mean, as pure functions on slices.
 //!
-//! One file a format, its layout drawn at the top. `decode` is the oracle that kernels are checked against, so it
-//! is written to be read, not to be quick; `encode` searches for the codes of least squared error. No device
-//! code is here: kernels live in `ops/`. Formats of one plane of bytes are in the list [`formats`];
+//! One file a format, its layout drawn at the top. `decode` is the oracle that kernels are checked against,
+//! so it is written to be read, not to be quick; `encode` searches for the codes of least squared error. No
+//! device code is here: kernels live in `ops/`. Formats of one plane of bytes are in the list [`formats`];
 //! those of MLX are in [`mlx`].
 
 mod activation;
+mod block;
 mod grids;
 mod iq1_m;
 mod iq1_s;
@@ -17,6 +18,7 @@ mod iq3_xxs;
 mod iq4_nl;
 mod iq4_xs;
 mod k_scales;
+mod lattice;
 pub mod mlx;
 mod mxfp4;
 mod nvfp4;
@@ -41,6 +43,8 @@ mod tq1_0;
 mod tq2_0;
 mod two_level;
 
+use block::Weights;
+
 use crate::{DType, Error, Result};
 
 /// A format that keeps all of a block in one run of bytes.
@@ -55,8 +59,7 @@ use crate::{DType, Error, Result};
 pub struct Format {
     dtype: DType,
     decode: Decode,
-    encode: Option<Encode>,
-    needs_importance: bool,
+    encode: Encode,
 }
 
 /// Turns whole blocks into as many elements as they hold.
@@ -90,32 +93,23 @@ static FORMATS: &[Format] = &[
     format(DType::Q2_0, q2_0::decode, q2_0::encode),
     format(DType::MXFP4, mxfp4::decode, mxfp4::encode),
     format(DType::NVFP4, nvfp4::decode, nvfp4::encode),
-    decode_only(DType::IQ1_S, iq1_s::decode),
-    decode_only(DType::IQ1_M, iq1_m::decode),
-    decode_only(DType::IQ2_XXS, iq2_xxs::decode),
-    decode_only(DType::IQ2_XS, iq2_xs::decode),
-    decode_only(DType::IQ2_S, iq2_s::decode),
-    decode_only(DType::IQ3_XXS, iq3_xxs::decode),
-    decode_only(DType::IQ3_S, iq3_s::decode),
+    format(DType::IQ1_S, iq1_s::decode, iq1_s::encode),
+    format(DType::IQ1_M, iq1_m::decode, iq1_m::encode),
+    format(DType::IQ2_XXS, iq2_xxs::decode, iq2_xxs::encode),
+    format(DType::IQ2_XS, iq2_xs::decode, iq2_xs::encode),
+    format(DType::IQ2_S, iq2_s::decode, iq2_s::encode),
+    format(DType::IQ3_XXS, iq3_xxs::decode, iq3_xxs::encode),
+    format(DType::IQ3_S, iq3_s::decode, iq3_s::encode),
 ];
 
 const fn format(dtype: DType, decode: Decode, encode: Encode) -> Format {
-    Format { dtype, decode, encode: Some(encode), needs_importance: false }
-}
-
-const fn decode_only(dtype: DType, decode: Decode) -> Format {
-    Format { dtype, decode, encode: None, needs_importance: false }
+    Format { dtype, decode, encode }
 }
 
 impl Format {
     /// The type whose bytes this describes.
     pub fn dtype(&self) -> DType {
         self.dtype
-    }
-
-    /// True if `encode` refuses to work without importance weights.
-    pub fn needs_importance(&self) -> bool {
-        self.needs_importance
     }
 }
 
@@ -156,8 +150,8 @@ pub fn decode(dtype: DType, bytes: &[u8], out: &mut [f32]) -> Result<()> {
 
 /// Encodes rows for the least squared error that the search of the format finds.
 ///
-/// `importance` weighs the squared error of each column; its length is the length of a row, and `src` is one or
-/// more such rows. Without it `src` is taken as one row and every element counts the same.
+/// `importance` weighs the squared error of each column; its length is the length of a row, and `src` is one
+/// or more such rows. Without it `src` is taken as one row and every element counts the same.
 ///
 /// ```
 /// use forebay_tensor::{DType, quant};
@@ -173,27 +167,24 @@ pub fn decode(dtype: DType, bytes: &[u8], out: &mut [f32]) -> Result<()> {
 ///
 /// # Errors
 /// Those of [`decode`]; [`Error::ElementCount`] if `src` is no whole number of rows as long as `importance`;
-/// [`Error::NeedsImportance`] for formats that need it.
+/// [`Error::BadValue`] for an element that is not finite and for an importance below zero.
 pub fn encode(dtype: DType, src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<()> {
     let format = format_of(dtype)?;
-    let Some(encode) = format.encode else { return Err(Error::NoFormat { dtype: dtype.name() }) };
     check_bytes("out", dtype, src.len(), out.len())?;
-    match importance {
-        None if format.needs_importance => return Err(Error::NeedsImportance { dtype: dtype.name() }),
-        None => {}
-        Some(columns) => check_importance(dtype, columns, src.len())?,
+    if let Some(columns) = importance {
+        check_importance(dtype, columns, src.len())?;
     }
     if !dtype.is_plain() {
         check_finite("src", src)?;
     }
-    encode(src, Weights { columns: importance }, out);
+    (format.encode)(src, Weights::new(importance), out);
     Ok(())
 }
 
 /// Rounds rows to nearest, without any search: for activations and caches, at every step.
 ///
-/// Serves Q8_0, Q8_1, Q8_K and Q4_0 and the floats. Input that is not finite is taken as it comes: not-a-number becomes
-/// zero, and an infinity spoils its own block.
+/// Serves Q8_0, Q8_1, Q8_K and Q4_0 and the floats. Input that is not finite is taken as it comes:
+/// not-a-number becomes zero, and an infinity spoils its own block.
 ///
 /// ```
 /// use forebay_tensor::{DType, quant};
@@ -221,7 +212,7 @@ pub fn quantise_row(dtype: DType, src: &[f32], out: &mut [u8]) -> Result<()> {
         _ => return Err(Error::NoRounding { dtype: dtype.name() }),
     };
     check_bytes("out", dtype, src.len(), out.len())?;
-    quantise(src, Weights { columns: None }, out);
+    quantise(src, Weights::new(None), out);
     Ok(())
 }
 
@@ -231,26 +222,6 @@ fn check_bytes(what: &'static str, dtype: DType, elements: usize, given: usize) 
         return Ok(());
     }
     Err(Error::ByteLength { what, dtype: dtype.name(), elements, given, wanted })
-}
-
-/// The little-endian f16 at `at`.
-fn f16_at(block: &[u8], at: usize) -> f32 {
-    half::f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
-}
-
-/// Writes `value` at `at` as a little-endian f16.
-fn put_f16(block: &mut [u8], at: usize, value: f32) {
-    block[at..at + 2].copy_from_slice(&half::f16::from_f32(value).to_le_bytes());
-}
-
-/// The little-endian u16 at `at`.
-fn u16_at(block: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([block[at], block[at + 1]])
-}
-
-/// The little-endian u32 at `at`.
-fn u32_at(block: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]])
 }
 
 fn check_importance(dtype: DType, columns: &[f32], elements: usize) -> Result<()> {
@@ -269,71 +240,5 @@ fn check_finite(what: &'static str, values: &[f32]) -> Result<()> {
     match values.iter().position(|value| !value.is_finite()) {
         Some(index) => Err(Error::BadValue { what, index, value: values[index] }),
         None => Ok(()),
-    }
-}
-
-/// Calls `decode` for each block and the elements that it holds.
-fn for_each_block<const BYTES: usize, const N: usize>(
-    bytes: &[u8],
-    out: &mut [f32],
-    decode: impl Fn(&[u8; BYTES], &mut [f32; N]),
-) {
-    for (block, out) in bytes.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
-        decode(block, out);
-    }
-}
-
-/// Calls `encode` for the elements of each block, with the weights of their errors.
-fn encode_blocks<const N: usize, const BYTES: usize>(
-    src: &[f32],
-    weights: Weights<'_>,
-    out: &mut [u8],
-    encode: impl Fn(&[f32; N], &[f32; N], &mut [u8; BYTES]),
-) {
-    for (i, (x, block)) in src.as_chunks().0.iter().zip(out.as_chunks_mut().0).enumerate() {
-        encode(x, &weights.of_block(i), block);
-    }
-}
-
-/// How much the squared error of each column counts.
-#[derive(Clone, Copy)]
-struct Weights<'a> {
-    columns: Option<&'a [f32]>,
-}
-
-impl Weights<'_> {
-    /// Those of a block's columns. Where there are none, or all are zero, every element counts the same.
-    fn of_block<const N: usize>(&self, block: usize) -> [f32; N] {
-        let Some(columns) = self.columns else { return [1.0; N] };
-        let blocks = columns.as_chunks::<N>().0;
-        let weights = blocks[block % blocks.len()];
-        if weights.iter().all(|weight| *weight == 0.0) { [1.0; N] } else { weights }
-    }
-}
-
-/// 1 over `scale`, and 0 for a scale of 0.
-fn inverse_of(scale: f32) -> f32 {
-    if scale == 0.0 { 0.0 } else { 1.0 / scale }
-}
-
-/// Puts the low four bits of the first half of the codes into the low halves of bytes, and those of the second half
-/// into the high halves.
-fn pack_halves(codes: &[u8], out: &mut [u8]) {
-    let (low, high) = codes.split_at(codes.len() / 2);
-    for ((low, high), byte) in low.iter().zip(high).zip(out) {
-        *byte = low & 15 | high << 4;
-    }
-}
-
-/// The fifth bits of 32 codes.
-fn pack_fifths(codes: &[u8; 32]) -> u32 {
-    codes.iter().enumerate().fold(0, |bits, (i, code)| bits | u32::from(code >> 4 & 1) << i)
-}
-
-/// Puts codes of 2 bits into bytes: element `128 h + 32 k + l` in bits `2 k` of byte `32 h + l`.
-fn pack_quarters(codes: &[u8; 256], out: &mut [u8]) {
-    for (i, byte) in out.iter_mut().enumerate() {
-        let first = 128 * (i / 32) + i % 32;
-        *byte = codes[first] | codes[first + 32] << 2 | codes[first + 64] << 4 | codes[first + 96] << 6;
     }
 }

@@ -1,15 +1,16 @@
 //! MXFP4 of GGUF: 32 floats of 4 bits in 17 bytes.
 //!
 //! ```text
-//! byte 0      1                     17
-//!      | e E8M0 | codes, 16 bytes    |
+//! byte 0        1                 17
+//!      | e E8M0 | codes, 16 bytes |
 //! ```
-//! Byte `j` of the codes holds element `j` in its low half and element `j + 16` in its high half.
-//! An element is `2^(e - 127)` times the E2M1 value of its code. The code 255, not-a-number elsewhere, counts as 2^128 here,
-//! as other readers of these files take it.
+//! Byte `j` of the codes holds element `j` in its low half and element `j + 16` in its high half. An element
+//! is `2^(e - 127)` times the E2M1 value of its code. The code 255, not-a-number elsewhere, counts as 2^128
+//! here, as other readers of these files take it.
 
 use super::{
-    Weights, encode_blocks, for_each_block, pack_halves, search,
+    block::{Weights, encode_blocks, for_each_block, pack_halves},
+    search,
     small_float::{E2M1_DOUBLED, E2m1Doubled, e8m0_half},
 };
 

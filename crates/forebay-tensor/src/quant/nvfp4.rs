@@ -1,14 +1,16 @@
 //! NVFP4 of GGUF: 64 floats of 4 bits in 36 bytes, in four parts of 16.
 //!
 //! ```text
-//! byte 0                    4                     36
-//!      | scales, 4 x E4M3   | codes, 32 bytes     |
+//! byte 0                  4                 36
+//!      | scales, 4 x E4M3 | codes, 32 bytes |
 //! ```
-//! Code byte `8 p + j` holds element `16 p + j` in its low half and `16 p + 8 + j` in its high half. An element is its
-//! part's scale times the E2M1 value of its code. Scales have no sign; the code 127 counts as zero, as other readers take it.
+//! Code byte `8 p + j` holds element `16 p + j` in its low half and `16 p + 8 + j` in its high half. An
+//! element is its part's scale times the E2M1 value of its code. Scales have no sign; the code 127 counts as
+//! zero, as other readers take it.
 
 use super::{
-    Weights, encode_blocks, for_each_block, search,
+    block::{Weights, encode_blocks, for_each_block},
+    search,
     small_float::{E2M1_DOUBLED, E2m1Doubled, e4m3_magnitude, nearest_e4m3},
 };
 

@@ -4,7 +4,7 @@
 
 use half::{bf16, f16};
 
-use super::Weights;
+use super::block::Weights;
 
 pub(super) fn decode_f32(bytes: &[u8], out: &mut [f32]) {
     for (element, out) in bytes.as_chunks().0.iter().zip(out) {

@@ -1,12 +1,16 @@
 //! Q1_0: 128 signs with one scale in 18 bytes.
 //!
 //! ```text
-//! byte 0      2                     18
-//!      | d f16 | signs, 16 bytes    |
+//! byte 0       2                 18
+//!      | d f16 | signs, 16 bytes |
 //! ```
-//! Bit `i % 8` of sign byte `i / 8` belongs to element `i`, which is `d` where it is set and `-d` where it is not.
+//! Bit `i % 8` of sign byte `i / 8` belongs to element `i`, which is `d` where it is set and `-d` where it is
+//! not.
 
-use super::{Weights, encode_blocks, f16_at, for_each_block, put_f16, search};
+use super::{
+    block::{Weights, encode_blocks, f16_at, for_each_block, put_f16},
+    search,
+};
 
 pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
     for_each_block(bytes, out, |block: &[u8; 18], out: &mut [f32; 128]| {

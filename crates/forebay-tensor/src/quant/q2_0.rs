@@ -1,13 +1,14 @@
 //! Q2_0: 64 elements in 18 bytes.
 //!
 //! ```text
-//! byte 0      2                     18
-//!      | d f16 | codes, 16 bytes    |
+//! byte 0       2                 18
+//!      | d f16 | codes, 16 bytes |
 //! ```
-//! Codes have 2 bits: element `i` is bits `2 (i % 4)` of code byte `i / 4`. An element is `d * (code - 1)`.
+//! Codes have 2 bits: element `i` is bits `2 (i % 4)` of code byte `i / 4`.
+//! An element is `d * (code - 1)`.
 
 use super::{
-    Weights, encode_blocks, f16_at, for_each_block, put_f16,
+    block::{Weights, encode_blocks, f16_at, for_each_block, put_f16},
     search::{self, Integers},
 };
 

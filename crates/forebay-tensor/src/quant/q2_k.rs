@@ -1,14 +1,17 @@
 //! Q2_K: 256 elements in 84 bytes, in 16 parts of 16.
 //!
 //! ```text
-//! byte 0                        16                    80     82       84
-//!      | scales, 16 bytes       | codes, 64 bytes     | d f16 | dmin f16 |
+//! byte 0                  16                80      82         84
+//!      | scales, 16 bytes | codes, 64 bytes | d f16 | dmin f16 |
 //! ```
-//! Scale byte `p` holds the scale of part `p` in its low half and its minimum in its high half. Codes have 2 bits:
-//! the element `128 h + 32 k + l` is bits `2 k` of code byte `32 h + l`.
+//! Scale byte `p` holds the scale of part `p` in its low half and its minimum in its high half. Codes have 2
+//! bits: the element `128 h + 32 k + l` is bits `2 k` of code byte `32 h + l`.
 //! An element is `d * scale * code - dmin * minimum`.
 
-use super::{Weights, encode_blocks, f16_at, for_each_block, pack_quarters, put_f16, two_level};
+use super::{
+    block::{Weights, encode_blocks, f16_at, for_each_block, pack_quarters, put_f16},
+    two_level,
+};
 
 pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
     for_each_block(bytes, out, |block: &[u8; 84], out: &mut [f32; 256]| {

@@ -1,16 +1,18 @@
 //! Q3_K: 256 elements in 110 bytes, in 16 parts of 16.
 //!
 //! ```text
-//! byte 0                    32                  96                    108    110
-//!      | high bits, 32 bytes | low bits, 64 bytes | scales, 12 bytes     | d f16 |
+//! byte 0                     32                   96                 108     110
+//!      | high bits, 32 bytes | low bits, 64 bytes | scales, 12 bytes | d f16 |
 //! ```
-//! Codes have 3 bits: element `128 h + 32 k + l` has its low two in bits `2 k` of low byte `32 h + l` and its high
-//! one in bit `4 h + k` of high byte `l`. Scales have 6 bits: part `p` has its low four in half `p / 8` of scale byte
-//! `p % 8` and its high two in bits `2 (p / 4)` of scale byte `8 + p % 4`.
+//! Codes have 3 bits: element `128 h + 32 k + l` has its low two in bits `2 k` of low byte `32 h + l` and its
+//! high one in bit `4 h + k` of high byte `l`. Scales have 6 bits: part `p` has its low four in half `p / 8`
+//! of scale byte `p % 8` and its high two in bits `2 (p / 4)` of scale byte `8 + p % 4`.
 //! An element is `d * (scale - 32) * (code - 4)`.
 
 use super::{
-    Weights, encode_blocks, f16_at, for_each_block, pack_quarters, put_f16, search::Integers, two_level,
+    block::{Weights, encode_blocks, f16_at, for_each_block, pack_quarters, put_f16},
+    search::Integers,
+    two_level,
 };
 
 pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {

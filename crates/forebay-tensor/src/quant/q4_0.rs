@@ -1,14 +1,14 @@
 //! Q4_0: 32 elements in 18 bytes.
 //!
 //! ```text
-//! byte 0      2                              18
-//!      | d f16 | codes, 16 bytes             |
+//! byte 0       2                 18
+//!      | d f16 | codes, 16 bytes |
 //! ```
 //! Byte `j` of the codes holds element `j` in its low half and element `j + 16` in its high half.
 //! An element is `d * (code - 8)`.
 
 use super::{
-    Weights, encode_blocks, f16_at, for_each_block, pack_halves, put_f16,
+    block::{Weights, encode_blocks, f16_at, for_each_block, pack_halves, put_f16},
     search::{self, Integers},
 };
 

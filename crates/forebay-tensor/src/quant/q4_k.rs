@@ -1,14 +1,17 @@
 //! Q4_K: 256 elements in 144 bytes, in eight parts of 32.
 //!
 //! ```text
-//! byte 0      2         4                  16                     144
-//!      | d f16 | dmin f16 | scales, 12 bytes | codes, 128 bytes    |
+//! byte 0       2          4                  16                 144
+//!      | d f16 | dmin f16 | scales, 12 bytes | codes, 128 bytes |
 //! ```
-//! Scales and minimums of 6 bits are packed as `k_scales` draws them. Code byte `32 h + l` holds element `64 h + l` in
-//! its low half and element `64 h + 32 + l` in its high half.
+//! Scales and minimums of 6 bits are packed as `k_scales` draws them. Code byte `32 h + l` holds element
+//! `64 h + l` in its low half and element `64 h + 32 + l` in its high half.
 //! An element is `d * scale * code - dmin * minimum`.
 
-use super::{Weights, encode_blocks, f16_at, for_each_block, k_scales, pack_halves, put_f16, two_level};
+use super::{
+    block::{Weights, encode_blocks, f16_at, for_each_block, pack_halves, put_f16},
+    k_scales, two_level,
+};
 
 pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
     for_each_block(bytes, out, |block: &[u8; 144], out: &mut [f32; 256]| {

@@ -1,16 +1,16 @@
 //! Q5_0: 32 elements in 22 bytes.
 //!
 //! ```text
-//! byte 0      2                 6                        22
-//!      | d f16 | fifth bits, u32 | low bits, 16 bytes     |
+//! byte 0       2                 6                    22
+//!      | d f16 | fifth bits, u32 | low bits, 16 bytes |
 //! ```
-//! Byte `j` of the low bits holds element `j` in its low half and element `j + 16` in its high half; bit `i` of the
-//! fifth bits belongs to element `i`. An element is `d * (code - 16)`.
+//! Byte `j` of the low bits holds element `j` in its low half and element `j + 16` in its high half; bit `i`
+//! of the fifth bits belongs to element `i`.
+//! An element is `d * (code - 16)`.
 
 use super::{
-    Weights, encode_blocks, f16_at, for_each_block, pack_fifths, pack_halves, put_f16,
+    block::{Weights, encode_blocks, f16_at, for_each_block, pack_fifths, pack_halves, put_f16, u32_at},
     search::{self, Integers},
-    u32_at,
 };
 
 pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {

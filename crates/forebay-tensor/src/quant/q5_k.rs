@@ -1,14 +1,18 @@
 //! Q5_K: 256 elements in 176 bytes, in eight parts of 32.
 //!
 //! ```text
-//! byte 0      2         4                  16                    48                     176
-//!      | d f16 | dmin f16 | scales, 12 bytes | fifth bits, 32 bytes | low bits, 128 bytes  |
+//! byte 0       2          4                  16                     48                    176
+//!      | d f16 | dmin f16 | scales, 12 bytes | fifth bits, 32 bytes | low bits, 128 bytes |
 //! ```
-//! Scales and minimums of 6 bits are packed as `k_scales` draws them. Low byte `32 h + l` holds element `64 h + l` in
-//! its low half and element `64 h + 32 + l` in its high half; the fifth bit of element `32 p + l` is bit `p` of fifth
-//! byte `l`. An element is `d * scale * code - dmin * minimum`.
+//! Scales and minimums of 6 bits are packed as `k_scales` draws them. Low byte `32 h + l` holds element
+//! `64 h + l` in its low half and element `64 h + 32 + l` in its high half; the fifth bit of element
+//! `32 p + l` is bit `p` of fifth byte `l`.
+//! An element is `d * scale * code - dmin * minimum`.
 
-use super::{Weights, encode_blocks, f16_at, for_each_block, k_scales, pack_halves, put_f16, two_level};
+use super::{
+    block::{Weights, encode_blocks, f16_at, for_each_block, pack_halves, put_f16},
+    k_scales, two_level,
+};
 
 pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
     for_each_block(bytes, out, |block: &[u8; 176], out: &mut [f32; 256]| {

@@ -1,13 +1,18 @@
 //! Q6_K: 256 elements in 210 bytes, in 16 parts of 16.
 //!
 //! ```text
-//! byte 0                    128                  192                      208    210
+//! byte 0                     128                   192                       208     210
 //!      | low bits, 128 bytes | high bits, 64 bytes | scales, 16 signed bytes | d f16 |
 //! ```
-//! Codes have 6 bits: element `128 h + 32 k + l` has its low four in half `k / 2` of low byte `64 h + 32 (k % 2) + l`
-//! and its high two in bits `2 k` of high byte `32 h + l`. An element is `d * scale * (code - 32)`.
+//! Codes have 6 bits: element `128 h + 32 k + l` has its low four in half `k / 2` of low byte
+//! `64 h + 32 (k % 2) + l` and its high two in bits `2 k` of high byte `32 h + l`.
+//! An element is `d * scale * (code - 32)`.
 
-use super::{Weights, encode_blocks, f16_at, for_each_block, put_f16, search::Integers, two_level};
+use super::{
+    block::{Weights, encode_blocks, f16_at, for_each_block, put_f16},
+    search::Integers,
+    two_level,
+};
 
 pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
     for_each_block(bytes, out, |block: &[u8; 210], out: &mut [f32; 256]| {

@@ -1,13 +1,13 @@
 //! Q8_0: 32 elements in 34 bytes, a weight format and the plainest activation format.
 //!
 //! ```text
-//! byte 0      2                              34
-//!      | d f16 | codes, 32 signed bytes      |
+//! byte 0       2                        34
+//!      | d f16 | codes, 32 signed bytes |
 //! ```
 //! An element is `d * code`.
 
 use super::{
-    Weights, encode_blocks, f16_at, for_each_block, put_f16,
+    block::{Weights, encode_blocks, f16_at, for_each_block, put_f16},
     search::{self, Integers},
 };
 

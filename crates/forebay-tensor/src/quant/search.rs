@@ -1,8 +1,9 @@
 //! Searching for the scale of least squared error: one scale for some elements, or a scale and an offset.
 //!
-//! A search tries scales that let the furthest element land a little inside or outside the last level, takes the
-//! best by least squares, and then alternates between nearest levels and best scale until the error stops falling.
-//! It never draws a layout; formats do that with what comes back. Blocks with scales of scales are in `two_level`.
+//! A search tries scales that let the furthest element land a little inside or outside the last level, takes
+//! the best by least squares, and then alternates between nearest levels and best scale until the error stops
+//! falling. It never draws a layout; formats do that with what comes back. Blocks with scales of scales are
+//! in `two_level`.
 
 /// What the codes of a format are worth, in units of the scale.
 pub(super) trait Levels: Copy {
@@ -62,7 +63,8 @@ impl Levels for Curve {
     }
 }
 
-/// Adding and taking away 1.5 * 2^23 leaves a float without room for a fraction; `u` is far smaller than that.
+/// Adding and taking away 1.5 * 2^23 leaves a float without room for a fraction; `u` is far smaller than
+/// that.
 #[inline]
 pub(super) fn nearest_integer(u: f32) -> f32 {
     const ROUNDER: f32 = 12_582_912.0;
@@ -79,7 +81,8 @@ pub(super) fn line_as_f16(line: Line) -> Line {
     Line { scale: as_f16(line.scale), offset: as_f16(line.offset) }
 }
 
-/// What encoding at one scale gives: the weighted squared error, and the scale that suits the same codes best.
+/// What encoding at one scale gives: the weighted squared error, and the scale that suits the same codes
+/// best.
 #[derive(Clone, Copy)]
 pub(super) struct Outcome {
     pub(super) error: f32,
@@ -133,7 +136,8 @@ pub(super) fn best_scale(x: &[f32], w: &[f32], levels: impl Levels, round: impl 
     if best.0 < nothing { best.1 } else { 0.0 }
 }
 
-/// How much error the codes at one scale take away when the scale that suits them best replaces it; and that scale.
+/// How much error the codes at one scale take away when the scale that suits them best replaces it; and that
+/// scale.
 fn gain(x: &[f32], w: &[f32], scale: f32, levels: impl Levels) -> (f32, f32) {
     let inverse = inverse(scale);
     let (mut xl, mut ll) = (0.0, 0.0);
@@ -173,7 +177,8 @@ pub(super) fn inverse(scale: f32) -> f32 {
     if inverse.is_finite() { inverse } else { 0.0 }
 }
 
-/// Scale and offset of least weighted squared error for codes from 0 to `top`: an element is `scale * code + offset`.
+/// Scale and offset of least weighted squared error for codes from 0 to `top`: an element is
+/// `scale * code + offset`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Line {
     pub(super) scale: f32,

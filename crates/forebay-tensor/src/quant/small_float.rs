@@ -1,7 +1,8 @@
 //! Floats of 4 and 8 bits, as the microscaling formats define them.
 //!
-//! E2M1 has a sign, two exponent bits and one fraction bit. E4M3 has a sign, four exponent bits and three fraction bits
-//! and no infinity. E8M0 is an exponent alone. What a block of them means is said in `mxfp4`, `nvfp4` and `mlx_float`.
+//! E2M1 has a sign, two exponent bits and one fraction bit. E4M3 has a sign, four exponent bits and three
+//! fraction bits and no infinity. E8M0 is an exponent alone. What a block of them means is said in `mxfp4`,
+//! `nvfp4` and `mlx`.
 
 use super::search::Levels;
 

@@ -1,15 +1,16 @@
 //! TQ1_0: 256 elements -1, 0 or 1 times a scale in 54 bytes, five to a byte.
 //!
 //! ```text
-//! byte 0                          48                         52     54
-//!      | codes of 0..240, 48 bytes | codes of 240..256, 4 bytes | d f16 |
+//! byte 0                              48                              52      54
+//!      | digits of 0 to 239, 48 bytes | digits of 240 to 255, 4 bytes | d f16 |
 //! ```
-//! A byte is five ternary digits read as a fraction: `ceil(256 * 0.abcde)` in base 3. The digits of one byte lie far
-//! apart: of byte `m < 32` they are elements `32 n + m`, of byte `32 + m` elements `160 + 16 n + m`, and the last four
-//! bytes hold four digits each, elements `240 + 4 n + m`. An element is `d * (digit - 1)`.
+//! A byte is five ternary digits read as a fraction: `ceil(256 * 0.abcde)` in base 3. The digits of one byte
+//! lie far apart: of byte `m < 32` they are elements `32 n + m`, of byte `32 + m` elements `160 + 16 n + m`,
+//! and the last four bytes hold four digits each, elements `240 + 4 n + m`.
+//! An element is `d * (digit - 1)`.
 
 use super::{
-    Weights, encode_blocks, f16_at, for_each_block, put_f16,
+    block::{Weights, encode_blocks, f16_at, for_each_block, put_f16},
     search::{self, Integers},
 };
 

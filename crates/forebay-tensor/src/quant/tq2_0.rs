@@ -1,13 +1,14 @@
 //! TQ2_0: 256 elements in 66 bytes, meant for -1, 0 and 1 times a scale.
 //!
 //! ```text
-//! byte 0                     64     66
-//!      | codes, 64 bytes     | d f16 |
+//! byte 0                 64      66
+//!      | codes, 64 bytes | d f16 |
 //! ```
-//! Codes have 2 bits: element `128 h + 32 k + l` is bits `2 k` of code byte `32 h + l`. An element is `d * (code - 1)`.
+//! Codes have 2 bits: element `128 h + 32 k + l` is bits `2 k` of code byte `32 h + l`.
+//! An element is `d * (code - 1)`.
 
 use super::{
-    Weights, encode_blocks, f16_at, for_each_block, pack_quarters, put_f16,
+    block::{Weights, encode_blocks, f16_at, for_each_block, pack_quarters, put_f16},
     search::{self, Integers},
 };
 

@@ -1,8 +1,8 @@
 //! Searching in blocks of 256 whose parts have small integer scales, which the block's own scales multiply.
 //!
-//! First every part gets its best scale as if it could be stored exactly. Then the block's scale is fixed, each part
-//! tries the integers around its wish with fresh codes, and the block's scale follows by least squares; this is repeated
-//! while the error falls. Layouts are drawn by the formats.
+//! First every part gets its best scale as if it could be stored exactly. Then the block's scale is fixed,
+//! each part tries the integers around its wish with fresh codes, and the block's scale follows by least
+//! squares; this is repeated while the error falls. Layouts are drawn by the formats.
 
 use super::search::{self, Bound, Levels, Line, as_f16, inverse, nearest_integer};
 

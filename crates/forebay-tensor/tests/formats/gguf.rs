@@ -35,11 +35,7 @@ fn encoding_has_no_more_squared_error_than_the_vectors() {
         let src = vectors.floats(&format!("{stem}.src"));
         let theirs = squared_error(&src, &vectors.floats(&format!("{stem}.deq")));
         let mut bytes = vec![0; format.dtype().row_bytes(src.len()).unwrap()];
-        let flat = [1.0; 512];
-        let importance = format.needs_importance().then_some(&flat[..]);
-        if quant::encode(format.dtype(), &src, importance, &mut bytes).is_err() {
-            continue;
-        }
+        quant::encode(format.dtype(), &src, None, &mut bytes).unwrap();
         let mut back = vec![f32::NAN; src.len()];
         quant::decode(format.dtype(), &bytes, &mut back).unwrap();
         let ours = squared_error(&src, &back);

@@ -1,4 +1,5 @@
-//! Weight formats from outside: against the vectors that other software made, and against bytes that nobody made.
+//! Weight formats from outside: against the vectors that other software made, and against bytes that nobody
+//! made.
 
 #![allow(clippy::print_stdout, reason = "says what is left out, and the figures of comparisons")]
 

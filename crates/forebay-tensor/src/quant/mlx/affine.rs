@@ -1,12 +1,12 @@
 //! MLX affine: groups of 32, 64 or 128 codes of 2, 3, 4, 5, 6 or 8 bits, a scale and a bias a group.
 //!
-//! An element is `scale * code + bias`. The scale may be negative: the bias is the element furthest from zero, and the
-//! scale is bent so that zero lies on a code. The planes are drawn in the module above.
+//! An element is `scale * code + bias`. The scale may be negative: the bias is the element furthest from
+//! zero, and the scale is bent so that zero lies on a code. The planes are drawn in the module above.
 
 use half::{bf16, f16};
 
 use super::{Planes, PlanesMut};
-use crate::{Affine, DType};
+use crate::{Affine, DType, quant::block::u32_at};
 
 pub(super) fn decode(affine: Affine, planes: &Planes<'_>, out: &mut [f32]) {
     let bits = affine.bits();
@@ -71,7 +71,7 @@ fn float_at(dtype: DType, plane: &[u8], i: usize) -> f32 {
     match dtype {
         DType::F16 => f16::from_le_bytes([plane[2 * i], plane[2 * i + 1]]).to_f32(),
         DType::BF16 => bf16::from_le_bytes([plane[2 * i], plane[2 * i + 1]]).to_f32(),
-        _ => f32::from_bits(crate::quant::u32_at(plane, 4 * i)),
+        _ => f32::from_bits(u32_at(plane, 4 * i)),
     }
 }
 

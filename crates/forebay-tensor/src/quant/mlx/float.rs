@@ -1,7 +1,8 @@
-//! MLX's floats: mxfp4 (E2M1, an E8M0 scale for 32), mxfp8 (E4M3, likewise), nvfp4 (E2M1, an E4M3 scale for 16).
+//! MLX's floats: mxfp4 (E2M1, an E8M0 scale for 32), mxfp8 (E4M3, likewise), nvfp4 (E2M1, an E4M3 scale for
+//! 16).
 //!
-//! An element is its group's scale times the value of its code; codes lie in order, two a byte or one. The scale 255 of
-//! the first two is infinite, as MLX computes it. The planes are drawn in the module above.
+//! An element is its group's scale times the value of its code; codes lie in order, two a byte or one. The
+//! scale 255 of the first two is infinite, as MLX computes it. The planes are drawn in the module above.
 
 use super::{Planes, PlanesMut};
 use crate::quant::small_float::{E2M1_DOUBLED, e4m3_magnitude, e8m0_half, nearest_e4m3};
@@ -78,7 +79,8 @@ fn signed_e2m1(code: u8) -> f32 {
     if code == 8 { -0.0 } else { doubled * 0.5 }
 }
 
-/// The E2M1 code nearest to `x`; ties go towards zero, and zero has no sign. What is no finite number becomes zero.
+/// The E2M1 code nearest to `x`; ties go towards zero, and zero has no sign. What is no finite number becomes
+/// zero.
 fn nearest_e2m1(x: f32) -> u8 {
     const MIDDLES: [f32; 7] = [0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0];
     if !x.is_finite() {

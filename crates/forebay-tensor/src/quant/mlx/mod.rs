@@ -1,12 +1,14 @@
-//! The formats of MLX, whose blocks are spread over planes: packed codes, scales and, for affine types, biases.
+//! The formats of MLX, whose blocks are spread over planes: packed codes, scales and, for affine types,
+//! biases.
 //!
 //! ```text
 //! codes    code i is bits b*i to b*i + b - 1 of a little-endian stream, b the bits of the type
 //! scales   one a group, in order: floats of 16 or 32 bits (affine) or single bytes (floats)
 //! biases   one a group, as the scales (affine only)
 //! ```
-//! Planes are bytes as a file has them, so that a mapped file can be read where it lies. What codes and scales mean is in
-//! [`affine`](self) and `float`; encoding gives the very codes, scales and biases that MLX gives.
+//! Planes are bytes as a file has them, so that a mapped file can be read where it lies. What codes and
+//! scales mean is in [`affine`](self) and `float`; encoding gives the very codes, scales and biases that MLX
+//! gives.
 
 mod affine;
 mod float;
@@ -94,8 +96,8 @@ pub struct PlaneBytes {
 /// Bytes of the planes of `elements` elements.
 ///
 /// # Errors
-/// [`Error::NoPlanes`] for a type that is none of MLX's, [`Error::ScaleType`] for scales of a type that it cannot have,
-/// [`Error::PartialBlock`] if the last group is not full.
+/// [`Error::NoPlanes`] for a type that is none of MLX's, [`Error::ScaleType`] for scales of a type that it
+/// cannot have, [`Error::PartialBlock`] if the last group is not full.
 pub fn plane_bytes(dtype: DType, scale_type: DType, elements: usize) -> Result<PlaneBytes> {
     let has_bias = match dtype {
         DType::Affine(_) => true,
