@@ -77,6 +77,15 @@ pub enum Error {
         /// What is wrong with it.
         fault: VocabularyFault,
     },
+    /// A chat template cannot be used: give another one, or a prompt without a template.
+    Template {
+        /// The file it came from.
+        file: Arc<Path>,
+        /// The line of the template, where it is known.
+        line: Option<usize>,
+        /// What is wrong.
+        fault: TemplateFault,
+    },
     /// An id is not in the vocabulary.
     TokenId {
         /// The id.
@@ -308,6 +317,36 @@ pub enum VocabularyFault {
     },
 }
 
+/// Why a chat template gives no prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TemplateFault {
+    /// It cannot be read.
+    Syntax {
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// It is longer than any template has to be.
+    TooLong {
+        /// Its bytes.
+        found: usize,
+        /// The most there can be.
+        most: usize,
+    },
+    /// It does not accept such a conversation.
+    Refused {
+        /// What it says.
+        message: String,
+    },
+    /// It failed.
+    Failed {
+        /// What went wrong.
+        detail: String,
+    },
+    /// It does not come to an end.
+    Endless,
+}
+
 impl From<forebay_device::Error> for Error {
     fn from(error: forebay_device::Error) -> Self {
         Self::Device(error)
@@ -338,6 +377,13 @@ impl fmt::Display for Error {
             }
             Self::Set { file, fault } => write!(f, "{}: {fault}", file.display()),
             Self::Vocabulary { file, fault } => write!(f, "{}: tokenizer: {fault}", file.display()),
+            Self::Template { file, line, fault } => {
+                write!(f, "{}: chat template", file.display())?;
+                match line {
+                    Some(line) => write!(f, ", line {line}: {fault}"),
+                    None => write!(f, ": {fault}"),
+                }
+            }
             Self::TokenId { id, size } => {
                 write!(f, "token id {id} is not in the vocabulary of {size} tokens")
             }
@@ -435,6 +481,17 @@ impl fmt::Display for VocabularyFault {
             Self::Size { found } => write!(f, "{found} tokens are no vocabulary"),
             Self::NoSpecial { name } => write!(f, "needs a {name} token and names none"),
             Self::Json { detail } => f.write_str(detail),
+        }
+    }
+}
+
+impl fmt::Display for TemplateFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Syntax { detail } | Self::Failed { detail } => f.write_str(detail),
+            Self::TooLong { found, most } => write!(f, "has {found} bytes, at most {most} can be used"),
+            Self::Refused { message } => write!(f, "does not accept this conversation: {message}"),
+            Self::Endless => f.write_str("does not come to an end"),
         }
     }
 }

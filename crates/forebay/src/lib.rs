@@ -5,4 +5,4 @@ mod error;
 pub mod formats;
 pub mod generate;
 
-pub use error::{Error, Fault, FormatError, Place, Result, SetFault, VocabularyFault};
+pub use error::{Error, Fault, FormatError, Place, Result, SetFault, TemplateFault, VocabularyFault};
