@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::tidy::{Finding, Tree};
+use crate::tidy::{Finding, Tree, source::words};
 
 /// Where mutations are kept.
 pub(crate) const FOLDER: &str = "mutants/";
@@ -161,13 +161,24 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
         let fits = Mutation::parse(path, text).and_then(|mutation| {
             let file = tree.files.iter().find(|(path, _)| *path == mutation.file);
             let (_, text) = file.with_context(|| format!("there is no {}", mutation.file))?;
-            mutation.apply(text)
+            mutation.apply(text)?;
+            for broken in &mutation.breaks {
+                ensure!(names(tree, &broken.filter), "no test is called {}", broken.filter);
+            }
+            Ok(())
         });
         if let Err(error) = fits {
             findings.push(Finding::new(path, 0, format!("{error:#}")));
         }
     }
     findings
+}
+
+/// Whether the last name of a path of tests is part of a name in some Rust file.
+fn names(tree: &Tree, filter: &str) -> bool {
+    let path: Vec<_> = filter.split("::").filter(|name| !name.is_empty()).collect();
+    let Some(last) = path.last() else { return false };
+    tree.sources.iter().any(|source| words(&source.code).any(|(_, word)| word.contains(last)))
 }
 
 #[cfg(test)]
@@ -224,10 +235,15 @@ pub(super) mod tests {
     fn a_stale_mutation_is_found() {
         let file = |path: &str, text: &str| (path.to_owned(), text.to_owned());
         let mutant = file("mutants/m.mutant", SAMPLE);
-        let fits = Tree::of(vec![mutant.clone(), file("a/src/lib.rs", "    two()\n")], Vec::new());
-        assert!(check(&fits).is_empty());
-        for files in [vec![mutant.clone()], vec![mutant, file("a/src/lib.rs", "two()\n")]] {
-            assert_eq!(check(&Tree::of(files, Vec::new())).len(), 1);
-        }
+        let code = file("a/src/lib.rs", "    two()\n");
+        let tests = file("a/tests/c.rs", "fn it_says_two() {}\ncontract!(p1_one);");
+        let found = |files: &[&(String, String)]| {
+            check(&Tree::of(files.iter().map(|file| (*file).clone()).collect(), Vec::new())).len()
+        };
+        assert_eq!(found(&[&mutant, &code, &tests]), 0);
+        assert_eq!(found(&[&mutant, &tests]), 1);
+        assert_eq!(found(&[&mutant, &file("a/src/lib.rs", "two()\n"), &tests]), 1);
+        assert_eq!(found(&[&mutant, &code]), 1);
+        assert_eq!(found(&[&mutant, &code, &file("a/tests/c.rs", "// says_two\nfn p1_() {}")]), 1);
     }
 }

@@ -38,17 +38,23 @@ pub(crate) fn command(args: &[String]) -> Result<bool> {
     let mut tests: Vec<_> = mutations.iter().flat_map(|mutation| mutation.breaks.iter()).collect();
     let mut seen = HashSet::new();
     tests.retain(|broken| seen.insert(*broken));
-    println!("{} tests pass unbroken: building and running them", tests.len());
+    println!("{} groups of tests have to pass unbroken: building and running them", tests.len());
     let mut programs = HashMap::new();
+    let mut useless = HashMap::new();
     for broken in tests {
-        scratch.passes(broken, &mut programs)?;
+        if let Err(why) = scratch.passes(broken, &mut programs)? {
+            useless.insert(broken, why);
+        }
     }
 
     let mut caught = 0;
     for mutation in &mutations {
         print_now(&format!("{:<40}", mutation.name));
         let start = Instant::now();
-        let verdict = scratch.judge(mutation)?;
+        let verdict = match mutation.breaks.iter().find_map(|broken| useless.get(broken)) {
+            Some(why) => Err(why.clone()),
+            None => scratch.judge(mutation)?,
+        };
         let took = start.elapsed().as_secs_f64();
         match verdict {
             Ok(by) => {
@@ -120,18 +126,21 @@ impl Scratch {
         fs::write(&to, bytes).with_context(|| format!("cannot write {}", to.display()))
     }
 
-    /// Makes sure that a test is there and passes as long as nothing is broken.
-    fn passes(&self, broken: &Broken, programs: &mut HashMap<Build, Program>) -> Result<()> {
+    /// Whether a test is there and passes as long as nothing is broken; if not, the inner error says why.
+    fn passes(&self, broken: &Broken, programs: &mut HashMap<Build, Program>) -> Result<Result<(), String>> {
         if !programs.contains_key(&broken.build) {
-            let program = self.build(&broken.build)?;
-            let program = program.map_err(|output| anyhow::anyhow!("does not build unbroken:\n{output}"))?;
-            programs.insert(broken.build.clone(), program);
+            match self.build(&broken.build)? {
+                Ok(program) => programs.insert(broken.build.clone(), program),
+                Err(output) => return Ok(Err(format!("its tests do not build unbroken:\n{output}"))),
+            };
         }
         let outcome = programs[&broken.build].run(&broken.filter, UNBROKEN)?;
         let test = shown(broken);
-        ensure!(outcome.end == End::Success, "{test} fails unbroken:\n{}", outcome.output);
-        ensure!(outcome.counts.passed > 0, "{test}: there is no such test");
-        Ok(())
+        Ok(match (outcome.end, outcome.counts.passed) {
+            (End::Success, 1..) => Ok(()),
+            (End::Success, 0) => Err(format!("there is no test {test}")),
+            _ => Err(format!("{test} fails unbroken:\n{}", outcome.output)),
+        })
     }
 
     /// Applies a mutation, runs its tests and takes it back: by what it was caught, or why not.
