@@ -60,6 +60,10 @@ fn check_with(tree: &Tree, files: &[(&str, &str)]) -> Vec<Finding> {
                 findings.push(Finding::new(&source.path, line, message));
             }
         }
+        for (line, rule) in dangling(tree, source) {
+            let message = format!("cites {rule}, which neither this file's header nor one above it states");
+            findings.push(Finding::new(&source.path, line, message));
+        }
         if FORBID.contains(&source.path.as_str()) && !source.code.contains("#![forbid(unsafe_code)]") {
             findings.push(Finding::new(&source.path, 0, "this crate has to say #![forbid(unsafe_code)]"));
         }
@@ -122,6 +126,35 @@ fn explained(source: &Source, at: usize) -> bool {
         .any(|(comment, _)| says(&comment.text))
 }
 
+/// The rules that SAFETY comments cite and no header states: lines and rules.
+fn dangling(tree: &Tree, source: &Source) -> Vec<(usize, String)> {
+    let folder = |path: &str| path.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
+    let above = |other: &Source| {
+        let front = other.path.ends_with("/mod.rs") || other.path.ends_with("/lib.rs");
+        other.path == source.path || (front && source.path.starts_with(&folder(&other.path)))
+    };
+    let headers = tree.sources.iter().filter(|other| above(other)).flat_map(|other| &other.comments);
+    let stated: Vec<_> = headers
+        .filter(|comment| comment.text.starts_with("//!"))
+        .flat_map(|comment| rules(&comment.text))
+        .collect();
+    let cites = source.comments.iter().filter(|comment| comment.text.contains("SAFETY:"));
+    cites
+        .flat_map(|comment| rules(&comment.text).into_iter().map(|rule| (comment.line, rule.to_owned())))
+        .filter(|(_, rule)| !stated.contains(&rule.as_str()))
+        .collect()
+}
+
+/// Words that number a rule: a capital and a small number. Types such as `F16`, `I8` and `Q4` are none.
+fn rules(text: &str) -> Vec<&str> {
+    let rule = |word: &str| {
+        let (letter, number) = word.split_at_checked(1)?;
+        let letter = letter.bytes().all(|byte| byte.is_ascii_uppercase() && !b"FIQU".contains(&byte));
+        (letter && number.parse::<u8>().is_ok_and(|number| (1..=15).contains(&number))).then_some(())
+    };
+    source::words(text).map(|(_, word)| word).filter(|word| rule(word).is_some()).collect()
+}
+
 /// Whether all lines between two lines hold attributes.
 fn only_attributes(source: &Source, after: usize, before: usize) -> bool {
     let mut lines = source.text.lines().skip(after).take(before - after - 1);
@@ -136,13 +169,15 @@ mod tests {
     const LISTED: &[(&str, &str)] = &[("a/*/c.rs", "a reason")];
 
     fn found(text: &str) -> Vec<String> {
-        places(&check_with(&tree(&[("a/b/c.rs", text)]), LISTED))
+        let rules = ("a/b/mod.rs", "//! Rules: R1, it is. R2: there is no state.");
+        places(&check_with(&tree(&[("a/b/c.rs", text), rules]), LISTED))
     }
 
     #[test]
     fn only_listed_files_say_it_and_the_list_is_not_stale() {
         let text = "// SAFETY: R1, x is whole.\nunsafe { x }";
         assert!(found(text).is_empty());
+        let text = "// SAFETY: x is whole.\nunsafe { x }";
         let other = check_with(&tree(&[("a/b/d.rs", text)]), LISTED);
         assert_eq!(places(&other), ["a/b/d.rs:2", &format!("{LIST}:0")]);
         let deeper = check_with(&tree(&[("a/b/b/c.rs", text)]), LISTED);
@@ -173,6 +208,20 @@ mod tests {
         for (text, line) in bad {
             assert_eq!(found(text), [format!("a/b/c.rs:{line}")], "{text}");
         }
+    }
+
+    #[test]
+    fn a_cited_rule_is_stated_in_a_header() {
+        let header = "//! C. Rules: R1, it lives. R2: nobody writes.\n";
+        let code = "// SAFETY: R1 and Z3; F16 and U8 are types.\nunsafe { c }\n// SAFETY: R2.\nunsafe { c }";
+        let cited = |files: &[(&str, &str)]| places(&check_with(&tree(files), LISTED));
+        assert_eq!(cited(&[("a/b/c.rs", &format!("{header}{code}"))]), ["a/b/c.rs:2"]);
+        assert_eq!(cited(&[("a/b/c.rs", code), ("a/b/mod.rs", header)]), ["a/b/c.rs:1"]);
+        assert_eq!(cited(&[("a/b/c.rs", code), ("a/lib.rs", header)]), ["a/b/c.rs:1"]);
+        assert_eq!(
+            cited(&[("a/b/c.rs", code), ("a/d/mod.rs", header)]),
+            ["a/b/c.rs:1", "a/b/c.rs:1", "a/b/c.rs:3"]
+        );
     }
 
     #[test]
