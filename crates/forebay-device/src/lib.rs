@@ -8,6 +8,7 @@
 //! | record and submit work | [`Session`], [`Stage`], [`Fence`] |
 //! | replay work | [`Recording`] |
 //! | run your own kernel | [`KernelDef`], [`Signature`], [`Param`] |
+//! | get host vectors that are reused | [`HostPool`], [`HostVec`] |
 //! | use a file in place | [`MappedFile`] |
 //! | test without a device | [`NullOptions`], [`NullControl`] |
 //!
@@ -50,6 +51,7 @@ pub use label::Label;
 pub use launch::{Access, Grid, MAX_ARGUMENTS, Param, Scalar, Signature};
 pub use memory::{
     buffer::{Buffer, Read, Write},
+    host_pool::{HostElement, HostPool, HostPoolOptions, HostPoolStats, HostVec, UninitHostVec},
     map::MappedFile,
     options::{Init, PoolOptions, PressureFn, Request, Retain},
     pool::Pool,

@@ -23,6 +23,11 @@ const FILES: &[(&str, &str)] = &[
     ("crates/forebay-device/src/memory/host_pool/block.rs", "owns raw blocks of any element type"),
     ("crates/forebay-device/src/memory/host_pool/source.rs", "takes blocks from the system and returns them"),
     ("crates/forebay-device/src/memory/host_pool/shared.rs", "keeps lists of raw blocks under a lock"),
+    (
+        "crates/forebay-device/src/memory/host_pool/state.rs",
+        "moves raw blocks between the lists of all threads",
+    ),
+    ("crates/forebay-device/src/memory/host_pool/loom_tests.rs", "plays the owner of a magazine"),
     ("crates/forebay-device/src/memory/host_pool/magazine.rs", "keeps lists of raw blocks for one thread"),
     ("crates/forebay-device/src/memory/host_pool/seats.rs", "gives each thread a place of its own"),
     ("crates/forebay-device/src/memory/host_pool/vector.rs", "is a typed view of a raw block"),

@@ -7,11 +7,14 @@
 //! - `lease`: the right to a block, counted; `buffer`: its public face, and the host's guards; `access`: who may touch
 //! - `uses` and `retire`: what queued work holds back; `residency`: what the driver is told to keep at hand
 //! - `home`: what all memory of a device shares; `stats`: what is counted
+//!
+//! Beside them, knowing none of them: `host_pool`, the host's own vectors.
 
 pub(crate) mod access;
 pub(crate) mod buffer;
 mod class;
 pub(crate) mod home;
+pub(crate) mod host_pool;
 pub(crate) mod lease;
 pub(crate) mod map;
 pub(crate) mod options;
