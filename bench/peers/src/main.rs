@@ -1,0 +1,39 @@
+//! Measures forebay side by side with other people's pools and allocators, in one process and interleaved rounds.
+//!
+//! `cargo run --release --ignore-rust-version --manifest-path bench/peers/Cargo.toml -- host-pool --out FILE`
+//! One file a comparison; a new one is a module with `fn run(&mut Record) -> io::Result<()>` and a line in
+//! `COMPARISONS`. Never: opinions about the numbers; every sample is written.
+
+mod clock;
+mod host_pool;
+mod record;
+
+use std::{env, io, process::ExitCode};
+
+use record::Record;
+
+type Comparison = fn(&mut Record) -> io::Result<()>;
+
+/// Every comparison by the name it has on the command line.
+const COMPARISONS: &[(&str, Comparison)] = &[("host-pool", host_pool::run)];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let (name, out) = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [name] => (name, None),
+        [name, "--out", out] | ["--out", out, name] => (name, Some(out)),
+        _ => ("", None),
+    };
+    let Some((_, run)) = COMPARISONS.iter().find(|(known, _)| *known == name) else {
+        let names: Vec<_> = COMPARISONS.iter().map(|(name, _)| *name).collect();
+        eprintln!("usage: peers {} [--out FILE]", names.join("|"));
+        return ExitCode::from(2);
+    };
+    match Record::create(out, &args).and_then(|mut record| run(&mut record).and_then(|()| record.finish())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cannot write the record: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! A record: one JSON object a line, first the header, then every set of samples.
+//!
+//! Owns: the header, which names machine, kernel, versions and command; medians; the table on standard output.
+//! Next room: the comparisons.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufWriter, Write},
+    process::Command,
+};
+
+use serde_json::{Value, json};
+
+/// Where samples go.
+pub struct Record {
+    file: Option<BufWriter<File>>,
+}
+
+impl Record {
+    /// Opens the record, and writes its header.
+    pub fn create(path: Option<&str>, args: &[String]) -> io::Result<Self> {
+        let file = path.map(File::create).transpose()?.map(BufWriter::new);
+        let mut record = Self { file };
+        let cores = std::thread::available_parallelism().map_or(0, usize::from);
+        record.line(&json!({
+            "kind": "header",
+            "machine": machine(),
+            "cores": cores,
+            "load": fs::read_to_string("/proc/loadavg").unwrap_or_default().trim(),
+            "kernel": rustix::system::uname().release().to_string_lossy(),
+            "huge_pages": read("/sys/kernel/mm/transparent_hugepage/enabled"),
+            "rustc": said("rustc", &["-V"]),
+            "libc": said("ldd", &["--version"]),
+            "commit": said("git", &["rev-parse", "HEAD"]),
+            "versions": versions(),
+            "command": format!(
+                "cargo run --release --ignore-rust-version --manifest-path bench/peers/Cargo.toml -- {}",
+                args.join(" ")
+            ),
+        }))?;
+        Ok(record)
+    }
+
+    /// Writes one set of samples, and a line about it for people.
+    pub fn samples(
+        &mut self,
+        group: &str,
+        case: &str,
+        contender: &str,
+        unit: &str,
+        all: &[f64],
+    ) -> io::Result<()> {
+        let mut sorted = all.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let (median, min) = (sorted[sorted.len() / 2], sorted[0]);
+        println!("{group:24} {case:10} {contender:32} {median:12.1} {unit} (least {min:.1})");
+        self.line(&json!({
+            "kind": "samples",
+            "group": group,
+            "case": case,
+            "contender": contender,
+            "unit": unit,
+            "median": median,
+            "min": min,
+            "samples": all,
+        }))
+    }
+
+    pub fn finish(mut self) -> io::Result<()> {
+        self.file.as_mut().map_or(Ok(()), Write::flush)
+    }
+
+    fn line(&mut self, value: &Value) -> io::Result<()> {
+        self.file.as_mut().map_or(Ok(()), |file| writeln!(file, "{value}"))
+    }
+}
+
+/// A size as people read it.
+pub fn human(bytes: usize) -> String {
+    if bytes >= 1 << 20 { format!("{} MiB", bytes >> 20) } else { format!("{} KiB", bytes >> 10) }
+}
+
+fn machine() -> String {
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    model.map_or_else(|| std::env::consts::ARCH.to_string(), |(_, model)| model.trim().to_string())
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default().trim().to_string()
+}
+
+/// The first line a program says.
+fn said(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).output().map(|output| output.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&output).lines().next().unwrap_or_default().to_string()
+}
+
+/// The versions of the peers, as this build has them.
+fn versions() -> Value {
+    const PEERS: [&str; 4] = ["libmimalloc-sys", "mimalloc", "tenferro-cpu", "tenferro-cpu-basic"];
+    let lock = include_str!("../Cargo.lock");
+    let packages = lock.split("[[package]]").filter_map(|package| {
+        let field = |name: &str| {
+            let line = package.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(" = "))?;
+            Some(line.trim_matches('"').to_string())
+        };
+        Some((field("name")?, Value::from(field("version")?)))
+    });
+    Value::Object(packages.filter(|(name, _)| PEERS.contains(&name.as_str())).collect())
+}
