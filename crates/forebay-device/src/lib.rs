@@ -3,7 +3,7 @@
 //! | to do this | look at |
 //! |---|---|
 //! | open a device | [`Device`], [`DeviceOptions`] |
-//! | get memory | [`Pool`], [`Request`], [`Buffer`] |
+//! | get memory | [`Pool`], [`Request`], [`Buffer`]; for one step: [`Arena`], [`Scope`] |
 //! | touch it from the host | [`Buffer::read`], [`Buffer::write`] |
 //! | record and submit work | [`Session`], [`Stage`], [`Fence`] |
 //! | replay work | [`Recording`] |
@@ -50,10 +50,13 @@ pub use kernel::{Image, ImageFormat, KernelDef};
 pub use label::Label;
 pub use launch::{Access, Grid, MAX_ARGUMENTS, Param, Scalar, Signature};
 pub use memory::{
-    buffer::{Buffer, Read, Write},
+    arena::{Arena, ArenaReport, ArenaStats},
+    buffer::Buffer,
+    guard::{Read, Write},
     host_pool::{HostElement, HostPool, HostPoolOptions, HostPoolStats, HostVec, UninitHostVec},
     map::MappedFile,
     options::{Init, PoolOptions, PressureFn, Request, Retain},
     pool::Pool,
+    scope::{Scope, Scratch},
     stats::{PoolStats, Tag},
 };

@@ -13,10 +13,7 @@ const FILES: &[(&str, &str)] = &[
     ("crates/forebay-device/src/backend/host_region.rs", "maps address space and hands out parts of it"),
     ("crates/forebay-device/src/backend/cpu/memory.rs", "copies and fills bytes that several holders share"),
     ("crates/forebay-device/src/backend/cpu/module.rs", "gives a kernel its arguments as slices"),
-    (
-        "crates/forebay-device/src/memory/buffer.rs",
-        "makes buffers of memory that is not ours, and guards of any element",
-    ),
+    ("crates/forebay-device/src/memory/guard.rs", "makes host guards of any element"),
     ("crates/forebay-device/src/memory/map.rs", "maps files"),
     ("crates/forebay-device/src/device/adopt.rs", "takes memory of others on the caller's word"),
     ("crates/forebay-device/src/memory/lease.rs", "counts leases in place, beside what they describe"),

@@ -12,7 +12,7 @@ use crate::{
     error::{ArgumentFault, Error, Result},
     label::Label,
     launch::{self, Access, ArgumentValue, Command, Grid, MAX_ARGUMENTS, Param, Place},
-    memory::{buffer::Buffer, lease::Handle},
+    memory::{buffer::Buffer, lease::Handle, scope::Scratch},
     sync::Arc,
 };
 
@@ -56,6 +56,19 @@ impl From<f32> for Arg<'_> {
 impl<'a> Arg<'a> {
     pub(crate) fn bytes(handle: &'a Handle, place: Place) -> Self {
         Self { value: ArgumentValue::Buffer(place), handle: Some(handle) }
+    }
+}
+
+impl<'a> From<&'a Scratch<'_>> for Arg<'a> {
+    fn from(scratch: &'a Scratch<'_>) -> Self {
+        Self::bytes(scratch.handle(), scratch.place())
+    }
+}
+
+impl Scratch<'_> {
+    /// This buffer as an argument of a launch.
+    pub fn arg(&self) -> Arg<'_> {
+        self.into()
     }
 }
 

@@ -1,27 +1,24 @@
-#![allow(unsafe_code, reason = "host guards are slices of device bytes")]
-//! A buffer: the public, counted handle on bytes of a device, and the guards through which the host touches them.
+//! A buffer: the public, counted handle on bytes of a device.
 //!
-//! Rules for the unsafe code:
-//! - G1 A guard exists only while its entry stands in the access table: no overlapping guard writes, and if this one
-//!   writes, no overlapping guard exists at all.
-//! - G2 When a guard is made, the device work that touches the bytes is over; while it stands, `command::session`
-//!   refuses submissions that would clash with it, under the same lock.
-//! - G3 The guard borrows the buffer, whose handle keeps the range; ranges of live leases do not overlap.
-//! - G4 Type, length and alignment are checked before a slice is made; `Pod` types accept any bytes.
+//! Clones and slices share one lease; what the host may do with the bytes is the business of `guard`. Next room: `lease`.
 
 use std::{
     fmt,
-    ops::{Bound, Deref, DerefMut, RangeBounds},
-    ptr, slice,
+    ops::{Bound, RangeBounds},
     time::Duration,
 };
 
 use bytemuck::Pod;
 
-use super::{home::Home, lease::Handle, stats::Tag};
+use super::{
+    guard::{Claim, Read, View, Write},
+    home::Home,
+    lease::Handle,
+    stats::Tag,
+};
 use crate::{
     backend::timeline::{CancelToken, Patience},
-    error::{Error, Holder, Result},
+    error::{Error, Result},
     label::Label,
     launch::Place,
     sync::Arc,
@@ -116,16 +113,11 @@ impl Buffer {
 
     /// Where the bytes are, for a launch.
     pub(crate) fn place(&self) -> Place {
-        if self.len == 0 {
-            return Place::NOWHERE;
-        }
-        let facts = self.handle.facts();
-        Place {
-            region: facts.region,
-            offset: facts.offset + self.start,
-            address: facts.address + self.start,
-            len: self.len,
-        }
+        self.handle.facts().place(self.start, self.len)
+    }
+
+    fn view(&self) -> View<'_> {
+        View { handle: &self.handle, start: self.start, len: self.len }
     }
 
     fn home(&self) -> &Arc<Home> {
@@ -138,7 +130,7 @@ impl Buffer {
     /// `PartialElement`, `Misaligned` or `ZeroSized` if the bytes are no such elements; `Busy` if a host guard writes
     /// them; the error of the device work that was waited for.
     pub fn read<T: Pod>(&self) -> Result<Read<'_, T>> {
-        Read::new(self, Patience::default(), true)
+        Read::new(self.view(), Patience::default(), true)
     }
 
     /// As [`read`](Self::read), but returns `Busy` instead of waiting.
@@ -146,7 +138,7 @@ impl Buffer {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn try_read<T: Pod>(&self) -> Result<Read<'_, T>> {
-        Read::new(self, Patience::default(), false)
+        Read::new(self.view(), Patience::default(), false)
     }
 
     /// As [`read`](Self::read), but waits no longer than that, and no longer than until `cancel` is cancelled.
@@ -158,7 +150,7 @@ impl Buffer {
         timeout: Duration,
         cancel: Option<&CancelToken>,
     ) -> Result<Read<'_, T>> {
-        Read::new(self, Patience { timeout: Some(timeout), cancel }, true)
+        Read::new(self.view(), Patience { timeout: Some(timeout), cancel }, true)
     }
 
     /// Changes elements in place, after waiting for all device work that touches the allocation.
@@ -166,7 +158,7 @@ impl Buffer {
     /// # Errors
     /// As [`read`](Self::read); `Busy` also if a host guard reads them, and `ReadOnly`.
     pub fn write<T: Pod>(&self) -> Result<Write<'_, T>> {
-        Write::new(self, true)
+        Write::new(self.view(), true)
     }
 
     /// As [`write`](Self::write), but returns `Busy` instead of waiting.
@@ -174,7 +166,7 @@ impl Buffer {
     /// # Errors
     /// As [`write`](Self::write).
     pub fn try_write<T: Pod>(&self) -> Result<Write<'_, T>> {
-        Write::new(self, false)
+        Write::new(self.view(), false)
     }
 
     /// Copies elements in. The lengths must be equal.
@@ -186,7 +178,7 @@ impl Buffer {
         if bytes.len() as u64 != self.len {
             return Err(Error::OutOfBounds { start: 0, end: bytes.len() as u64, len: self.len });
         }
-        let claim = Claim::new(self, true, Patience::default(), true)?;
+        let claim = Claim::new(self.view(), true, Patience::default(), true)?;
         let facts = self.handle.facts();
         let copied = match self.len {
             0 => Ok(()),
@@ -203,23 +195,6 @@ impl Buffer {
     pub fn to_vec<T: Pod>(&self) -> Result<Vec<T>> {
         Ok(self.read::<T>()?.to_vec())
     }
-
-    /// Elements of `T` in this buffer, if its bytes are such elements.
-    fn elements<T>(&self) -> Result<usize> {
-        let element = size_of::<T>() as u64;
-        if element == 0 {
-            return Err(Error::ZeroSized { name: std::any::type_name::<T>() });
-        }
-        if !self.len.is_multiple_of(element) {
-            return Err(Error::PartialElement { len: self.len, element });
-        }
-        let align = align_of::<T>() as u64;
-        if self.len > 0 && !self.address().is_multiple_of(align) {
-            return Err(Error::Misaligned { offset: self.start, align });
-        }
-        usize::try_from(self.len / element)
-            .map_err(|_| Error::TooLarge { asked: self.len, most: usize::MAX as u64 })
-    }
 }
 
 impl fmt::Debug for Buffer {
@@ -232,169 +207,3 @@ impl fmt::Debug for Buffer {
             .finish_non_exhaustive()
     }
 }
-
-/// The right of the host to bytes of a buffer, as noted in the access table.
-struct Claim<'a> {
-    buffer: &'a Buffer,
-    writes: bool,
-}
-
-impl<'a> Claim<'a> {
-    fn new(buffer: &'a Buffer, writes: bool, patience: Patience<'_>, waits: bool) -> Result<Self> {
-        let (handle, home) = (&buffer.handle, buffer.home());
-        if writes && handle.facts().read_only {
-            return Err(Error::ReadOnly { label: (&handle.facts().label).into() });
-        }
-        let (start, end) = (buffer.start, buffer.start + buffer.len);
-        loop {
-            let mut access = home.access.lock();
-            access.check(handle, start, end, writes)?;
-            let Some((queue, tick)) = handle.uses(&mut access).blocks_host(home.timeline(), writes) else {
-                let last =
-                    handle.uses(&mut access).iter().map(|used| (used.queue, used.write)).collect::<Vec<_>>();
-                access.enter(handle, start, end, writes);
-                drop(access);
-                let claim = Self { buffer, writes };
-                // What was written by work that failed is nobody's result.
-                last.iter()
-                    .filter(|(_, tick)| *tick > 0)
-                    .try_for_each(|&(queue, tick)| home.timeline().outcome(queue, tick))?;
-                return Ok(claim);
-            };
-            drop(access);
-            if !waits {
-                return Err(Error::Busy { label: (&handle.facts().label).into(), holder: Holder::Device });
-            }
-            home.wait(queue, tick, patience)?;
-        }
-    }
-}
-
-impl Drop for Claim<'_> {
-    fn drop(&mut self) {
-        let (start, end) = (self.buffer.start, self.buffer.start + self.buffer.len);
-        self.buffer.home().access.lock().leave(&self.buffer.handle, start, end, self.writes);
-    }
-}
-
-/// Where the elements of a guard are.
-enum Elements<T> {
-    /// In the device's memory, which the host sees.
-    Here(*mut T, usize),
-    /// In a copy on the host.
-    Staged(Vec<T>),
-}
-
-impl<T: Pod> Elements<T> {
-    fn new(buffer: &Buffer) -> Result<Self> {
-        let count = buffer.elements::<T>()?;
-        let facts = buffer.handle.facts();
-        if count == 0 {
-            return Ok(Self::Staged(Vec::new()));
-        }
-        if buffer.home().caps().unified {
-            let first = facts.host + buffer.start as usize;
-            return Ok(Self::Here(ptr::with_exposed_provenance_mut(first), count));
-        }
-        let mut copy = vec![T::zeroed(); count];
-        let bytes = bytemuck::cast_slice_mut(&mut copy);
-        buffer.home().backend.read(facts.region, facts.offset + buffer.start, bytes)?;
-        Ok(Self::Staged(copy))
-    }
-
-    fn as_slice(&self) -> &[T] {
-        match self {
-            // SAFETY: G1 to G4.
-            Self::Here(first, count) => unsafe { slice::from_raw_parts(*first, *count) },
-            Self::Staged(copy) => copy,
-        }
-    }
-}
-
-/// Elements of a buffer, being read by the host.
-pub struct Read<'a, T: Pod> {
-    elements: Elements<T>,
-    _claim: Claim<'a>,
-}
-
-impl<'a, T: Pod> Read<'a, T> {
-    fn new(buffer: &'a Buffer, patience: Patience<'_>, waits: bool) -> Result<Self> {
-        buffer.elements::<T>()?;
-        let claim = Claim::new(buffer, false, patience, waits)?;
-        Ok(Self { elements: Elements::new(buffer)?, _claim: claim })
-    }
-}
-
-impl<T: Pod> Deref for Read<'_, T> {
-    type Target = [T];
-    fn deref(&self) -> &[T] {
-        self.elements.as_slice()
-    }
-}
-
-/// Elements of a buffer, being changed by the host. Where the host does not see the device's memory, the change is
-/// copied over when the guard goes; an error of that copy surfaces at the next submission.
-pub struct Write<'a, T: Pod> {
-    elements: Elements<T>,
-    claim: Claim<'a>,
-}
-
-impl<'a, T: Pod> Write<'a, T> {
-    fn new(buffer: &'a Buffer, waits: bool) -> Result<Self> {
-        buffer.elements::<T>()?;
-        let claim = Claim::new(buffer, true, Patience::default(), waits)?;
-        Ok(Self { elements: Elements::new(buffer)?, claim })
-    }
-}
-
-impl<T: Pod> Deref for Write<'_, T> {
-    type Target = [T];
-    fn deref(&self) -> &[T] {
-        self.elements.as_slice()
-    }
-}
-
-impl<T: Pod> DerefMut for Write<'_, T> {
-    fn deref_mut(&mut self) -> &mut [T] {
-        match &mut self.elements {
-            // SAFETY: G1 to G4; the guard writes, so it is alone.
-            Elements::Here(first, count) => unsafe { slice::from_raw_parts_mut(*first, *count) },
-            Elements::Staged(copy) => copy,
-        }
-    }
-}
-
-impl<T: Pod> Drop for Write<'_, T> {
-    fn drop(&mut self) {
-        if let Elements::Staged(copy) = &self.elements
-            && !copy.is_empty()
-        {
-            let (buffer, home) = (self.claim.buffer, self.claim.buffer.home());
-            let facts = buffer.handle.facts();
-            let bytes = bytemuck::cast_slice(copy);
-            home.defer(home.backend.write(facts.region, facts.offset + buffer.start, bytes));
-        }
-    }
-}
-
-impl<T: Pod + fmt::Debug> fmt::Debug for Read<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Read").field("elements", &self.len()).finish_non_exhaustive()
-    }
-}
-
-impl<T: Pod + fmt::Debug> fmt::Debug for Write<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Write").field("elements", &self.len()).finish_non_exhaustive()
-    }
-}
-
-// SAFETY: a guard is a slice: it can be sent and shared as `&mut [T]` and `&[T]` can. `Pod` types are `Copy`, and the
-// claim is an entry in a locked table.
-unsafe impl<T: Pod + Sync> Send for Read<'_, T> {}
-// SAFETY: as above.
-unsafe impl<T: Pod + Sync> Sync for Read<'_, T> {}
-// SAFETY: as above.
-unsafe impl<T: Pod + Send> Send for Write<'_, T> {}
-// SAFETY: as above.
-unsafe impl<T: Pod + Sync> Sync for Write<'_, T> {}

@@ -7,29 +7,32 @@
 //!   from the slab and handing out the first handle, or after the last handle is gone.
 //! - L3 `uses` are touched only under the access lock of the device, or by the owner as in L2.
 //! - L4 The count is raised only through an existing handle, so whoever sees it at 1 while holding a handle is alone.
-//! - L5 `fate` is written only by the owner under its lock, before the count is lowered by the owner's own handle.
+//! - L5 `fate` is written only by the owner under its lock, before the owner lowers the count by a handle of its own.
+//! - L6 A scoped handle lives on one thread, inside a scope that borrows its arena: while it exists, the arena's own
+//!   handle is neither cloned nor dropped.
 //!
 //! Next room: `buffer`, the public face of a handle; `pool`, the owner.
 
-use std::{cell::UnsafeCell, fmt, ptr::NonNull};
+use std::{cell::UnsafeCell, fmt, marker::PhantomData, mem::ManuallyDrop, ptr::NonNull};
 
 use super::{access::AccessGuard, pool::PoolShared, range::BlockId, uses::Uses};
 use crate::{
     label::Label,
-    launch::RegionId,
+    launch::{Place, RegionId},
     sync::{AtomicU32, Ordering, fence},
 };
 
 /// One lease in its slab.
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub(crate) struct Lease {
     handles: AtomicU32,
     /// Host guards on it; the guards themselves are listed in `access`.
     guards: AtomicU32,
     /// 1 while the allocation is a member of the residency set.
     member: AtomicU32,
-    facts: UnsafeCell<Facts>,
+    // The counters and the first use share a cache line: that is all a reset looks at.
     uses: UnsafeCell<Uses>,
+    facts: UnsafeCell<Facts>,
     fate: UnsafeCell<Fate>,
 }
 
@@ -54,6 +57,17 @@ pub(crate) struct Facts {
     pub(crate) read_only: bool,
 }
 
+impl Facts {
+    /// Part of the allocation, as launches name it.
+    #[inline]
+    pub(crate) fn place(&self, start: u64, len: u64) -> Place {
+        if len == 0 {
+            return Place::NOWHERE;
+        }
+        Place { region: self.region, offset: self.offset + start, address: self.address + start, len }
+    }
+}
+
 /// What becomes of the range when the last handle goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
@@ -65,6 +79,8 @@ pub(crate) enum Fate {
     Region,
     /// It belongs to somebody else.
     External,
+    /// It is part of a chunk that an arena holds.
+    Arena,
 }
 
 // SAFETY: L2 to L5 say who touches the cells and when; everything else is atomic. `Facts::owner` points to a
@@ -153,6 +169,25 @@ impl Handle {
         unsafe { self.0.as_ref() }.handles.load(Ordering::Acquire)
     }
 
+    /// A second handle, of an arena that holds the only one.
+    #[inline]
+    pub(super) fn second(&mut self) -> Self {
+        // SAFETY: L1. L4: where this is the only handle, nobody else changes the count, and a store is enough.
+        let handles = unsafe { &self.0.as_ref().handles };
+        match self.is_alone() {
+            true => handles.store(2, Ordering::Relaxed),
+            false => _ = handles.fetch_add(1, Ordering::Relaxed),
+        }
+        Self(self.0)
+    }
+
+    /// Decides what becomes of the range, for an owner that holds a handle and its own lock.
+    pub(super) fn set_fate(&self, fate: Fate) {
+        // SAFETY: L5: whoever drops the last handle reads it after lowering the count, and the caller's own handle goes
+        // after this.
+        unsafe { *self.0.as_ref().fate.get() = fate }
+    }
+
     /// The owner's own view, when it alone holds the lease.
     pub(super) fn sole(&mut self) -> Option<Sole<'_>> {
         // SAFETY: L4: the count is 1 and this handle is borrowed exclusively.
@@ -195,17 +230,52 @@ impl fmt::Debug for Handle {
     }
 }
 
+/// A handle of a scope: dropped without an atomic exchange in the usual case.
+pub(super) struct ScopedHandle {
+    handle: ManuallyDrop<Handle>,
+    /// L6: stays on its thread.
+    here: PhantomData<*const ()>,
+}
+
+impl ScopedHandle {
+    /// A second handle of an arena that holds the only one.
+    #[inline]
+    pub(super) fn new(arena: &mut Handle) -> Self {
+        Self { handle: ManuallyDrop::new(arena.second()), here: PhantomData }
+    }
+
+    pub(super) fn get(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+impl Drop for ScopedHandle {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: L1.
+        let handles = unsafe { &self.handle.0.as_ref().handles };
+        // L6: with only the arena's handle beside it, nobody else changes the count. Release: what was done with the
+        // bytes comes before whatever the arena does with them next.
+        if handles.load(Ordering::Acquire) == 2 {
+            handles.store(1, Ordering::Release);
+        } else {
+            // SAFETY: the handle is not used again.
+            unsafe { ManuallyDrop::drop(&mut self.handle) }
+        }
+    }
+}
+
 /// The sole right to a lease: no handle exists, or only the one this was made of.
 pub(super) struct Sole<'a> {
     lease: NonNull<Lease>,
-    life: std::marker::PhantomData<&'a mut Lease>,
+    life: PhantomData<&'a mut Lease>,
 }
 
 impl Sole<'_> {
     /// # Safety
     /// The caller has the sole right to the lease (L2) for as long as the result lives.
     unsafe fn new(lease: NonNull<Lease>) -> Self {
-        Self { lease, life: std::marker::PhantomData }
+        Self { lease, life: PhantomData }
     }
 
     /// Tells one allocation from another, as `Handle::key` does.

@@ -4,20 +4,24 @@
 //! allocation:
 //! - `options`: what is asked for; `pool` and `state`: the fast path; `class` and `range`: where a free block is
 //! - `supply`: the driver, the limits, and what happens when there is nothing left; `report`: what is said then
-//! - `lease`: the right to a block, counted; `buffer`: its public face, and the host's guards; `access`: who may touch
+//! - `lease`: the right to a block, counted; `buffer`: its public face; `guard` and `access`: what the host may touch
+//! - `arena`: memory for one step; `scope`: such that it cannot leave the step; `plan`: packed by lifetime
 //! - `uses` and `retire`: what queued work holds back; `residency`: what the driver is told to keep at hand
 //! - `home`: what all memory of a device shares; `stats`: what is counted
 //!
 //! Beside them, knowing none of them: `host_pool`, the host's own vectors.
 
 pub(crate) mod access;
+pub(crate) mod arena;
 pub(crate) mod buffer;
 mod class;
+pub(crate) mod guard;
 pub(crate) mod home;
 pub(crate) mod host_pool;
 pub(crate) mod lease;
 pub(crate) mod map;
 pub(crate) mod options;
+mod plan;
 pub(crate) mod pool;
 #[allow(dead_code, reason = "figures for snapshots are the memory tool's")]
 pub(crate) mod range;
@@ -28,6 +32,7 @@ mod range_properties;
 mod report;
 pub(crate) mod residency;
 mod retire;
+pub(crate) mod scope;
 mod state;
 pub(crate) mod stats;
 mod supply;

@@ -13,6 +13,7 @@ use super::{
     options::{Init, PoolOptions, Request},
     state::State,
     stats::{PoolStats, Tag},
+    uses::Uses,
 };
 use crate::{
     backend::Region,
@@ -233,11 +234,13 @@ impl PoolShared {
         let pending = lease.uses().iter().next().map(|used| (used.queue, used.last()));
         let shared_use = lease.uses().iter().nth(1).is_some();
         let taken = state.taken_by(fate, bytes);
-        state.stats.in_use -= 1;
-        state.stats.live -= bytes;
-        state.stats.taken -= taken;
-        state.stats.by_tag[tag as usize] -= bytes;
-        state.end_membership(self, &mut lease, fate);
+        if fate != Fate::Arena {
+            state.stats.in_use -= 1;
+            state.stats.live -= bytes;
+            state.stats.taken -= taken;
+            state.stats.by_tag[tag as usize] -= bytes;
+            state.end_membership(self, &mut lease, fate);
+        }
         match pending {
             Some((queue, tick)) => state.retire.push(slot, queue, tick, taken, shared_use),
             None => self.home.defer(state.free(self, slot)),
@@ -251,12 +254,26 @@ impl PoolShared {
 }
 
 impl PoolShared {
+    /// More leases for an arena to cut from its chunks.
+    pub(super) fn spare_leases(&self, leases: &mut Vec<Handle>) {
+        let mut state = self.lock();
+        leases.extend((0..64).map(|_| state.spare_lease(self)));
+    }
+
+    /// Gives leases that an arena cut from a chunk blocks of their own, and the rest of the chunk back. `chunk` is the
+    /// arena's only handle on it, `held` are in the order of their places, and the arena drops its handles next.
+    pub(super) fn carve(&self, chunk: &mut Handle, uses: &Uses, held: &[&Handle]) {
+        let rest = self.lock().carve(self, chunk, uses, held);
+        // Dropped without the lock, which each of them takes.
+        drop(rest);
+    }
+
     /// Bytes set aside for an allocation.
     pub(super) fn capacity_of(&self, handle: &Handle) -> u64 {
         let state = self.lock();
         match state.fate_of(handle) {
             fate @ (Fate::Block(_) | Fate::Region) => state.taken_by(fate, handle.facts().len),
-            _ => handle.facts().len,
+            Fate::Nothing | Fate::External | Fate::Arena => handle.facts().len,
         }
     }
 
@@ -267,7 +284,7 @@ impl PoolShared {
             Fate::Block(_) | Fate::Region => state.set_member(self, handle, member),
             Fate::External if member => self.home.residency.register(handle, 0),
             Fate::External => self.home.residency.unregister(handle.key()),
-            Fate::Nothing => false,
+            Fate::Nothing | Fate::Arena => false,
         }
     }
 

@@ -12,7 +12,8 @@ use super::{
     pool::{ALIGN, PoolShared},
     range::{BlockId, End, Range, Reach},
     retire::Retire,
-    stats::PoolStats,
+    stats::{PoolStats, Tag},
+    uses::Uses,
 };
 use crate::{
     backend::{Region, ResidencyChange},
@@ -108,7 +109,7 @@ impl State {
         match fate {
             Fate::Block(block) => self.range.block(block).map_or(0, |block| block.bytes),
             Fate::Region => len.next_multiple_of(ALIGN),
-            Fate::Nothing | Fate::External => 0,
+            Fate::Nothing | Fate::External | Fate::Arena => 0,
         }
     }
 
@@ -121,7 +122,7 @@ impl State {
         lease.facts().label = Default::default();
         self.slab.put(slot);
         match fate {
-            Fate::Nothing => Ok(()),
+            Fate::Nothing | Fate::Arena => Ok(()),
             Fate::Block(block) => self.free_block(pool, block),
             Fate::Region => self.free_region(pool, region, len),
             Fate::External => {
@@ -228,6 +229,104 @@ impl State {
         handle.set_member(matches!(fate, Fate::Block(_) | Fate::Region));
         self.count_in(request, matches!(fate, Fate::Block(_) | Fate::Region));
         handle
+    }
+
+    /// A lease that an arena cuts from its chunks. It stands for nothing yet.
+    pub(super) fn spare_lease(&mut self, pool: &PoolShared) -> Handle {
+        self.note_out(pool);
+        let mut lease = self.slab.take();
+        *lease.fate() = Fate::Arena;
+        lease.facts().owner = pool;
+        lease.hand_out()
+    }
+
+    /// See `PoolShared::carve`. Returns handles on the pieces that nobody holds, for the caller to drop.
+    pub(super) fn carve(
+        &mut self,
+        pool: &PoolShared,
+        chunk: &mut Handle,
+        uses: &Uses,
+        held: &[&Handle],
+    ) -> Vec<Handle> {
+        let (whole, tag) = (chunk.facts().clone(), chunk.facts().tag);
+        let Fate::Block(mut block) = self.fate_of(chunk) else { return Vec::new() };
+        let bytes = self.range.block(block).map_or(0, |block| block.bytes);
+        // The chunk's own lease ends here; its bytes are handed on piece by piece.
+        self.stats.in_use -= 1;
+        self.stats.live -= whole.len;
+        self.stats.taken -= bytes;
+        self.stats.by_tag[tag as usize] -= whole.len;
+        self.stats.members -= u64::from(chunk.set_member(false));
+        chunk.set_fate(Fate::Arena);
+        let mut rest = Vec::new();
+        let mut at = 0;
+        for lease in held {
+            let facts = lease.facts();
+            let (start, size) = (facts.offset - whole.offset, facts.len.next_multiple_of(ALIGN));
+            if size == 0 {
+                lease.set_fate(Fate::Nothing);
+                self.count_in_carved(facts.len, facts.tag, false);
+                continue;
+            }
+            if start > at
+                && let Some(upper) = self.range.split(block, start - at)
+            {
+                rest.push(self.piece(pool, block, &whole, at, start - at, uses));
+                block = upper;
+            }
+            let mine = block;
+            at = start + size;
+            if at < bytes
+                && let Some(upper) = self.range.split(block, size)
+            {
+                block = upper;
+            }
+            lease.set_fate(Fate::Block(mine));
+            lease.set_member(true);
+            self.set_holder(mine, Some(facts.slot));
+            self.stats.taken += size;
+            self.count_in_carved(facts.len, facts.tag, true);
+        }
+        if at < bytes {
+            rest.push(self.piece(pool, block, &whole, at, bytes - at, uses));
+        }
+        rest
+    }
+
+    /// A lease on a piece of a chunk that nobody holds.
+    fn piece(
+        &mut self,
+        pool: &PoolShared,
+        block: BlockId,
+        whole: &Facts,
+        offset: u64,
+        bytes: u64,
+        uses: &Uses,
+    ) -> Handle {
+        let host = if whole.host == 0 { 0 } else { whole.host - whole.offset as usize };
+        let region = Region {
+            id: whole.region,
+            address: whole.address - whole.offset,
+            host,
+            bytes: 0,
+            mapped: true,
+            zeroed: false,
+        };
+        let request = Request::new(bytes).tag(whole.tag);
+        let mut handle = self.lease(pool, &request, Fate::Block(block), &region, whole.offset + offset);
+        self.stats.taken += bytes;
+        self.set_holder(block, None);
+        if let Some(mut sole) = handle.sole() {
+            sole.uses().inherit(uses);
+        }
+        handle
+    }
+
+    fn count_in_carved(&mut self, bytes: u64, tag: Tag, member: bool) {
+        self.stats.in_use += 1;
+        self.stats.live += bytes;
+        self.stats.by_tag[tag as usize] += bytes;
+        self.stats.members += u64::from(member);
     }
 
     /// A retiring lease goes on with a new request; its uses still order what comes next.

@@ -31,6 +31,10 @@ impl Uses {
         self.first.iter().chain(&self.more)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
     pub(crate) fn clear(&mut self) {
         self.first = None;
         self.more.clear();
