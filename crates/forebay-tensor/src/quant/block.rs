@@ -39,12 +39,14 @@ impl<'a> Weights<'a> {
         Self { columns }
     }
 
-    /// Those of a block's columns. Where there are none, or all are zero, every element counts the same.
+    /// Those of a block's columns, the greatest of them 1. Where there are none, or all are zero, every
+    /// element counts the same.
     fn of_block<const N: usize>(&self, block: usize) -> [f32; N] {
         let Some(columns) = self.columns else { return [1.0; N] };
         let blocks = columns.as_chunks::<N>().0;
         let weights = blocks[block % blocks.len()];
-        if weights.iter().all(|weight| *weight == 0.0) { [1.0; N] } else { weights }
+        let greatest = weights.iter().fold(0.0f32, |greatest, weight| greatest.max(*weight));
+        if greatest == 0.0 { [1.0; N] } else { weights.map(|weight| weight / greatest) }
     }
 }
 

@@ -13,7 +13,9 @@ use super::{
     block::{Weights, encode_blocks, for_each_block, u16_at},
     grids,
     iq1_s::{LANDINGS, LEVELS, SHIFT, code_shifted},
-    lattice::{self, Assessment, Lattice},
+    lattice::{self, Lattice},
+    search::Outcome,
+    two_level::energy,
 };
 
 pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
@@ -35,15 +37,15 @@ pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
 }
 
 pub(super) fn encode(src: &[f32], weights: Weights<'_>, out: &mut [u8]) {
-    let mut lattice = Lattice::<8>::new(&grids::IQ1, 2, &LEVELS);
+    let mut lattice = Lattice::<8, 3>::new(&grids::IQ1, 2, LEVELS);
     encode_blocks(src, weights, out, |x: &[f32; 256], w, block: &mut [u8; 56]| {
         let (mut numbers, mut shifted_down) = ([0; 32], [false; 32]);
         let mut assess = |part: usize, scale: f32| {
-            let mut total = Assessment::default();
+            let mut total = Outcome::default();
             for group in [2 * part, 2 * part + 1] {
                 let here = 8 * group..8 * (group + 1);
                 let (x, w) = (&x[here.clone()], &w[here]);
-                let mut best = Assessment { error: f32::INFINITY, ..Assessment::default() };
+                let mut best = Outcome { error: f32::INFINITY, ..Outcome::default() };
                 for down in [false, true] {
                     let mut tried = [0];
                     let assessment = code_shifted(&mut lattice, x, w, scale, down, &mut tried);
@@ -58,7 +60,7 @@ pub(super) fn encode(src: &[f32], weights: Weights<'_>, out: &mut [u8]) {
         let wishes: [f32; 16] = std::array::from_fn(|part| {
             lattice::wish(&x[16 * part..16 * (part + 1)], LANDINGS, |scale| assess(part, scale))
         });
-        let fit = lattice::graded(&wishes, 1.0, 7, &mut assess);
+        let fit = lattice::graded(energy(x, w), &wishes, 1.0, 7, &mut assess);
         for (part, grade) in fit.grades.iter().enumerate() {
             assess(part, lattice::scale_of(fit.d, 1.0, *grade));
         }

@@ -11,8 +11,9 @@
 use super::{
     block::{Weights, encode_blocks, f16_at, for_each_block, put_f16, u16_at},
     grids,
-    lattice::{self, Assessment, Lattice},
-    search,
+    lattice::{self, Lattice},
+    search::{self, Outcome},
+    two_level::energy,
 };
 
 /// How far a part is moved off the integers, in the IQ1 formats.
@@ -35,19 +36,19 @@ pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
 }
 
 /// What a coordinate is worth, in the IQ1 formats.
-pub(super) static LEVELS: [f32; 3] = [-1.0, 0.0, 1.0];
+pub(super) const LEVELS: [f32; 3] = [-1.0, 0.0, 1.0];
 
 /// Where the furthest element of a part may land, in the IQ1 formats.
 pub(super) const LANDINGS: (f32, f32) = (0.9, 3.6);
 
 pub(super) fn encode(src: &[f32], weights: Weights<'_>, out: &mut [u8]) {
-    let mut lattice = Lattice::<8>::new(&grids::IQ1, 2, &LEVELS);
+    let mut lattice = Lattice::<8, 3>::new(&grids::IQ1, 2, LEVELS);
     encode_blocks(src, weights, out, |x: &[f32; 256], w, block: &mut [u8; 50]| {
         let (mut numbers, mut shifted_down) = ([[0; 4]; 8], [false; 8]);
         let mut assess = |part: usize, scale: f32| {
             let here = 32 * part..32 * (part + 1);
             let (x, w) = (&x[here.clone()], &w[here]);
-            let mut best = Assessment { error: f32::INFINITY, ..Assessment::default() };
+            let mut best = Outcome { error: f32::INFINITY, ..Outcome::default() };
             for down in [false, true] {
                 let mut tried = [0; 4];
                 let assessment = code_shifted(&mut lattice, x, w, scale, down, &mut tried);
@@ -60,7 +61,7 @@ pub(super) fn encode(src: &[f32], weights: Weights<'_>, out: &mut [u8]) {
         let wishes: [f32; 8] = std::array::from_fn(|part| {
             lattice::wish(&x[32 * part..32 * (part + 1)], LANDINGS, |scale| assess(part, scale))
         });
-        let fit = lattice::graded(&wishes, 1.0, 7, &mut assess);
+        let fit = lattice::graded(energy(x, w), &wishes, 1.0, 7, &mut assess);
         for (part, grade) in fit.grades.iter().enumerate() {
             assess(part, lattice::scale_of(fit.d, 1.0, *grade));
         }
@@ -78,19 +79,20 @@ pub(super) fn encode(src: &[f32], weights: Weights<'_>, out: &mut [u8]) {
 
 /// The numbers of the points nearest to some groups, at one scale and shift; for the IQ1 formats.
 pub(super) fn code_shifted(
-    lattice: &mut Lattice<8>,
+    lattice: &mut Lattice<8, 3>,
     x: &[f32],
     w: &[f32],
     scale: f32,
     down: bool,
     numbers: &mut [u16],
-) -> Assessment {
+) -> Outcome {
     let shift = if down { -SHIFT } else { SHIFT };
     let inverse = search::inverse(scale);
-    let mut assessment = Assessment::default();
+    let mut assessment = Outcome::default();
     for ((x, w), number) in x.as_chunks().0.iter().zip(w.as_chunks().0).zip(numbers) {
         *number = lattice.nearest(&x.map(|x| x * inverse - shift), w);
-        assessment.add(x, w, &lattice.values(*number).map(|level| level + shift), scale);
+        let levels = lattice.values(*number).map(|level| level + shift);
+        assessment.include(&lattice::outcome_of(x, w, &levels, scale));
     }
     assessment
 }

@@ -34,10 +34,10 @@ pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
 }
 
 pub(super) fn encode(src: &[f32], weights: Weights<'_>, out: &mut [u8]) {
-    let mut lattice = Lattice::<8>::new(&grids::IQ2_S, 2, &LEVELS);
+    let mut lattice = Lattice::<8, 3>::new(&grids::IQ2_S, 2, LEVELS);
     encode_blocks(src, weights, out, |x: &[f32; 256], w, block: &mut [u8; 82]| {
         let folded = lattice::fold(x, w, false);
-        let (fit, numbers) = lattice::fit::<8, 16>(&mut lattice, &folded.magnitudes, w, LANDINGS, 0.125);
+        let (fit, numbers) = lattice::fit::<8, 3, 16>(&mut lattice, &folded.magnitudes, w, LANDINGS, 0.125);
         *block = [0; 82];
         put_f16(block, 0, fit.d);
         for (group, number) in numbers[..32].iter().enumerate() {

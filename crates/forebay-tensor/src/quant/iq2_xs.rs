@@ -33,10 +33,10 @@ pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
 }
 
 pub(super) fn encode(src: &[f32], weights: Weights<'_>, out: &mut [u8]) {
-    let mut lattice = Lattice::<8>::new(&grids::IQ2_XS, 2, &LEVELS);
+    let mut lattice = Lattice::<8, 3>::new(&grids::IQ2_XS, 2, LEVELS);
     encode_blocks(src, weights, out, |x: &[f32; 256], w, block: &mut [u8; 74]| {
         let folded = lattice::fold(x, w, true);
-        let (fit, numbers) = lattice::fit::<8, 16>(&mut lattice, &folded.magnitudes, w, LANDINGS, 0.125);
+        let (fit, numbers) = lattice::fit::<8, 3, 16>(&mut lattice, &folded.magnitudes, w, LANDINGS, 0.125);
         put_f16(block, 0, fit.d);
         for (group, stored) in block[2..66].as_chunks_mut().0.iter_mut().enumerate() {
             *stored = (numbers[group] | u16::from(folded.signs[group] & 127) << 9).to_le_bytes();

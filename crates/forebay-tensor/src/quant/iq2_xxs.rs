@@ -15,7 +15,7 @@ use super::{
 };
 
 /// What a coordinate is worth, in all IQ2 formats.
-pub(super) static LEVELS: [f32; 3] = [8.0, 25.0, 43.0];
+pub(super) const LEVELS: [f32; 3] = [8.0, 25.0, 43.0];
 
 pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
     for_each_block(bytes, out, |block: &[u8; 66], out: &mut [f32; 256]| {
@@ -37,10 +37,10 @@ pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
 pub(super) const LANDINGS: (f32, f32) = (34.0, 80.0);
 
 pub(super) fn encode(src: &[f32], weights: Weights<'_>, out: &mut [u8]) {
-    let mut lattice = Lattice::<8>::new(&grids::IQ2_XXS, 2, &LEVELS);
+    let mut lattice = Lattice::<8, 3>::new(&grids::IQ2_XXS, 2, LEVELS);
     encode_blocks(src, weights, out, |x: &[f32; 256], w, block: &mut [u8; 66]| {
         let folded = lattice::fold(x, w, true);
-        let (fit, numbers) = lattice::fit::<8, 8>(&mut lattice, &folded.magnitudes, w, LANDINGS, 0.125);
+        let (fit, numbers) = lattice::fit::<8, 3, 8>(&mut lattice, &folded.magnitudes, w, LANDINGS, 0.125);
         put_f16(block, 0, fit.d);
         for (part, grade) in fit.grades.iter().enumerate() {
             let at = 2 + 8 * part;

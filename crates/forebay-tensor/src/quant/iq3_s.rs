@@ -33,13 +33,13 @@ pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
 }
 
 /// What a coordinate is worth.
-static LEVELS: [f32; 8] = [1.0, 3.0, 5.0, 7.0, 9.0, 11.0, 13.0, 15.0];
+const LEVELS: [f32; 8] = [1.0, 3.0, 5.0, 7.0, 9.0, 11.0, 13.0, 15.0];
 
 pub(super) fn encode(src: &[f32], weights: Weights<'_>, out: &mut [u8]) {
-    let mut lattice = Lattice::<4>::new(&grids::IQ3_S, 3, &LEVELS);
+    let mut lattice = Lattice::<4, 8>::new(&grids::IQ3_S, 3, LEVELS);
     encode_blocks(src, weights, out, |x: &[f32; 256], w, block: &mut [u8; 110]| {
         let folded = lattice::fold(x, w, false);
-        let (fit, numbers) = lattice::fit::<4, 8>(&mut lattice, &folded.magnitudes, w, (12.5, 24.0), 1.0);
+        let (fit, numbers) = lattice::fit::<4, 8, 8>(&mut lattice, &folded.magnitudes, w, (12.5, 24.0), 1.0);
         *block = [0; 110];
         put_f16(block, 0, fit.d);
         for (group, number) in numbers.iter().enumerate() {

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// What a coordinate is worth.
-static LEVELS: [f32; 8] = [4.0, 12.0, 20.0, 28.0, 36.0, 44.0, 52.0, 62.0];
+const LEVELS: [f32; 8] = [4.0, 12.0, 20.0, 28.0, 36.0, 44.0, 52.0, 62.0];
 
 pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
     for_each_block(bytes, out, |block: &[u8; 98], out: &mut [f32; 256]| {
@@ -33,10 +33,11 @@ pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
 }
 
 pub(super) fn encode(src: &[f32], weights: Weights<'_>, out: &mut [u8]) {
-    let mut lattice = Lattice::<4>::new(&grids::IQ3_XXS, 3, &LEVELS);
+    let mut lattice = Lattice::<4, 8>::new(&grids::IQ3_XXS, 3, LEVELS);
     encode_blocks(src, weights, out, |x: &[f32; 256], w, block: &mut [u8; 98]| {
         let folded = lattice::fold(x, w, true);
-        let (fit, numbers) = lattice::fit::<4, 8>(&mut lattice, &folded.magnitudes, w, (50.0, 100.0), 0.25);
+        let (fit, numbers) =
+            lattice::fit::<4, 8, 8>(&mut lattice, &folded.magnitudes, w, (50.0, 100.0), 0.25);
         put_f16(block, 0, fit.d);
         for (number, byte) in numbers.iter().zip(&mut block[2..66]) {
             *byte = *number as u8;

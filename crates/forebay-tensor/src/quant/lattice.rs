@@ -6,7 +6,10 @@
 //! made when the cell is first met. The scales of parts are odd multiples of the block's. The tables are in
 //! `grids`, the layouts with the formats.
 
-use super::search::{as_f16, inverse};
+use super::{
+    search::{Outcome, as_f16, inverse, sum},
+    two_level::energy,
+};
 
 /// How many points around a cell are tried.
 const AROUND: usize = 24;
@@ -15,55 +18,32 @@ const AROUND: usize = 24;
 const NONE: u16 = u16::MAX;
 
 /// The points of a table with `D` coordinates, and what is known of the cells around them.
-pub(super) struct Lattice<const D: usize> {
+pub(super) struct Lattice<const D: usize, const LEVELS: usize> {
     bits: u32,
-    levels: &'static [f32],
+    levels: [f32; LEVELS],
     values: Vec<[f32; D]>,
     point_in: Vec<u16>,
     around: Vec<Box<[u16]>>,
 }
 
-/// What a part's codes at some scale give: its weighted squared error, and the sums by which the scale can be
-/// bettered.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Assessment {
-    pub(super) error: f32,
-    pub(super) xl: f32,
-    pub(super) ll: f32,
-}
-
-impl Assessment {
-    /// Counts one group: its elements, their weights and their unscaled levels.
-    pub(super) fn add<const D: usize>(&mut self, x: &[f32; D], w: &[f32; D], levels: &[f32; D], scale: f32) {
-        for ((x, w), level) in x.iter().zip(w).zip(levels) {
-            let off = x - scale * level;
-            self.error += w * off * off;
-            self.xl += w * x * level;
-            self.ll += w * level * level;
-        }
-    }
-
-    /// Counts another run of groups.
-    pub(super) fn include(&mut self, other: &Assessment) {
-        self.error += other.error;
-        self.xl += other.xl;
-        self.ll += other.ll;
-    }
-
-    /// The scale that suits the same codes best.
-    fn better_scale(&self) -> f32 {
-        if self.ll > 0.0 { self.xl / self.ll } else { 0.0 }
-    }
-
-    /// How much error the codes take away at the scale that suits them best.
-    fn gain(&self) -> f32 {
-        self.xl * self.better_scale()
+/// What the codes of one group give at some scale: its elements, their weights and their unscaled levels.
+pub(super) fn outcome_of<const D: usize>(
+    x: &[f32; D],
+    w: &[f32; D],
+    levels: &[f32; D],
+    scale: f32,
+) -> Outcome {
+    let off: [f32; D] = std::array::from_fn(|i| x[i] - scale * levels[i]);
+    Outcome {
+        error: sum(std::array::from_fn::<_, D, _>(|i| w[i] * off[i] * off[i])),
+        xl: sum(std::array::from_fn::<_, D, _>(|i| w[i] * x[i] * levels[i])),
+        ll: sum(std::array::from_fn::<_, D, _>(|i| w[i] * levels[i] * levels[i])),
     }
 }
 
-impl<const D: usize> Lattice<D> {
+impl<const D: usize, const LEVELS: usize> Lattice<D, LEVELS> {
     /// The table `points` with coordinates of `bits` bits, worth `levels`.
-    pub(super) fn new(points: &[u16], bits: u32, levels: &'static [f32]) -> Self {
+    pub(super) fn new(points: &[u16], bits: u32, levels: [f32; LEVELS]) -> Self {
         let cells = 1 << (bits * D as u32);
         let coordinate = |point: u16, i: usize| usize::from(point >> (bits * i as u32)) & ((1 << bits) - 1);
         let values = points.iter().map(|point| std::array::from_fn(|i| levels[coordinate(*point, i)]));
@@ -92,7 +72,7 @@ impl<const D: usize> Lattice<D> {
         let mut best = (f32::INFINITY, 0);
         for number in &self.around[cell] {
             let point = &self.values[usize::from(*number)];
-            let distance = (0..D).map(|i| w[i] * (u[i] - point[i]).powi(2)).sum();
+            let distance = sum(std::array::from_fn::<_, D, _>(|i| w[i] * (u[i] - point[i]).powi(2)));
             if distance < best.0 {
                 best = (distance, *number);
             }
@@ -101,8 +81,14 @@ impl<const D: usize> Lattice<D> {
     }
 
     fn cell_of(&self, u: &[f32; D]) -> usize {
-        let coordinate = |u: f32| self.levels.windows(2).filter(|pair| 2.0 * u > pair[0] + pair[1]).count();
-        u.iter().enumerate().fold(0, |cell, (i, u)| cell | coordinate(*u) << (self.bits as usize * i))
+        let mut coordinates = [0; D];
+        for level in 1..LEVELS {
+            let border = (self.levels[level - 1] + self.levels[level]) / 2.0;
+            for i in 0..D {
+                coordinates[i] += u32::from(u[i] > border);
+            }
+        }
+        (0..D as u32).fold(0, |cell, i| cell | (coordinates[i as usize] << (self.bits * i)) as usize)
     }
 
     fn points_around(&self, cell: usize) -> Box<[u16]> {
@@ -140,7 +126,7 @@ pub(super) fn fold(x: &[f32; 256], w: &[f32; 256], even: bool) -> Folded {
 }
 
 /// The scale a part would like best, among those that let its furthest element land on `landings`.
-pub(super) fn wish(x: &[f32], landings: (f32, f32), mut assess: impl FnMut(f32) -> Assessment) -> f32 {
+pub(super) fn wish(x: &[f32], landings: (f32, f32), mut assess: impl FnMut(f32) -> Outcome) -> f32 {
     const STEPS: u8 = 14;
     let most = x.iter().fold(0.0f32, |most, x| most.max(x.abs()));
     if most == 0.0 {
@@ -166,25 +152,25 @@ pub(super) fn wish(x: &[f32], landings: (f32, f32), mut assess: impl FnMut(f32) 
 }
 
 /// The numbers of the points nearest to the groups of a run, at one scale.
-pub(super) fn code<const D: usize>(
-    lattice: &mut Lattice<D>,
+pub(super) fn code<const D: usize, const LEVELS: usize>(
+    lattice: &mut Lattice<D, LEVELS>,
     x: &[f32],
     w: &[f32],
     scale: f32,
     numbers: &mut [u16],
-) -> Assessment {
+) -> Outcome {
     let inverse = inverse(scale);
-    let mut assessment = Assessment::default();
+    let mut assessment = Outcome::default();
     for ((x, w), number) in x.as_chunks().0.iter().zip(w.as_chunks().0).zip(numbers) {
         *number = lattice.nearest(&x.map(|x| x * inverse), w);
-        assessment.add(x, w, lattice.values(*number), scale);
+        assessment.include(&outcome_of(x, w, lattice.values(*number), scale));
     }
     assessment
 }
 
 /// Fits a block to points: its scales, and the number of each group's point.
-pub(super) fn fit<const D: usize, const PARTS: usize>(
-    lattice: &mut Lattice<D>,
+pub(super) fn fit<const D: usize, const LEVELS: usize, const PARTS: usize>(
+    lattice: &mut Lattice<D, LEVELS>,
     x: &[f32; 256],
     w: &[f32; 256],
     landings: (f32, f32),
@@ -200,7 +186,7 @@ pub(super) fn fit<const D: usize, const PARTS: usize>(
     };
     let wishes =
         std::array::from_fn(|p| wish(&x[part * p..part * (p + 1)], landings, |scale| assess(p, scale)));
-    let graded = graded(&wishes, unit, TOP, &mut assess);
+    let graded = graded(energy(x, w), &wishes, unit, TOP, &mut assess);
     for (p, grade) in graded.grades.iter().enumerate() {
         assess(p, scale_of(graded.d, unit, *grade));
     }
@@ -218,23 +204,24 @@ pub(super) fn scale_of(d: f32, unit: f32, grade: u8) -> f32 {
     d * unit * f32::from(2 * grade + 1)
 }
 
-/// Fits the scales of a block to the wishes of its parts.
+/// Fits the scales of a block to the wishes of its parts; `nothing` is the error of a block of zeros.
 pub(super) fn graded<const PARTS: usize>(
+    nothing: f32,
     wishes: &[f32; PARTS],
     unit: f32,
     top: u8,
-    mut assess: impl FnMut(usize, f32) -> Assessment,
+    mut assess: impl FnMut(usize, f32) -> Outcome,
 ) -> Graded<PARTS> {
     const STARTS: [f32; 3] = [1.0, 0.92, 1.12];
     const ROUNDS: usize = 3;
     let most = wishes.iter().fold(0.0f32, |most, wish| most.max(*wish));
     let mut best = Graded { d: 0.0, grades: [0; PARTS] };
-    let mut best_error = f32::INFINITY;
+    let mut best_error = nothing;
     for start in STARTS {
         let mut d = as_f16(start * most / (unit * f32::from(2 * top + 1)));
         let mut last = f32::INFINITY;
         for _ in 0..ROUNDS {
-            let mut total = Assessment::default();
+            let mut total = Outcome::default();
             let mut grades = [0; PARTS];
             for (part, grade) in grades.iter_mut().enumerate() {
                 let middle = (wishes[part] * inverse(d * unit) - 1.0) / 2.0;

@@ -81,26 +81,64 @@ pub(super) fn line_as_f16(line: Line) -> Line {
     Line { scale: as_f16(line.scale), offset: as_f16(line.offset) }
 }
 
-/// What encoding at one scale gives: the weighted squared error, and the scale that suits the same codes
-/// best.
-#[derive(Clone, Copy)]
+/// Elements that are summed side by side. Parts of blocks are multiples of it.
+const LANES: usize = 8;
+
+/// What encoding at one scale gives: the weighted squared error, and the sums of element times level and of
+/// level squared, from which the scale follows that suits the same codes best.
+#[derive(Clone, Copy, Default)]
 pub(super) struct Outcome {
     pub(super) error: f32,
-    pub(super) better_scale: f32,
+    pub(super) xl: f32,
+    pub(super) ll: f32,
+}
+
+impl Outcome {
+    /// Counts another group of elements.
+    pub(super) fn include(&mut self, other: &Outcome) {
+        self.error += other.error;
+        self.xl += other.xl;
+        self.ll += other.ll;
+    }
+
+    /// The scale that suits the same codes best.
+    pub(super) fn better_scale(&self) -> f32 {
+        if self.ll > 0.0 { self.xl / self.ll } else { 0.0 }
+    }
+
+    /// How much error the codes take away at the scale that suits them best.
+    pub(super) fn gain(&self) -> f32 {
+        self.xl * self.better_scale()
+    }
 }
 
 /// Encodes at one scale.
 pub(super) fn outcome(x: &[f32], w: &[f32], scale: f32, levels: impl Levels) -> Outcome {
     let inverse = inverse(scale);
-    let (mut error, mut xl, mut ll) = (0.0, 0.0, 0.0);
-    for (x, w) in x.iter().zip(w) {
-        let (_, level) = levels.nearest(x * inverse);
-        let off = x - scale * level;
-        error += w * off * off;
-        xl += w * x * level;
-        ll += w * level * level;
+    let (mut error, mut xl, mut ll) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+    for (x, w) in x.as_chunks::<LANES>().0.iter().zip(w.as_chunks::<LANES>().0) {
+        for i in 0..LANES {
+            let (_, level) = levels.nearest(x[i] * inverse);
+            let off = x[i] - scale * level;
+            error[i] += w[i] * off * off;
+            xl[i] += w[i] * x[i] * level;
+            ll[i] += w[i] * level * level;
+        }
     }
-    Outcome { error, better_scale: if ll > 0.0 { xl / ll } else { 0.0 } }
+    Outcome { error: sum(error), xl: sum(xl), ll: sum(ll) }
+}
+
+/// The sum over the lanes.
+#[inline]
+pub(super) fn sum<const N: usize>(mut lanes: [f32; N]) -> f32 {
+    let mut half = N / 2;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] += lanes[i + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
 }
 
 /// The codes at one scale.
@@ -122,7 +160,8 @@ pub(super) fn best_scale(x: &[f32], w: &[f32], levels: impl Levels, round: impl 
         let scale = most / landing;
         let scales = [scale, -scale];
         for scale in &scales[..if levels.symmetric() { 1 } else { 2 }] {
-            let candidate = gain(x, w, *scale, levels);
+            let outcome = outcome(x, w, *scale, levels);
+            let candidate = (outcome.gain(), outcome.better_scale());
             if candidate.0 > found[0].0 {
                 found = [candidate, found[0]];
             } else if candidate.0 > found[1].0 {
@@ -134,19 +173,6 @@ pub(super) fn best_scale(x: &[f32], w: &[f32], levels: impl Levels, round: impl 
     let polished = found.map(|(_, scale)| polish(x, w, scale, levels, &round));
     let best = if polished[1].0 < polished[0].0 { polished[1] } else { polished[0] };
     if best.0 < nothing { best.1 } else { 0.0 }
-}
-
-/// How much error the codes at one scale take away when the scale that suits them best replaces it; and that
-/// scale.
-fn gain(x: &[f32], w: &[f32], scale: f32, levels: impl Levels) -> (f32, f32) {
-    let inverse = inverse(scale);
-    let (mut xl, mut ll) = (0.0, 0.0);
-    for (x, w) in x.iter().zip(w) {
-        let (_, level) = levels.nearest(x * inverse);
-        xl += w * x * level;
-        ll += w * level * level;
-    }
-    if ll > 0.0 { (xl * xl / ll, xl / ll) } else { (0.0, 0.0) }
 }
 
 /// Alternates between nearest levels and best scale while the error falls; returns error and scale.
@@ -165,7 +191,7 @@ fn polish(
             break;
         }
         best = (outcome.error, rounded);
-        scale = outcome.better_scale;
+        scale = outcome.better_scale();
     }
     best
 }
@@ -195,15 +221,21 @@ impl Line {
     /// The weighted squared error, and the line that suits the same codes best.
     pub(super) fn outcome(self, x: &[f32], w: &[f32], top: f32, bound: Bound) -> (f32, Line) {
         let inverse = inverse(self.scale);
-        let mut error = 0.0;
+        let mut error = [0.0; LANES];
         let mut sums = LineSums::default();
-        for (x, w) in x.iter().zip(w) {
-            let code = self.code(inverse, *x, top);
-            let off = x - (self.scale * code + self.offset);
-            error += w * off * off;
-            sums.add(*x, *w, code);
+        for (x, w) in x.as_chunks::<LANES>().0.iter().zip(w.as_chunks::<LANES>().0) {
+            for i in 0..LANES {
+                let code = self.code(inverse, x[i], top);
+                let off = x[i] - (self.scale * code + self.offset);
+                error[i] += w[i] * off * off;
+                sums.w[i] += w[i];
+                sums.l[i] += w[i] * code;
+                sums.ll[i] += w[i] * code * code;
+                sums.x[i] += w[i] * x[i];
+                sums.xl[i] += w[i] * x[i] * code;
+            }
         }
-        (error, sums.line(bound).unwrap_or(self))
+        (sum(error), sums.line(bound).unwrap_or(self))
     }
 
     /// The codes nearest to `x`.
@@ -224,37 +256,29 @@ pub(super) enum Bound {
     NotAbove,
 }
 
-/// Sums from which the best line follows.
+/// Sums from which the best line follows: of the weights, and of what is multiplied by them.
 #[derive(Default)]
 struct LineSums {
-    w: f32,
-    l: f32,
-    ll: f32,
-    x: f32,
-    xl: f32,
+    w: [f32; LANES],
+    l: [f32; LANES],
+    ll: [f32; LANES],
+    x: [f32; LANES],
+    xl: [f32; LANES],
 }
 
 impl LineSums {
-    #[inline]
-    fn add(&mut self, x: f32, w: f32, code: f32) {
-        self.w += w;
-        self.l += w * code;
-        self.ll += w * code * code;
-        self.x += w * x;
-        self.xl += w * x * code;
-    }
-
     fn line(&self, bound: Bound) -> Option<Line> {
-        let determinant = self.w * self.ll - self.l * self.l;
-        if determinant > 1e-6 * self.w * self.ll {
-            let scale = (self.w * self.xl - self.x * self.l) / determinant;
-            let offset = (self.ll * self.x - self.l * self.xl) / determinant;
+        let [w, l, ll, x, xl] = [self.w, self.l, self.ll, self.x, self.xl].map(sum);
+        let determinant = w * ll - l * l;
+        if determinant > 1e-6 * w * ll {
+            let scale = (w * xl - x * l) / determinant;
+            let offset = (ll * x - l * xl) / determinant;
             if bound == Bound::Free || offset <= 0.0 {
                 return Some(Line { scale, offset });
             }
         }
-        let offset = if bound == Bound::Free && self.w > 0.0 { self.x / self.w } else { 0.0 };
-        let scale = if self.ll > 0.0 { (self.xl - offset * self.l) / self.ll } else { 0.0 };
+        let offset = if bound == Bound::Free && w > 0.0 { x / w } else { 0.0 };
+        let scale = if ll > 0.0 { (xl - offset * l) / ll } else { 0.0 };
         (scale > 0.0).then_some(Line { scale, offset })
     }
 }

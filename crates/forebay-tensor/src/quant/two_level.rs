@@ -29,9 +29,9 @@ pub(super) fn scaled<const PARTS: usize>(
     });
     let furthest = wishes.iter().fold(0.0f32, |a, b| if b.abs() > a.abs() { *b } else { a });
     let mut best = Scaled { d: 0.0, scales: [0; PARTS], codes: [0; 256] };
-    let mut best_error = f32::INFINITY;
-    let starts = [f32::from(low), f32::from(low) + 0.5, f32::from(high)];
-    for start in starts {
+    let mut best_error = energy(x, w);
+    // The middle one leaves room above: among the smallest f16 a `d` can land far below what was asked for.
+    for start in [f32::from(low), f32::from(low) * 0.8, f32::from(high)] {
         let mut d = as_f16(furthest / start);
         for _ in 0..ROUNDS {
             let (mut error, mut xl, mut ll) = (0.0, 0.0, 0.0);
@@ -47,9 +47,8 @@ pub(super) fn scaled<const PARTS: usize>(
                 let Some((scale, outcome)) = chosen else { continue };
                 scales[p] = scale;
                 error += outcome.error;
-                let sums = sums(x, w, d * f32::from(scale), levels);
-                xl += f32::from(scale) * sums.0;
-                ll += f32::from(scale).powi(2) * sums.1;
+                xl += f32::from(scale) * outcome.xl;
+                ll += f32::from(scale).powi(2) * outcome.ll;
             }
             if error >= best_error {
                 break;
@@ -68,16 +67,9 @@ pub(super) fn scaled<const PARTS: usize>(
     best
 }
 
-/// Sums of element times level and of level squared, for the codes at one scale.
-fn sums(x: &[f32], w: &[f32], scale: f32, levels: impl Levels) -> (f32, f32) {
-    let inverse = inverse(scale);
-    let (mut xl, mut ll) = (0.0, 0.0);
-    for (x, w) in x.iter().zip(w) {
-        let (_, level) = levels.nearest(x * inverse);
-        xl += w * x * level;
-        ll += w * level * level;
-    }
-    (xl, ll)
+/// The error of a block whose elements all become zero.
+pub(super) fn energy(x: &[f32; 256], w: &[f32; 256]) -> f32 {
+    x.iter().zip(w).map(|(x, w)| w * x * x).sum()
 }
 
 /// A block with scales and minimums: an element is `d * scale * code - dmin * minimum`.
@@ -104,7 +96,7 @@ pub(super) fn lined<const PARTS: usize>(
     let most_scale = wishes.iter().fold(0.0f32, |most, line| most.max(line.scale));
     let most_minimum = wishes.iter().fold(0.0f32, |most, line| most.max(-line.offset));
     let mut best = Lined { d: 0.0, dmin: 0.0, scales: [0; PARTS], minimums: [0; PARTS], codes: [0; 256] };
-    let mut best_error = f32::INFINITY;
+    let mut best_error = energy(x, w);
     for stretch in [1.0, 0.97] {
         let mut d = as_f16(most_scale * stretch / f32::from(top_scale));
         let mut dmin = as_f16(most_minimum * stretch / f32::from(top_scale));
