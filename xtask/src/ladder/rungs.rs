@@ -122,6 +122,19 @@ pub(crate) const RUNGS: &[Rung] = &[
         },
     },
     Rung {
+        name: "loom",
+        about: "every order of threads, as far as loom can try them",
+        budget: 180,
+        needs: &[],
+        run: |run| {
+            let place = ["--package", "forebay-device", "--lib", "--target-dir", "target/loom"];
+            run.cargo(&[["test", "--release", "loom"].as_slice(), &place].concat())
+                .env("RUSTFLAGS", "--cfg loom")
+                .env("LOOM_MAX_PREEMPTIONS", LOOM_PREEMPTIONS)
+                .tests()
+        },
+    },
+    Rung {
         name: "asan",
         about: "the same tests under AddressSanitizer, with leaks",
         budget: 240,
