@@ -249,3 +249,63 @@ pub(super) fn graded<const PARTS: usize>(
     }
     best
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quant::grids;
+
+    /// Repeatable numbers between -1 and 1.
+    fn noise(seed: u32) -> impl FnMut() -> f32 {
+        let mut state = seed;
+        move || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        }
+    }
+
+    #[test]
+    fn a_point_is_nearest_to_itself() {
+        let mut lattice = Lattice::<8, 3>::new(&grids::IQ2_S, 2, [8.0, 25.0, 43.0]);
+        let mut noise = noise(1);
+        for number in 0..1024 {
+            let beside = lattice.values(number).map(|level| level + 8.0 * noise());
+            assert_eq!(lattice.nearest(&beside, &[1.0; 8]), number);
+        }
+    }
+
+    #[test]
+    fn off_the_points_the_nearest_is_found_or_nearly() {
+        let mut lattice =
+            Lattice::<4, 8>::new(&grids::IQ3_XXS, 3, [4.0, 12.0, 20.0, 28.0, 36.0, 44.0, 52.0, 62.0]);
+        let mut noise = noise(2);
+        for _ in 0..2000 {
+            let u: [f32; 4] = std::array::from_fn(|_| 33.0 + 32.0 * noise());
+            let w: [f32; 4] = std::array::from_fn(|_| 1.5 + noise());
+            let distance = |number: u16| outcome_of(&u, &w, lattice.values(number), 1.0).error;
+            let least = (0..256).map(distance).fold(f32::INFINITY, f32::min);
+            let found = lattice.nearest(&u, &w);
+            let found = outcome_of(&u, &w, lattice.values(found), 1.0).error;
+            assert!(found <= 1.1 * least, "{found} where {least} is possible, at {u:?}");
+        }
+    }
+
+    #[test]
+    fn folding_keeps_signs_even_at_least_cost() {
+        let mut noise = noise(3);
+        let x: [f32; 256] = std::array::from_fn(|_| noise());
+        let folded = fold(&x, &[1.0; 256], true);
+        for (eight, signs) in folded.signs.iter().enumerate() {
+            assert_eq!(signs.count_ones() % 2, 0);
+            let here = &x[8 * eight..8 * eight + 8];
+            let least = here.iter().fold(f32::INFINITY, |least, x| least.min(x.abs()));
+            for (i, x) in here.iter().enumerate() {
+                let magnitude = folded.magnitudes[8 * eight + i];
+                assert_eq!(magnitude * grids::sign(*signs, i), *x);
+                assert!(magnitude >= 0.0 || magnitude == -least);
+            }
+        }
+        let free = fold(&x, &[1.0; 256], false);
+        assert!(free.magnitudes.iter().all(|magnitude| *magnitude >= 0.0));
+    }
+}

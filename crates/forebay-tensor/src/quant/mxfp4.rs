@@ -37,11 +37,14 @@ pub(super) fn encode(src: &[f32], weights: Weights<'_>, out: &mut [u8]) {
 
 /// The exponent that lets the furthest element land on 6 or below, or one beside it.
 fn best_exponent(x: &[f32; 32], w: &[f32; 32]) -> u8 {
+    // With any larger exponent the code of 6 would be infinite.
+    const LARGEST: i32 = 252;
     let most = x.iter().fold(0.0f32, |most, x| most.max(x.abs()));
     let biased = i32::from((most.to_bits() >> 23) as u8).min(253);
     // Errors are compared with the furthest element brought to about 1, where no square can overflow.
     let near_one = x.map(|x| x * f32::from_bits((254 - biased as u32) << 23));
     let error = |below: i32| search::outcome(&near_one, w, e8m0_half((127 - below) as u8), E2m1Doubled).error;
-    let below = (0..=4).min_by(|a, b| error(*a).total_cmp(&error(*b))).unwrap_or(0);
+    let candidates = (biased - LARGEST).max(0)..=4;
+    let below = candidates.min_by(|a, b| error(*a).total_cmp(&error(*b))).unwrap_or(0);
     (biased - below).max(0) as u8
 }

@@ -291,7 +291,7 @@ pub(super) fn best_line(x: &[f32], w: &[f32], top: f32, bound: Bound, round: imp
     if bound == Bound::NotAbove {
         (low, high) = (low.min(0.0), high.max(0.0));
     }
-    let mut best = (f32::INFINITY, Line::default());
+    let mut best = (Line::default().outcome(x, w, top, bound).0, Line::default());
     for inset_low in INSETS {
         for inset_high in INSETS {
             let start = low + (high - low) * inset_low;
@@ -316,4 +316,46 @@ pub(super) fn best_line(x: &[f32], w: &[f32], top: f32, bound: Bound, round: imp
         }
     }
     best.1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_on_levels_is_met_exactly() {
+        let levels = Integers { low: -8, high: 7 };
+        for scale in [0.25, -0.25, 1.0, -3.0, 0.0625] {
+            let x: [f32; 32] = std::array::from_fn(|i| scale * (i as f32 % 16.0 - 8.0));
+            let found = best_scale(&x, &[1.0; 32], levels, as_f16);
+            assert_eq!(outcome(&x, &[1.0; 32], found, levels).error, 0.0, "scale {scale}: found {found}");
+        }
+    }
+
+    #[test]
+    fn what_lies_on_a_line_is_met_exactly() {
+        for (scale, offset) in [(0.5, -3.0), (0.125, 2.0), (2.0, 0.0)] {
+            let x: [f32; 32] = std::array::from_fn(|i| scale * (i as f32 % 16.0) + offset);
+            let line = best_line(&x, &[1.0; 32], 15.0, Bound::Free, line_as_f16);
+            assert_eq!((line.scale, line.offset), (scale, offset));
+        }
+    }
+
+    #[test]
+    fn a_bound_offset_never_rises_above_zero() {
+        let x: [f32; 32] = std::array::from_fn(|i| 5.0 + 0.01 * i as f32);
+        let line = best_line(&x, &[1.0; 32], 15.0, Bound::NotAbove, |line| line);
+        assert!(line.offset <= 0.0 && (line.outcome(&x, &[1.0; 32], 15.0, Bound::NotAbove).0 < 1.0));
+    }
+
+    #[test]
+    fn a_heavy_element_pulls_the_scale() {
+        let mut x = [0.0; 32];
+        x[..3].copy_from_slice(&[1.0, 0.55, -0.3]);
+        let mut w = [1.0; 32];
+        w[1] = 1e4;
+        let levels = Integers { low: -1, high: 1 };
+        let scale = best_scale(&x, &w, levels, as_f16);
+        assert!((scale - 0.55).abs() < 1e-3, "{scale}");
+    }
 }

@@ -57,3 +57,26 @@ pub(super) fn nearest_e4m3(x: f32) -> u8 {
     let (low, high) = (x - e4m3_magnitude(above - 1), e4m3_magnitude(above) - x);
     if low < high || low == high && above % 2 == 1 { above - 1 } else { above }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_e4m3_of_a_code_is_the_code() {
+        for code in 0..=126 {
+            assert_eq!(nearest_e4m3(e4m3_magnitude(code)), code);
+        }
+        assert_eq!(e4m3_magnitude(126), 448.0);
+        assert_eq!(e4m3_magnitude(1), 2f32.powi(-9));
+        assert_eq!((nearest_e4m3(1e9), nearest_e4m3(0.0)), (126, 0));
+        assert_eq!((nearest_e4m3(1.0625), nearest_e4m3(1.1875)), (56, 58), "ties go to the even code");
+    }
+
+    #[test]
+    fn half_powers_of_two_are_exact() {
+        for code in 0..=254 {
+            assert_eq!(f64::from(e8m0_half(code)), 2f64.powi(i32::from(code) - 128));
+        }
+    }
+}

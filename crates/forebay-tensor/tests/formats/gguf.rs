@@ -7,7 +7,7 @@ use forebay_tensor::{DType, quant};
 
 #[test]
 fn decoding_is_bit_equal_to_the_vectors() {
-    let Some(vectors) = Vectors::open("gguf_dequant") else { return };
+    let vectors = Vectors::open("gguf_dequant");
     let mut seen = BTreeSet::from(["f32"]);
     for raw in vectors.names().filter(|name| name.ends_with(".raw")) {
         let stem = raw.trim_end_matches(".raw");
@@ -26,12 +26,9 @@ fn decoding_is_bit_equal_to_the_vectors() {
 
 #[test]
 fn encoding_has_no_more_squared_error_than_the_vectors() {
-    let Some(vectors) = Vectors::open("gguf_dequant") else { return };
-    for format in quant::formats() {
+    let vectors = Vectors::open("gguf_dequant");
+    for format in quant::formats().iter().filter(|format| format.dtype() != DType::F32) {
         let stem = format!("{}.real", format.dtype().name().to_uppercase());
-        if !vectors.names().any(|name| name == format!("{stem}.raw")) {
-            continue;
-        }
         let src = vectors.floats(&format!("{stem}.src"));
         let theirs = squared_error(&src, &vectors.floats(&format!("{stem}.deq")));
         let mut bytes = vec![0; format.dtype().row_bytes(src.len()).unwrap()];
@@ -46,7 +43,7 @@ fn encoding_has_no_more_squared_error_than_the_vectors() {
 
 #[test]
 fn rounding_gives_the_bytes_of_the_vectors() {
-    let Some(vectors) = Vectors::open("gguf_dequant") else { return };
+    let vectors = Vectors::open("gguf_dequant");
     for dtype in [DType::F16, DType::BF16, DType::Q4_0, DType::Q8_0, DType::Q8_1, DType::Q8_K] {
         let stem = format!("{}.real", dtype.name().to_uppercase());
         let raw = vectors.bytes(&format!("{stem}.raw"));

@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod gguf;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod mlx;
 #[cfg(test)]
 mod vectors;

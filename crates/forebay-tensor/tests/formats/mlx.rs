@@ -34,7 +34,7 @@ fn planes<'a>(vectors: &'a Vectors, stem: &str, scale_type: DType) -> Planes<'a>
 
 #[test]
 fn decoding_is_within_one_ulp_of_the_vectors() {
-    let Some(vectors) = Vectors::open("mlx_quant") else { return };
+    let vectors = Vectors::open("mlx_quant");
     for (stem, dtype, scale_type) in cases() {
         let wanted = vectors.floats(&format!("{stem}.deq"));
         let mut out = vec![f32::NAN; wanted.len()];
@@ -48,7 +48,7 @@ fn decoding_is_within_one_ulp_of_the_vectors() {
 
 #[test]
 fn encoding_gives_the_planes_of_the_vectors() {
-    let Some(vectors) = Vectors::open("mlx_quant") else { return };
+    let vectors = Vectors::open("mlx_quant");
     for (stem, dtype, scale_type) in cases().into_iter().filter(|(stem, ..)| !stem.ends_with("rand")) {
         let theirs = planes(&vectors, &stem, scale_type);
         let mut codes = vec![0xaa; theirs.codes.len()];

@@ -1,6 +1,7 @@
 //! Reads the vectors that other software made: safetensors files found through FOREBAY_FIXTURES.
 //!
-//! Without that variable a test says that it was left out and passes. This is no reader for model files.
+//! Without that variable the tests go over a few blocks of each format, cut out of the same vectors, which lie in
+//! `tests/data`. This is no reader for model files.
 
 use std::{collections::BTreeMap, ops::Range, path::PathBuf};
 
@@ -11,14 +12,14 @@ pub(crate) struct Vectors {
 }
 
 impl Vectors {
-    /// Opens `vectors/<name>.safetensors` of the fixtures.
-    pub(crate) fn open(name: &str) -> Option<Self> {
+    /// Opens `vectors/<name>.safetensors` of the fixtures, or what there is of them here.
+    pub(crate) fn open(name: &str) -> Self {
         let Some(root) = std::env::var_os("FOREBAY_FIXTURES") else {
-            println!("left out: FOREBAY_FIXTURES is not set");
-            return None;
+            println!("left out: all but a few blocks, since FOREBAY_FIXTURES is not set");
+            return Self::parse(include_bytes!("../data/blocks.safetensors").to_vec());
         };
         let path = PathBuf::from(root).join("vectors").join(format!("{name}.safetensors"));
-        Some(Self::parse(std::fs::read(path).unwrap()))
+        Self::parse(std::fs::read(path).unwrap())
     }
 
     fn parse(bytes: Vec<u8>) -> Self {
