@@ -29,6 +29,8 @@ const FILES: &[(&str, &str)] = &[
     ("crates/forebay-device/src/memory/host_pool/seats.rs", "gives each thread a place of its own"),
     ("crates/forebay-device/src/memory/host_pool/vector.rs", "is a typed view of a raw block"),
     ("crates/forebay-device/tests/host_pool.rs", "promises that a vector was filled, as a user would"),
+    ("crates/forebay-tensor/src/ops/*/cpu.rs", "are kernels: their workers share what they write"),
+    ("crates/forebay-tensor/src/tiles/cpu/*", "hands kernels their arguments, and holds what kernels share"),
     ("bench/peers/src/*", "calls the peers by their own interfaces"),
     ("xtask/planted/past_the_end.rs", "is the fault that the sanitizer has to find"),
 ];
