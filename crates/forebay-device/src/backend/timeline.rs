@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::{MAX_QUEUES, QueueId};
 use crate::{
     error::{Error, Result},
-    sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Condvar, Mutex, Ordering, lock, spin_loop},
+    sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Condvar, Mutex, Ordering, fence, lock, spin_loop},
 };
 
 /// How long a waiting host spins before it sleeps.
@@ -108,15 +108,17 @@ impl Timeline {
             lock(&self.state).ticks.push((queue, tick, error));
             self.failed_any.store(true, Ordering::Release);
         }
-        // Sequentially consistent, as is the count of sleepers: either the sleeper sees the tick or we see the sleeper.
-        self.completed[queue as usize].0.store(tick, Ordering::SeqCst);
+        self.completed[queue as usize].0.store(tick, Ordering::Release);
         self.wake();
     }
 
     /// Told by the backend when the device is gone: every wait returns this from now on.
     pub(crate) fn lose(&self, error: Error) {
-        lock(&self.state).lost.get_or_insert(error);
-        self.failed_any.store(true, Ordering::SeqCst);
+        let mut state = lock(&self.state);
+        state.lost.get_or_insert(error);
+        // Still under the lock: whoever is woken by the loss also finds that something failed.
+        self.failed_any.store(true, Ordering::Release);
+        drop(state);
         self.wake();
     }
 
@@ -129,11 +131,13 @@ impl Timeline {
     }
 
     fn is_lost(&self) -> bool {
-        self.failed_any.load(Ordering::SeqCst) && lock(&self.state).lost.is_some()
+        self.failed_any.load(Ordering::Acquire) && lock(&self.state).lost.is_some()
     }
 
     fn wake(&self) {
-        if self.sleepers.load(Ordering::SeqCst) > 0 {
+        // With the fence in `sleep`: either the sleeper sees what was told, or this sees the sleeper.
+        fence(Ordering::SeqCst);
+        if self.sleepers.load(Ordering::Relaxed) > 0 {
             drop(lock(&self.state));
             self.woken.notify_all();
         }
@@ -162,10 +166,11 @@ impl Timeline {
     #[cold]
     fn sleep(&self, queue: QueueId, tick: u64, patience: Patience<'_>) -> Result<()> {
         let start = Instant::now();
-        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        self.sleepers.fetch_add(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
         let mut state = lock(&self.state);
         let result = loop {
-            if self.completed[queue as usize].0.load(Ordering::SeqCst) >= tick || state.lost.is_some() {
+            if self.completed(queue) >= tick || state.lost.is_some() {
                 break Ok(());
             }
             if patience.cancel.is_some_and(CancelToken::is_cancelled) {
@@ -181,7 +186,7 @@ impl Timeline {
             state = self.doze(state, left, patience.cancel.is_some());
         };
         drop(state);
-        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+        self.sleepers.fetch_sub(1, Ordering::Relaxed);
         result
     }
 
@@ -215,5 +220,131 @@ impl Timeline {
         _cancellable: bool,
     ) -> crate::sync::MutexGuard<'a, Failures> {
         self.woken.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom {
+    use ::loom::{model, thread};
+
+    use super::*;
+
+    /// A relaxed write and read show what the timeline alone puts in order.
+    struct Told {
+        timeline: Timeline,
+        bytes: AtomicU32,
+    }
+
+    fn told() -> Arc<Told> {
+        Arc::new(Told { timeline: Timeline::default(), bytes: AtomicU32::new(0) })
+    }
+
+    fn fault() -> Error {
+        Error::Driver { call: "launch", code: 7, detail: "broken".into() }
+    }
+
+    fn lost() -> Error {
+        Error::Lost { reason: "unplugged".into() }
+    }
+
+    #[test]
+    fn two_hosts_are_woken_and_see_what_the_device_wrote() {
+        model(|| {
+            let told = told();
+            let hosts: Vec<_> = (0..2)
+                .map(|_| {
+                    let told = told.clone();
+                    thread::spawn(move || {
+                        told.timeline.wait(3, 1, Patience::default()).unwrap();
+                        assert_eq!(told.bytes.load(Ordering::Relaxed), 1);
+                    })
+                })
+                .collect();
+            told.bytes.store(1, Ordering::Relaxed);
+            told.timeline.advance(3, 1, Ok(()));
+            hosts.into_iter().for_each(|host| host.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn a_failure_is_reported_at_every_wait_for_its_tick_and_at_no_other() {
+        model(|| {
+            let told = told();
+            let device = {
+                let told = told.clone();
+                thread::spawn(move || {
+                    told.timeline.advance(0, 1, Err(fault()));
+                    told.timeline.advance(0, 2, Ok(()));
+                })
+            };
+            for _ in 0..2 {
+                let outcome = told.timeline.wait(0, 1, Patience::default());
+                assert!(matches!(outcome, Err(Error::Driver { code: 7, .. })), "{outcome:?}");
+            }
+            told.timeline.wait(0, 2, Patience::default()).unwrap();
+            device.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_lost_device_wakes_who_waits_for_any_queue() {
+        model(|| {
+            let told = told();
+            let hosts: Vec<_> = (0..2)
+                .map(|queue| {
+                    let told = told.clone();
+                    thread::spawn(move || {
+                        let outcome = told.timeline.wait(queue, 1, Patience::default());
+                        assert!(matches!(outcome, Err(Error::Lost { .. })), "{outcome:?}");
+                        assert!(told.timeline.is_done(queue, 1));
+                    })
+                })
+                .collect();
+            told.timeline.lose(lost());
+            hosts.into_iter().for_each(|host| host.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn a_tick_that_races_with_the_loss_ends_in_one_of_both() {
+        model(|| {
+            let told = told();
+            let device = {
+                let told = told.clone();
+                thread::spawn(move || told.timeline.advance(0, 1, Err(fault())))
+            };
+            let losing = {
+                let told = told.clone();
+                thread::spawn(move || told.timeline.lose(lost()))
+            };
+            let outcome = told.timeline.wait(0, 1, Patience::default());
+            assert!(matches!(outcome, Err(Error::Lost { .. } | Error::Driver { .. })), "{outcome:?}");
+            device.join().unwrap();
+            losing.join().unwrap();
+            assert!(matches!(told.timeline.outcome(0, 1), Err(Error::Driver { .. })), "the tick's own error");
+            assert!(matches!(told.timeline.lost(), Some(Error::Lost { .. })));
+        });
+    }
+
+    #[test]
+    fn waits_for_two_queues_do_not_take_each_others_wake_up() {
+        model(|| {
+            let told = told();
+            let host = {
+                let told = told.clone();
+                thread::spawn(move || told.timeline.wait(1, 2, Patience::default()).unwrap())
+            };
+            let device = {
+                let told = told.clone();
+                thread::spawn(move || {
+                    told.timeline.advance(1, 1, Ok(()));
+                    told.timeline.advance(1, 2, Ok(()));
+                })
+            };
+            told.timeline.advance(0, 1, Ok(()));
+            told.timeline.wait(1, 1, Patience::default()).unwrap();
+            host.join().unwrap();
+            device.join().unwrap();
+        });
     }
 }

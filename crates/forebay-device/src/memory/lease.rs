@@ -15,17 +15,17 @@
 
 use std::{cell::UnsafeCell, fmt, marker::PhantomData, mem::ManuallyDrop, ptr::NonNull};
 
-use super::{access::AccessGuard, pool::PoolShared, range::BlockId, uses::Uses};
+use super::{access::AccessGuard, count::Count, pool::PoolShared, range::BlockId, uses::Uses};
 use crate::{
     label::Label,
     launch::{Place, RegionId},
-    sync::{AtomicU32, Ordering, fence},
+    sync::{AtomicU32, Ordering},
 };
 
 /// One lease in its slab.
 #[repr(C, align(64))]
 pub(crate) struct Lease {
-    handles: AtomicU32,
+    handles: Count,
     /// Host guards on it; the guards themselves are listed in `access`.
     guards: AtomicU32,
     /// 1 while the allocation is a member of the residency set.
@@ -92,7 +92,7 @@ unsafe impl Sync for Lease {}
 impl Lease {
     fn vacant(slot: u32) -> Self {
         Self {
-            handles: AtomicU32::new(0),
+            handles: Count::none(),
             guards: AtomicU32::new(0),
             member: AtomicU32::new(0),
             facts: UnsafeCell::new(Facts {
@@ -165,19 +165,15 @@ impl Handle {
     }
 
     pub(super) fn count(&self) -> u32 {
-        // SAFETY: L1. Acquire: what other handles did with the bytes is over before they were dropped.
-        unsafe { self.0.as_ref() }.handles.load(Ordering::Acquire)
+        // SAFETY: L1.
+        unsafe { self.0.as_ref() }.handles.get()
     }
 
     /// A second handle, of an arena that holds the only one.
     #[inline]
     pub(super) fn second(&mut self) -> Self {
-        // SAFETY: L1. L4: where this is the only handle, nobody else changes the count, and a store is enough.
-        let handles = unsafe { &self.0.as_ref().handles };
-        match self.is_alone() {
-            true => handles.store(2, Ordering::Relaxed),
-            false => _ = handles.fetch_add(1, Ordering::Relaxed),
-        }
+        // SAFETY: L1.
+        unsafe { self.0.as_ref() }.handles.second();
         Self(self.0)
     }
 
@@ -197,8 +193,8 @@ impl Handle {
 
 impl Clone for Handle {
     fn clone(&self) -> Self {
-        // SAFETY: L1. Relaxed: a new handle is only made from an existing one.
-        unsafe { self.0.as_ref() }.handles.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: L1.
+        unsafe { self.0.as_ref() }.handles.more();
         Self(self.0)
     }
 }
@@ -207,14 +203,9 @@ impl Drop for Handle {
     fn drop(&mut self) {
         // SAFETY: L1.
         let lease = unsafe { self.0.as_ref() };
-        // L4: seen at 1, this handle is alone and the count need not be lowered atomically.
-        if lease.handles.load(Ordering::Acquire) != 1 {
-            if lease.handles.fetch_sub(1, Ordering::Release) != 1 {
-                return;
-            }
-            fence(Ordering::Acquire);
+        if !lease.handles.less() {
+            return;
         }
-        lease.handles.store(0, Ordering::Relaxed);
         // SAFETY: L1: the owner lives as long as a lease of it is out. The last handle is gone, so the owner has the
         // sole right to the lease (L2).
         unsafe {
@@ -254,11 +245,8 @@ impl Drop for ScopedHandle {
     fn drop(&mut self) {
         // SAFETY: L1.
         let handles = unsafe { &self.handle.0.as_ref().handles };
-        // L6: with only the arena's handle beside it, nobody else changes the count. Release: what was done with the
-        // bytes comes before whatever the arena does with them next.
-        if handles.load(Ordering::Acquire) == 2 {
-            handles.store(1, Ordering::Release);
-        } else {
+        // L6: the other of two handles is the arena's.
+        if !handles.leave_one() {
             // SAFETY: the handle is not used again.
             unsafe { ManuallyDrop::drop(&mut self.handle) }
         }
@@ -309,9 +297,8 @@ impl Sole<'_> {
 
     /// Hands the lease out again: its first handle.
     pub(super) fn hand_out(self) -> Handle {
-        // SAFETY: L1. Nobody else looks at the count of a lease without handles; handing the handle to another thread
-        // orders this store.
-        unsafe { self.lease.as_ref() }.handles.store(1, Ordering::Relaxed);
+        // SAFETY: L1.
+        unsafe { self.lease.as_ref() }.handles.start();
         Handle(self.lease)
     }
 }

@@ -4,7 +4,8 @@
 //! allocation:
 //! - `options`: what is asked for; `pool` and `state`: the fast path; `class` and `range`: where a free block is
 //! - `supply`: the driver, the limits, and what happens when there is nothing left; `report`: what is said then
-//! - `lease`: the right to a block, counted; `buffer`: its public face; `guard` and `access`: what the host may touch
+//! - `lease` and `count`: the right to a block, counted; `buffer`: its public face; `guard` and `access`: what the host
+//!   may touch
 //! - `arena`: memory for one step; `scope`: such that it cannot leave the step; `plan`: packed by lifetime
 //! - `uses` and `retire`: what queued work holds back; `residency`: what the driver is told to keep at hand
 //! - `home`: what all memory of a device shares; `stats`: what is counted
@@ -15,6 +16,7 @@ pub(crate) mod access;
 pub(crate) mod arena;
 pub(crate) mod buffer;
 mod class;
+mod count;
 pub(crate) mod guard;
 pub(crate) mod home;
 pub(crate) mod host_pool;

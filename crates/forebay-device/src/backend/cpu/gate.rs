@@ -3,7 +3,7 @@
 //! The one way in which threads of the CPU device wait for each other. `team` builds its barrier on it, `queue` its
 //! inbox.
 
-use crate::sync::{AtomicU32, AtomicU64, Condvar, Mutex, Ordering, lock, spin_loop};
+use crate::sync::{AtomicU32, AtomicU64, Condvar, Mutex, Ordering, fence, lock, spin_loop};
 
 /// Rises, and lets threads wait until it has risen.
 #[derive(Debug)]
@@ -33,9 +33,10 @@ impl Gate {
 
     /// Raises the gate by one and wakes whoever sleeps.
     pub(crate) fn raise(&self) {
-        // Sequentially consistent, as in `sleep`: either the sleeper sees the new value or this sees the sleeper.
-        self.value.fetch_add(1, Ordering::SeqCst);
-        if self.sleepers.load(Ordering::SeqCst) > 0 {
+        self.value.fetch_add(1, Ordering::Release);
+        // With the fence in `sleep`: either the sleeper sees the new value, or this sees the sleeper.
+        fence(Ordering::SeqCst);
+        if self.sleepers.load(Ordering::Relaxed) > 0 {
             drop(lock(&self.sleep));
             self.woken.notify_all();
         }
@@ -54,12 +55,71 @@ impl Gate {
 
     #[cold]
     fn sleep(&self, seen: u64) {
-        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        self.sleepers.fetch_add(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
         let mut asleep = lock(&self.sleep);
-        while self.value.load(Ordering::SeqCst) == seen {
+        while self.value() == seen {
             asleep = self.woken.wait(asleep).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
         drop(asleep);
-        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+        self.sleepers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom {
+    use ::loom::{model, thread};
+
+    use super::*;
+    use crate::sync::Arc;
+
+    /// A relaxed write and read show what the gate alone puts in order.
+    struct Guarded {
+        gate: Gate,
+        bytes: AtomicU32,
+    }
+
+    fn guarded() -> Arc<Guarded> {
+        Arc::new(Guarded { gate: Gate::new(1), bytes: AtomicU32::new(0) })
+    }
+
+    #[test]
+    fn everybody_who_waits_is_woken_and_sees_what_came_before() {
+        model(|| {
+            let guarded = guarded();
+            let waiting: Vec<_> = (0..2)
+                .map(|_| {
+                    let guarded = guarded.clone();
+                    thread::spawn(move || {
+                        guarded.gate.wait_past(0);
+                        assert_eq!(guarded.bytes.load(Ordering::Relaxed), 1);
+                    })
+                })
+                .collect();
+            guarded.bytes.store(1, Ordering::Relaxed);
+            guarded.gate.raise();
+            waiting.into_iter().for_each(|thread| thread.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn a_gate_that_rises_twice_is_passed_twice() {
+        model(|| {
+            let guarded = guarded();
+            let raising = {
+                let guarded = guarded.clone();
+                thread::spawn(move || {
+                    guarded.gate.raise();
+                    guarded.gate.raise();
+                })
+            };
+            guarded.gate.wait_past(0);
+            let seen = guarded.gate.value();
+            if seen == 1 {
+                guarded.gate.wait_past(1);
+            }
+            assert_eq!(guarded.gate.value(), 2);
+            raising.join().unwrap();
+        });
     }
 }

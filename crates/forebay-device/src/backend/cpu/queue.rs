@@ -54,10 +54,12 @@ impl Inbox {
     fn next(&self) -> Option<Submission> {
         loop {
             let seen = self.arrivals.value();
+            // Looked at first: what was left before closing is then found below.
+            let closed = self.closed.load(Ordering::Acquire);
             if let Some(submission) = lock(&self.waiting).pop_front() {
                 return Some(submission);
             }
-            if self.closed.load(Ordering::Acquire) {
+            if closed {
                 return None;
             }
             self.arrivals.wait_past(seen);
@@ -225,5 +227,82 @@ impl Job for Run {
                 _ => self.launch(command, list, worker),
             }
         }
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom {
+    use ::loom::{model, thread};
+
+    use super::*;
+    use crate::{
+        backend::{
+            DeviceWait,
+            cpu::{device::Recycler, module::Kernels},
+            timeline::{Patience, Timeline},
+        },
+        error::Error,
+    };
+
+    fn submission(queue: QueueId, tick: u64, waits: &[DeviceWait]) -> Submission {
+        let waits = waits.to_vec();
+        let work = Work::Once(CommandList::default());
+        Submission { queue, tick, label: Label::default(), after: None, waits, work, profile: None }
+    }
+
+    fn shared() -> Arc<Shared> {
+        let (timeline, kernels, recycler) = (Timeline::default(), Kernels::default(), Recycler::default());
+        Arc::new(Shared { timeline, kernels, recycler })
+    }
+
+    #[test]
+    fn what_was_left_before_closing_is_taken_in_order_and_then_the_end_is_told() {
+        model(|| {
+            let inbox = Arc::new(Inbox::new());
+            let leaving = {
+                let inbox = inbox.clone();
+                thread::spawn(move || {
+                    inbox.push(submission(0, 1, &[]));
+                    inbox.push(submission(0, 2, &[]));
+                    inbox.close();
+                })
+            };
+            let taken: Vec<_> = std::iter::from_fn(|| inbox.next()).map(|s| s.tick).collect();
+            assert_eq!(taken, [1, 2]);
+            leaving.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn two_threads_leave_submissions_and_none_is_overlooked() {
+        model(|| {
+            let inbox = Arc::new(Inbox::new());
+            let leaving: Vec<_> = (1..3)
+                .map(|tick| {
+                    let inbox = inbox.clone();
+                    thread::spawn(move || inbox.push(submission(0, tick, &[])))
+                })
+                .collect();
+            let sum: u64 = (0..2).map(|_| inbox.next().map_or(0, |s| s.tick)).sum();
+            assert_eq!(sum, 3);
+            leaving.into_iter().for_each(|thread| thread.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn a_queue_serves_what_waits_for_another_queue_and_tells_the_host() {
+        model(|| {
+            let (shared, inbox) = (shared(), Arc::new(Inbox::new()));
+            let serving = {
+                let (shared, inbox) = (shared.clone(), inbox.clone());
+                thread::spawn(move || serve(&shared, 0, &inbox, 1))
+            };
+            inbox.push(submission(0, 1, &[DeviceWait { queue: 1, tick: 1, cascade: true }]));
+            inbox.close();
+            shared.timeline.advance(1, 1, Err(Error::Cancelled));
+            let outcome = shared.timeline.wait(0, 1, Patience::default());
+            assert!(matches!(outcome, Err(Error::Cancelled)), "{outcome:?}");
+            serving.join().unwrap();
+        });
     }
 }

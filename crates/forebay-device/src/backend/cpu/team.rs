@@ -121,3 +121,90 @@ impl<J: Job> Drop for Team<J> {
         }
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom {
+    use ::loom::model;
+
+    use super::*;
+
+    type Cells = Arc<[AtomicUsize; 3]>;
+
+    /// Every worker writes what is its own, and after a barrier reads what is another's. The writes and reads are
+    /// relaxed, so that only the barrier puts them in order.
+    struct Swap {
+        workers: Arc<Workers<Self>>,
+        rounds: std::ops::Range<usize>,
+        own: Cells,
+    }
+
+    impl Job for Swap {
+        fn run(&self, worker: usize) {
+            let other = (worker + 1) % self.workers.count();
+            for round in self.rounds.clone() {
+                self.own[worker].store(round, Ordering::Relaxed);
+                self.workers.barrier();
+                assert_eq!(self.own[other].load(Ordering::Relaxed), round);
+                if round + 1 < self.rounds.end {
+                    self.workers.barrier();
+                }
+            }
+        }
+    }
+
+    fn swap(workers: &Arc<Workers<Swap>>, own: &Cells, rounds: std::ops::Range<usize>) -> Arc<Swap> {
+        Arc::new(Swap { workers: workers.clone(), rounds, own: own.clone() })
+    }
+
+    fn cells() -> Cells {
+        Arc::new(std::array::from_fn(|_| AtomicUsize::new(0)))
+    }
+
+    #[test]
+    fn a_barrier_lets_nobody_through_before_all_are_there_round_after_round() {
+        model(|| {
+            let job = swap(&Arc::new(Workers::new(2)), &cells(), 1..3);
+            let helper = {
+                let job = job.clone();
+                thread::spawn(move || job.run(1))
+            };
+            job.run(0);
+            helper.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn three_workers_meet_at_a_barrier() {
+        model(|| {
+            let job = swap(&Arc::new(Workers::new(3)), &cells(), 1..2);
+            let helpers: Vec<_> = (1..3)
+                .map(|worker| {
+                    let job = job.clone();
+                    thread::spawn(move || job.run(worker))
+                })
+                .collect();
+            job.run(0);
+            helpers.into_iter().for_each(|helper| helper.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn after_a_job_its_owner_holds_it_alone_and_sees_all_writes() {
+        model(|| {
+            let own = cells();
+            let team = Team::start(Arc::new(Workers::new(2)), "team").unwrap();
+            for round in 1..3 {
+                let mut job = swap(team.workers(), &own, round..round + 1);
+                team.run(&job);
+                assert!(Arc::get_mut(&mut job).is_some(), "a helper still holds the job");
+                let seen: Vec<_> = own.iter().map(|cell| cell.load(Ordering::Relaxed)).collect();
+                assert_eq!(seen, [round, round, 0]);
+            }
+        });
+    }
+
+    #[test]
+    fn a_team_that_never_worked_stops() {
+        model(|| drop(Team::<Swap>::start(Arc::new(Workers::new(3)), "team").unwrap()));
+    }
+}
