@@ -5,6 +5,8 @@
 
 mod bpe;
 mod decoder;
+mod ends;
+mod json;
 mod merge;
 mod native;
 mod special;
@@ -13,11 +15,15 @@ mod texts;
 mod vocabulary;
 mod words;
 
+use std::path::Path;
+
 use crate::error::{Error, Result};
 use crate::formats::gguf::Metadata;
+use json::Json;
 use native::Native;
 
 pub use decoder::Decoder;
+pub use json::JsonFiles;
 
 /// A vocabulary and the rules by which it cuts text.
 ///
@@ -63,6 +69,7 @@ pub struct Tokenizer {
 #[derive(Debug)]
 enum Kind {
     Native(Native),
+    Json(Box<Json>),
 }
 
 /// The ids that have a meaning of their own; what a model does not name is `None`.
@@ -93,6 +100,14 @@ impl Tokenizer {
         Ok(Self { kind: Kind::Native(Native::read(metadata)?) })
     }
 
+    /// The tokenizer that a folder holds as JSON; `file` is the path of `tokenizer.json`, for messages only.
+    ///
+    /// # Errors
+    /// [`Error::Vocabulary`] where a file cannot be read.
+    pub fn from_json(file: impl AsRef<Path>, files: &JsonFiles<'_>) -> Result<Self> {
+        Ok(Self { kind: Kind::Json(Box::new(Json::read(file.as_ref(), files)?)) })
+    }
+
     /// The ids of a text. With `special`, special tokens in the text are taken as such, and those that the
     /// model wants at the ends are added; without it, neither.
     ///
@@ -100,7 +115,20 @@ impl Tokenizer {
     /// [`Error::Vocabulary`] where the vocabulary has no way to say a part of the text.
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
         match &self.kind {
-            Kind::Native(native) => Ok(native.encode(text, special)),
+            Kind::Native(native) => Ok(native.encode(text, special, special)),
+            Kind::Json(json) => json.encode(text, special, special),
+        }
+    }
+
+    /// The ids of a prompt that says all its special tokens itself, as those of chat templates do: special
+    /// tokens in the text are taken as such, and none is added.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn encode_prompt(&self, prompt: &str) -> Result<Vec<u32>> {
+        match &self.kind {
+            Kind::Native(native) => Ok(native.encode(prompt, true, false)),
+            Kind::Json(json) => json.encode(prompt, true, false),
         }
     }
 
@@ -128,6 +156,7 @@ impl Tokenizer {
     pub fn size(&self) -> usize {
         match &self.kind {
             Kind::Native(native) => native.vocabulary().size(),
+            Kind::Json(json) => json.size(),
         }
     }
 
@@ -135,6 +164,7 @@ impl Tokenizer {
     pub fn specials(&self) -> &Specials {
         match &self.kind {
             Kind::Native(native) => native.vocabulary().specials(),
+            Kind::Json(json) => json.specials(),
         }
     }
 
@@ -145,6 +175,7 @@ impl Tokenizer {
     pub fn text(&self, id: u32) -> Result<&[u8]> {
         let text = match &self.kind {
             Kind::Native(native) => native.vocabulary().text(id),
+            Kind::Json(json) => json.text(id),
         };
         text.ok_or(Error::TokenId { id, size: self.size() })
     }
@@ -163,6 +194,7 @@ impl Tokenizer {
     pub fn is_control(&self, id: u32) -> bool {
         match &self.kind {
             Kind::Native(native) => native.vocabulary().is_control(id),
+            Kind::Json(json) => json.is_control(id),
         }
     }
 
@@ -175,12 +207,14 @@ impl Tokenizer {
     fn adds_space(&self) -> bool {
         match &self.kind {
             Kind::Native(native) => native.adds_space(),
+            Kind::Json(json) => json.adds_space(),
         }
     }
 
     fn append_bytes(&self, id: u32, bytes: &mut Vec<u8>) -> Result<()> {
         let known = match &self.kind {
             Kind::Native(native) => native.append_bytes(id, bytes),
+            Kind::Json(json) => json.append_bytes(id, bytes),
         };
         known.ok_or(Error::TokenId { id, size: self.size() })
     }

@@ -94,13 +94,13 @@ impl Native {
         self.add_space_prefix && matches!(self.model, Model::Spm)
     }
 
-    pub(super) fn encode(&self, text: &str, special: bool) -> Vec<u32> {
+    pub(super) fn encode(&self, text: &str, parse: bool, add: bool) -> Vec<u32> {
         let specials = self.vocabulary.specials();
         let mut ids = Vec::new();
         let mut merger = Merger::default();
-        ids.extend(specials.bos.filter(|_| special && self.add_bos));
+        ids.extend(specials.bos.filter(|_| add && self.add_bos));
         let mut after_special = true;
-        for fragment in self.special.cut(text, special) {
+        for fragment in self.special.cut(text, parse) {
             match fragment {
                 Fragment::Token(id) => ids.push(id),
                 Fragment::Text(ref range) => match &self.model {
@@ -120,7 +120,7 @@ impl Native {
             }
             after_special = matches!(fragment, Fragment::Token(_));
         }
-        ids.extend(specials.eos.filter(|_| special && self.add_eos));
+        ids.extend(specials.eos.filter(|_| add && self.add_eos));
         ids
     }
 

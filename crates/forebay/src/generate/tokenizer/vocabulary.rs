@@ -3,8 +3,8 @@
 //! It reads lists and recognises special tokens, also by their text where the file does not name them.
 //! It never cuts text. Next room: `native`, which does.
 
-use super::Specials;
 use super::texts::Texts;
+use super::{Specials, ends};
 use crate::error::{Error, Result, VocabularyFault};
 use crate::formats::gguf::{Array, Metadata, Strings, Value};
 
@@ -90,8 +90,7 @@ impl Vocabulary {
         let uses = uses.into_iter().map(|n| Uses::from_number(n as i64)).collect();
         let mut vocabulary = Self { texts, size, scores, uses, specials: defaults, longest };
         vocabulary.name_specials(metadata)?;
-        vocabulary.find_specials();
-        vocabulary.find_ends();
+        vocabulary.complete_specials();
         vocabulary.set_strips(metadata)?;
         Ok(vocabulary)
     }
@@ -177,139 +176,18 @@ impl Vocabulary {
         Ok(())
     }
 
-    /// The lowest id with one of these texts.
-    fn first_of(&self, texts: &[&str]) -> Option<u32> {
-        texts.iter().filter_map(|text| self.find(text.as_bytes())).min()
-    }
-
-    /// Recognises by their text what files often do not name, and marks it as control.
-    fn find_specials(&mut self) {
-        const TURN: [&str; 11] = [
-            "<|eot_id|>",
-            "<|im_end|>",
-            "<|end|>",
-            "<end_of_turn>",
-            "<|endoftext|>",
-            "<|end_of_text|>",
-            "<EOT>",
-            "_<EOT>",
-            "[EOT]",
-            "<｜end▁of▁sentence｜>",
-            "<end_of_utterance>",
-        ];
-        // Where a file holds several of one row, one is the token meant and the others stay as they are.
-        const FILL_PARTS: [&[&str]; 3] = [
-            &[
-                "<|fim_prefix|>",
-                "<fim-prefix>",
-                "<fim_prefix>",
-                "<｜fim▁begin｜>",
-                "<PRE>",
-                "▁<PRE>",
-                "<|code_prefix|>",
-                "<|prefix|>",
-            ],
-            &[
-                "<|fim_suffix|>",
-                "<fim-suffix>",
-                "<fim_suffix>",
-                "<｜fim▁hole｜>",
-                "<SUF>",
-                "▁<SUF>",
-                "<|code_suffix|>",
-                "<|suffix|>",
-            ],
-            &[
-                "<|fim_middle|>",
-                "<fim-middle>",
-                "<fim_middle>",
-                "<｜fim▁end｜>",
-                "<MID>",
-                "▁<MID>",
-                "<|code_middle|>",
-                "<|middle|>",
-            ],
-        ];
-        const FILL_ENDS: [&[&str]; 3] = [
-            &["<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"],
-            &["<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"],
-            &["<|file_sep|>"],
-        ];
-        if self.specials.eot.is_none() {
-            self.specials.eot = self.first_of(&TURN);
-        }
-        let controls = FILL_PARTS.iter().filter_map(|texts| self.first_of(texts));
-        let ends: Vec<u32> = FILL_ENDS.iter().filter_map(|texts| self.first_of(texts)).collect();
-        let eot = self
-            .specials
-            .eot
-            .filter(|id| self.text(*id).is_some_and(|text| TURN.iter().any(|turn| turn.as_bytes() == text)));
-        let controls: Vec<u32> = controls.chain(ends.iter().copied()).chain(eot).collect();
-        for id in controls {
+    /// Recognises by their texts what files often do not name.
+    fn complete_specials(&mut self) {
+        let mut specials = std::mem::take(&mut self.specials);
+        let known = ends::complete(&mut specials, |text| self.find(text.as_bytes()));
+        self.specials = specials;
+        for id in known.control {
             self.mark(id, Uses::CONTROL);
         }
-        self.specials.ends.extend(ends);
-    }
-
-    /// Gathers every id at which generation stops.
-    fn find_ends(&mut self) {
-        const ENDS: [&str; 22] = [
-            "<|eot_id|>",
-            "<|im_end|>",
-            "<|end|>",
-            "<|return|>",
-            "<|call|>",
-            "<|flush|>",
-            "<|calls|>",
-            "<end_of_turn>",
-            "<|endoftext|>",
-            "</s>",
-            "<|eom_id|>",
-            "<EOT>",
-            "_<EOT>",
-            "[EOT]",
-            "[EOS]",
-            "<|end_of_text|>",
-            "<end_of_utterance>",
-            "<eos>",
-            "<turn|>",
-            "<|tool_response>",
-            "<｜end▁of▁sentence｜>",
-            "[e~[",
-        ];
-        let known = ENDS.iter().filter_map(|text| self.find(text.as_bytes()));
-        let known: Vec<u32> = known.collect();
-        for id in &known {
-            self.mark(*id, Uses::CONTROL);
-        }
-        // Channels of a reply are shown, also where the file calls their marks control.
-        for text in ["<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"] {
-            if let Some(id) = self.find(text.as_bytes()) {
-                self.set(id, Uses::ADDED);
+        for (ids, uses) in [(known.shown, Uses::ADDED), (known.normal, Uses::NORMAL)] {
+            for id in ids {
+                self.set(id, uses);
             }
-        }
-        self.specials.ends.extend(known);
-        self.specials.ends.extend(self.specials.eos);
-        self.specials.ends.extend(self.specials.eot);
-        let has = |this: &Self, text: &str| {
-            this.find(text.as_bytes()).is_some_and(|id| this.specials.ends.contains(&id))
-        };
-        // Where a model ends its replies otherwise, "<|end|>" only ends a part of one.
-        let calls = has(self, "<|call|>") || has(self, "<|calls|>");
-        if calls && (has(self, "<|return|>") || has(self, "<|flush|>")) && has(self, "<|end|>") {
-            self.drop_end("<|end|>", Uses::ADDED);
-        }
-        if (has(self, "<|tool_response>") || has(self, "<|plamo:eos|>")) && has(self, "</s>") {
-            self.drop_end("</s>", Uses::NORMAL);
-        }
-        self.specials.ends.sort_unstable();
-        self.specials.ends.dedup();
-    }
-
-    fn drop_end(&mut self, text: &str, uses: Uses) {
-        if let Some(id) = self.find(text.as_bytes()) {
-            self.specials.ends.retain(|end| *end != id);
-            self.set(id, uses);
         }
     }
 
