@@ -224,6 +224,13 @@ pub enum Fault {
         /// Bytes of a tensor of this shape and type.
         wanted: u64,
     },
+    /// Codes, scales and biases of a packed weight do not fit together.
+    Plane {
+        /// What there is.
+        found: String,
+        /// What there has to be.
+        wanted: String,
+    },
     /// JSON that cannot be read or lacks something.
     Json {
         /// What is wrong.
@@ -446,6 +453,7 @@ impl fmt::Display for Fault {
             Self::RangeLength { found, wanted } => {
                 write!(f, "has {found} bytes where its type and shape need {wanted}")
             }
+            Self::Plane { found, wanted } => write!(f, "has {found} where it needs {wanted}"),
             Self::Json { detail } => f.write_str(detail),
         }
     }

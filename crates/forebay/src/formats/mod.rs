@@ -5,3 +5,5 @@
 //! Next room: `models`, which gives the names a meaning.
 
 pub mod gguf;
+pub mod mlx;
+pub mod safetensors;

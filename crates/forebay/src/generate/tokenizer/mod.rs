@@ -68,7 +68,7 @@ pub struct Tokenizer {
 
 #[derive(Debug)]
 enum Kind {
-    Native(Native),
+    Native(Box<Native>),
     Json(Box<Json>),
 }
 
@@ -97,7 +97,7 @@ impl Tokenizer {
     /// [`Error::Vocabulary`] where it is of an unknown kind or does not fit together, and the errors of
     /// [`Metadata`] where keys are missing or of another type.
     pub fn from_gguf(metadata: &Metadata) -> Result<Self> {
-        Ok(Self { kind: Kind::Native(Native::read(metadata)?) })
+        Ok(Self { kind: Kind::Native(Box::new(Native::read(metadata)?)) })
     }
 
     /// The tokenizer that a folder holds as JSON; `file` is the path of `tokenizer.json`, for messages only.
