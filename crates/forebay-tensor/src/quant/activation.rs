@@ -4,7 +4,7 @@
 //! drawn in the files of the formats. Input may be anything: not-a-number becomes the code of zero, and the
 //! scale of a block with an infinity is infinite or not a number.
 
-use super::block::{Weights, encode_blocks, inverse_of, pack_halves, put_f16};
+use super::block::{Weights, encode_blocks, pack_halves, put_f16};
 
 /// Codes of 4 bits; the furthest element gets -8.
 pub(super) fn q4_0(src: &[f32], weights: Weights<'_>, out: &mut [u8]) {
@@ -12,7 +12,7 @@ pub(super) fn q4_0(src: &[f32], weights: Weights<'_>, out: &mut [u8]) {
         let d = furthest(x) / -8.0;
         let inverse = inverse_of(d);
         put_f16(block, 0, d);
-        let codes = x.map(|x| ((x * inverse + 8.5) as u8).min(15));
+        let codes = x.map(|x| if x.is_nan() { 8 } else { ((x * inverse + 8.5) as u8).min(15) });
         pack_halves(&codes, &mut block[2..]);
     });
 }
@@ -60,4 +60,9 @@ fn eight_bits(x: &[f32; 32]) -> (f32, [i8; 32]) {
 /// The element furthest from zero, the first of several.
 fn furthest(x: &[f32]) -> f32 {
     x.iter().fold(0.0, |a: f32, b| if b.abs() > a.abs() { *b } else { a })
+}
+
+/// 1 over `scale`, and 0 for a scale of 0.
+fn inverse_of(scale: f32) -> f32 {
+    if scale == 0.0 { 0.0 } else { 1.0 / scale }
 }

@@ -70,11 +70,6 @@ pub(super) fn u32_at(block: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]])
 }
 
-/// 1 over `scale`, and 0 for a scale of 0.
-pub(super) fn inverse_of(scale: f32) -> f32 {
-    if scale == 0.0 { 0.0 } else { 1.0 / scale }
-}
-
 /// Puts the low four bits of the first half of the codes into the low halves of bytes, and those of the
 /// second half into the high halves.
 pub(super) fn pack_halves(codes: &[u8], out: &mut [u8]) {

@@ -2,8 +2,8 @@
 //!
 //! An IQ2 or IQ1 point has eight coordinates of 2 bits each (hexadecimal: two a digit), an IQ3 point four of
 //! 3 bits (octal: one a digit); the first coordinate is the lowest. What a coordinate is worth differs from
-//! format to format and is said there. The numbers have to match existing files; nothing here is searched
-//! (see `lattice`).
+//! format to format and is said there. The numbers have to match existing files; they are taken apart in
+//! `points` and searched in `lattice`.
 
 /// 256 points of eight coordinates 0 to 2.
 pub(super) static IQ2_XXS: [u16; 256] = [
@@ -385,24 +385,3 @@ pub(super) static IQ3_S: [u16; 512] = [
     0o7216, 0o7221, 0o7230, 0o7251, 0o7302, 0o7332, 0o7335, 0o7353, 0o7401, 0o7405, 0o7413, 0o7420, 0o7450,
     0o7522, 0o7542, 0o7602, 0o7631, 0o7700,
 ];
-
-/// The eight coordinates of an IQ2 or IQ1 point.
-pub(super) fn eight(point: u16) -> [u8; 8] {
-    std::array::from_fn(|i| (point >> (2 * i)) as u8 & 3)
-}
-
-/// The four coordinates of an IQ3 point.
-pub(super) fn four(point: u16) -> [u8; 4] {
-    std::array::from_fn(|i| (point >> (3 * i)) as u8 & 7)
-}
-
-/// The eight signs whose last makes the number of minuses even, bit `i` set where element `i` is negative.
-pub(super) fn even_signs(seven: u32) -> u8 {
-    let seven = seven as u8 & 127;
-    seven | (seven.count_ones() as u8 & 1) << 7
-}
-
-/// -1 where bit `i` of `signs` is set, else 1.
-pub(super) fn sign(signs: u8, i: usize) -> f32 {
-    if signs >> i & 1 == 1 { -1.0 } else { 1.0 }
-}

@@ -14,8 +14,8 @@ use super::{
     grids,
     iq1_s::{LANDINGS, LEVELS, SHIFT, code_shifted},
     lattice::{self, Lattice},
-    search::Outcome,
-    two_level::energy,
+    points,
+    search::{self, Outcome},
 };
 
 pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
@@ -28,7 +28,7 @@ pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
             let scale = d * f32::from(1 + 2 * scale);
             let high = block[32 + part] >> (4 * (group % 2));
             let shift = if high & 8 == 8 { -SHIFT } else { SHIFT };
-            let point = grids::eight(grids::IQ1[usize::from(block[group]) | usize::from(high & 7) << 8]);
+            let point = points::eight(grids::IQ1[usize::from(block[group]) | usize::from(high & 7) << 8]);
             for (i, out) in out.iter_mut().enumerate() {
                 *out = scale * (f32::from(point[i]) - 1.0 + shift);
             }
@@ -40,7 +40,7 @@ pub(super) fn encode(src: &[f32], weights: Weights<'_>, out: &mut [u8]) {
     let mut lattice = Lattice::<8, 3>::new(&grids::IQ1, 2, LEVELS);
     encode_blocks(src, weights, out, |x: &[f32; 256], w, block: &mut [u8; 56]| {
         let (mut numbers, mut shifted_down) = ([0; 32], [false; 32]);
-        let mut assess = |part: usize, scale: f32| {
+        let mut outcome_at = |part: usize, scale: f32| {
             let mut total = Outcome::default();
             for group in [2 * part, 2 * part + 1] {
                 let here = 8 * group..8 * (group + 1);
@@ -48,9 +48,9 @@ pub(super) fn encode(src: &[f32], weights: Weights<'_>, out: &mut [u8]) {
                 let mut best = Outcome { error: f32::INFINITY, ..Outcome::default() };
                 for down in [false, true] {
                     let mut tried = [0];
-                    let assessment = code_shifted(&mut lattice, x, w, scale, down, &mut tried);
-                    if assessment.error < best.error {
-                        (best, numbers[group], shifted_down[group]) = (assessment, tried[0], down);
+                    let outcome = code_shifted(&mut lattice, x, w, scale, down, &mut tried);
+                    if outcome.error < best.error {
+                        (best, numbers[group], shifted_down[group]) = (outcome, tried[0], down);
                     }
                 }
                 total.include(&best);
@@ -58,11 +58,11 @@ pub(super) fn encode(src: &[f32], weights: Weights<'_>, out: &mut [u8]) {
             total
         };
         let wishes: [f32; 16] = std::array::from_fn(|part| {
-            lattice::wish(&x[16 * part..16 * (part + 1)], LANDINGS, |scale| assess(part, scale))
+            lattice::wish(&x[16 * part..16 * (part + 1)], LANDINGS, |scale| outcome_at(part, scale))
         });
-        let fit = lattice::graded(energy(x, w), &wishes, 1.0, 7, &mut assess);
+        let fit = lattice::graded(search::energy(x, w), &wishes, 1.0, 7, &mut outcome_at);
         for (part, grade) in fit.grades.iter().enumerate() {
-            assess(part, lattice::scale_of(fit.d, 1.0, *grade));
+            outcome_at(part, lattice::scale_of(fit.d, 1.0, *grade));
         }
         *block = [0; 56];
         for group in 0..32 {
@@ -73,8 +73,7 @@ pub(super) fn encode(src: &[f32], weights: Weights<'_>, out: &mut [u8]) {
         let d = half::f16::from_f32(fit.d).to_bits();
         for (w, word) in block[48..].as_chunks_mut().0.iter_mut().enumerate() {
             let grades = (0..4).map(|i| u16::from(fit.grades[4 * w + i]) << (3 * i));
-            let word_of = grades.fold((d >> (4 * w)) << 12, |all, grade| all | grade);
-            *word = word_of.to_le_bytes();
+            *word = grades.fold((d >> (4 * w)) << 12, |all, grade| all | grade).to_le_bytes();
         }
     });
 }

@@ -12,12 +12,18 @@ use super::{
     block::{Weights, encode_blocks, f16_at, for_each_block, put_f16, u16_at},
     grids,
     lattice::{self, Lattice},
+    points,
     search::{self, Outcome},
-    two_level::energy,
 };
 
 /// How far a part is moved off the integers, in the IQ1 formats.
 pub(super) const SHIFT: f32 = 0.125;
+
+/// What a coordinate is worth, in the IQ1 formats.
+pub(super) const LEVELS: [f32; 3] = [-1.0, 0.0, 1.0];
+
+/// Where the furthest element of a part may land, in the IQ1 formats.
+pub(super) const LANDINGS: (f32, f32) = (0.9, 3.6);
 
 pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
     for_each_block(bytes, out, |block: &[u8; 50], out: &mut [f32; 256]| {
@@ -27,7 +33,7 @@ pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
             let scale = d * f32::from(1 + 2 * (part >> 12 & 7));
             let shift = if part >> 15 == 1 { -SHIFT } else { SHIFT };
             let high = usize::from(part >> (3 * (group % 4)) & 7);
-            let point = grids::eight(grids::IQ1[usize::from(block[2 + group]) | high << 8]);
+            let point = points::eight(grids::IQ1[usize::from(block[2 + group]) | high << 8]);
             for (i, out) in out.iter_mut().enumerate() {
                 *out = scale * (f32::from(point[i]) - 1.0 + shift);
             }
@@ -35,35 +41,29 @@ pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
     });
 }
 
-/// What a coordinate is worth, in the IQ1 formats.
-pub(super) const LEVELS: [f32; 3] = [-1.0, 0.0, 1.0];
-
-/// Where the furthest element of a part may land, in the IQ1 formats.
-pub(super) const LANDINGS: (f32, f32) = (0.9, 3.6);
-
 pub(super) fn encode(src: &[f32], weights: Weights<'_>, out: &mut [u8]) {
     let mut lattice = Lattice::<8, 3>::new(&grids::IQ1, 2, LEVELS);
     encode_blocks(src, weights, out, |x: &[f32; 256], w, block: &mut [u8; 50]| {
         let (mut numbers, mut shifted_down) = ([[0; 4]; 8], [false; 8]);
-        let mut assess = |part: usize, scale: f32| {
+        let mut outcome_at = |part: usize, scale: f32| {
             let here = 32 * part..32 * (part + 1);
             let (x, w) = (&x[here.clone()], &w[here]);
             let mut best = Outcome { error: f32::INFINITY, ..Outcome::default() };
             for down in [false, true] {
                 let mut tried = [0; 4];
-                let assessment = code_shifted(&mut lattice, x, w, scale, down, &mut tried);
-                if assessment.error < best.error {
-                    (best, numbers[part], shifted_down[part]) = (assessment, tried, down);
+                let outcome = code_shifted(&mut lattice, x, w, scale, down, &mut tried);
+                if outcome.error < best.error {
+                    (best, numbers[part], shifted_down[part]) = (outcome, tried, down);
                 }
             }
             best
         };
         let wishes: [f32; 8] = std::array::from_fn(|part| {
-            lattice::wish(&x[32 * part..32 * (part + 1)], LANDINGS, |scale| assess(part, scale))
+            lattice::wish(&x[32 * part..32 * (part + 1)], LANDINGS, |scale| outcome_at(part, scale))
         });
-        let fit = lattice::graded(energy(x, w), &wishes, 1.0, 7, &mut assess);
+        let fit = lattice::graded(search::energy(x, w), &wishes, 1.0, 7, &mut outcome_at);
         for (part, grade) in fit.grades.iter().enumerate() {
-            assess(part, lattice::scale_of(fit.d, 1.0, *grade));
+            outcome_at(part, lattice::scale_of(fit.d, 1.0, *grade));
         }
         put_f16(block, 0, fit.d);
         for part in 0..8 {
@@ -88,11 +88,11 @@ pub(super) fn code_shifted(
 ) -> Outcome {
     let shift = if down { -SHIFT } else { SHIFT };
     let inverse = search::inverse(scale);
-    let mut assessment = Outcome::default();
+    let mut outcome = Outcome::default();
     for ((x, w), number) in x.as_chunks().0.iter().zip(w.as_chunks().0).zip(numbers) {
         *number = lattice.nearest(&x.map(|x| x * inverse - shift), w);
         let levels = lattice.values(*number).map(|level| level + shift);
-        assessment.include(&lattice::outcome_of(x, w, &levels, scale));
+        outcome.include(&lattice::outcome_of(x, w, &levels, scale));
     }
-    assessment
+    outcome
 }

@@ -14,6 +14,7 @@ use super::{
     grids,
     iq2_xxs::{LANDINGS, LEVELS},
     lattice::{self, Lattice},
+    points,
 };
 
 pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
@@ -24,10 +25,10 @@ pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
             let scale = block[74 + part / 2] >> (4 * (part % 2)) & 15;
             let scale = d * (0.5 + f32::from(scale)) * 0.25;
             let high = usize::from(block[66 + group / 4] >> (2 * (group % 4)) & 3);
-            let point = grids::eight(grids::IQ2_S[usize::from(block[2 + group]) | high << 8]);
+            let point = points::eight(grids::IQ2_S[usize::from(block[2 + group]) | high << 8]);
             let signs = block[34 + group];
             for (i, out) in out.iter_mut().enumerate() {
-                *out = scale * LEVELS[usize::from(point[i])] * grids::sign(signs, i);
+                *out = scale * LEVELS[usize::from(point[i])] * points::sign(signs, i);
             }
         }
     });

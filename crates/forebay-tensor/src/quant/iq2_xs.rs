@@ -13,6 +13,7 @@ use super::{
     grids,
     iq2_xxs::{LANDINGS, LEVELS},
     lattice::{self, Lattice},
+    points,
 };
 
 pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
@@ -23,10 +24,10 @@ pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
             let scale = block[66 + part / 2] >> (4 * (part % 2)) & 15;
             let scale = d * (0.5 + f32::from(scale)) * 0.25;
             let stored = u16_at(block, 2 + 2 * group);
-            let signs = grids::even_signs(u32::from(stored >> 9));
-            let point = grids::eight(grids::IQ2_XS[usize::from(stored & 511)]);
+            let signs = points::even_signs(u32::from(stored >> 9));
+            let point = points::eight(grids::IQ2_XS[usize::from(stored & 511)]);
             for (i, out) in out.iter_mut().enumerate() {
-                *out = scale * LEVELS[usize::from(point[i])] * grids::sign(signs, i);
+                *out = scale * LEVELS[usize::from(point[i])] * points::sign(signs, i);
             }
         }
     });

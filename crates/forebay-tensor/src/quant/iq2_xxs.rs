@@ -12,10 +12,14 @@ use super::{
     block::{Weights, encode_blocks, f16_at, for_each_block, put_f16, u32_at},
     grids,
     lattice::{self, Lattice},
+    points,
 };
 
 /// What a coordinate is worth, in all IQ2 formats.
 pub(super) const LEVELS: [f32; 3] = [8.0, 25.0, 43.0];
+
+/// Where the furthest element of a part may land, in all IQ2 formats.
+pub(super) const LANDINGS: (f32, f32) = (34.0, 80.0);
 
 pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
     for_each_block(bytes, out, |block: &[u8; 66], out: &mut [f32; 256]| {
@@ -24,17 +28,14 @@ pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
             let (at, l) = (2 + 8 * (group / 4), group % 4);
             let signs_and_scale = u32_at(block, at + 4);
             let scale = d * (0.5 + (signs_and_scale >> 28) as f32) * 0.25;
-            let signs = grids::even_signs(signs_and_scale >> (7 * l));
-            let point = grids::eight(grids::IQ2_XXS[usize::from(block[at + l])]);
+            let signs = points::even_signs(signs_and_scale >> (7 * l));
+            let point = points::eight(grids::IQ2_XXS[usize::from(block[at + l])]);
             for (i, out) in out.iter_mut().enumerate() {
-                *out = scale * LEVELS[usize::from(point[i])] * grids::sign(signs, i);
+                *out = scale * LEVELS[usize::from(point[i])] * points::sign(signs, i);
             }
         }
     });
 }
-
-/// Where the furthest element of a part may land, in all IQ2 formats.
-pub(super) const LANDINGS: (f32, f32) = (34.0, 80.0);
 
 pub(super) fn encode(src: &[f32], weights: Weights<'_>, out: &mut [u8]) {
     let mut lattice = Lattice::<8, 3>::new(&grids::IQ2_XXS, 2, LEVELS);

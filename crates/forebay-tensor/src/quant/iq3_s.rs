@@ -13,7 +13,11 @@ use super::{
     block::{Weights, encode_blocks, f16_at, for_each_block, pack_pairs, put_f16},
     grids,
     lattice::{self, Lattice},
+    points,
 };
+
+/// What a coordinate is worth.
+const LEVELS: [f32; 8] = [1.0, 3.0, 5.0, 7.0, 9.0, 11.0, 13.0, 15.0];
 
 pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
     for_each_block(bytes, out, |block: &[u8; 110], out: &mut [f32; 256]| {
@@ -23,17 +27,14 @@ pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
             let scale = block[106 + part / 2] >> (4 * (part % 2)) & 15;
             let scale = d * f32::from(1 + 2 * scale);
             let ninth = usize::from(block[66 + group / 8] >> (group % 8) & 1);
-            let point = grids::four(grids::IQ3_S[usize::from(block[2 + group]) | ninth << 8]);
+            let point = points::four(grids::IQ3_S[usize::from(block[2 + group]) | ninth << 8]);
             let signs = block[74 + group / 2] >> (4 * (group % 2));
             for (i, out) in out.iter_mut().enumerate() {
-                *out = scale * f32::from(1 + 2 * point[i]) * grids::sign(signs, i);
+                *out = scale * f32::from(1 + 2 * point[i]) * points::sign(signs, i);
             }
         }
     });
 }
-
-/// What a coordinate is worth.
-const LEVELS: [f32; 8] = [1.0, 3.0, 5.0, 7.0, 9.0, 11.0, 13.0, 15.0];
 
 pub(super) fn encode(src: &[f32], weights: Weights<'_>, out: &mut [u8]) {
     let mut lattice = Lattice::<4, 8>::new(&grids::IQ3_S, 3, LEVELS);

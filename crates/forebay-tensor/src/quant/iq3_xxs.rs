@@ -12,6 +12,7 @@ use super::{
     block::{Weights, encode_blocks, f16_at, for_each_block, put_f16, u32_at},
     grids,
     lattice::{self, Lattice},
+    points,
 };
 
 /// What a coordinate is worth.
@@ -23,10 +24,10 @@ pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
         for (pair, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
             let signs_and_scale = u32_at(block, 66 + 4 * (pair / 4));
             let scale = d * (0.5 + (signs_and_scale >> 28) as f32) * 0.5;
-            let signs = grids::even_signs(signs_and_scale >> (7 * (pair % 4)));
+            let signs = points::even_signs(signs_and_scale >> (7 * (pair % 4)));
             for (i, out) in out.iter_mut().enumerate() {
-                let point = grids::four(grids::IQ3_XXS[usize::from(block[2 + 2 * pair + i / 4])]);
-                *out = scale * LEVELS[usize::from(point[i % 4])] * grids::sign(signs, i);
+                let point = points::four(grids::IQ3_XXS[usize::from(block[2 + 2 * pair + i / 4])]);
+                *out = scale * LEVELS[usize::from(point[i % 4])] * points::sign(signs, i);
             }
         }
     });

@@ -6,10 +6,7 @@
 //! made when the cell is first met. The scales of parts are odd multiples of the block's. The tables are in
 //! `grids`, the layouts with the formats.
 
-use super::{
-    search::{Outcome, as_f16, inverse, sum},
-    two_level::energy,
-};
+use super::search::{Outcome, as_f16, energy, inverse, sum};
 
 /// How many points around a cell are tried.
 const AROUND: usize = 24;
@@ -126,7 +123,7 @@ pub(super) fn fold(x: &[f32; 256], w: &[f32; 256], even: bool) -> Folded {
 }
 
 /// The scale a part would like best, among those that let its furthest element land on `landings`.
-pub(super) fn wish(x: &[f32], landings: (f32, f32), mut assess: impl FnMut(f32) -> Outcome) -> f32 {
+pub(super) fn wish(x: &[f32], landings: (f32, f32), mut outcome_at: impl FnMut(f32) -> Outcome) -> f32 {
     const STEPS: u8 = 14;
     let most = x.iter().fold(0.0f32, |most, x| most.max(x.abs()));
     if most == 0.0 {
@@ -136,17 +133,17 @@ pub(super) fn wish(x: &[f32], landings: (f32, f32), mut assess: impl FnMut(f32) 
     let mut best = (0.0, 0.0);
     for step in 0..STEPS {
         let landing = landings.0 * ratio.powf(f32::from(step) / f32::from(STEPS - 1));
-        let assessment = assess(most / landing);
-        if assessment.gain() > best.0 && assessment.xl > 0.0 {
-            best = (assessment.gain(), assessment.better_scale());
+        let outcome = outcome_at(most / landing);
+        if outcome.gain() > best.0 && outcome.xl > 0.0 {
+            best = (outcome.gain(), outcome.better_scale());
         }
     }
     for _ in 0..3 {
-        let assessment = assess(best.1);
-        if assessment.gain() <= best.0 {
+        let outcome = outcome_at(best.1);
+        if outcome.gain() <= best.0 {
             break;
         }
-        best = (assessment.gain(), assessment.better_scale());
+        best = (outcome.gain(), outcome.better_scale());
     }
     best.1
 }
@@ -160,12 +157,12 @@ pub(super) fn code<const D: usize, const LEVELS: usize>(
     numbers: &mut [u16],
 ) -> Outcome {
     let inverse = inverse(scale);
-    let mut assessment = Outcome::default();
+    let mut outcome = Outcome::default();
     for ((x, w), number) in x.as_chunks().0.iter().zip(w.as_chunks().0).zip(numbers) {
         *number = lattice.nearest(&x.map(|x| x * inverse), w);
-        assessment.include(&outcome_of(x, w, lattice.values(*number), scale));
+        outcome.include(&outcome_of(x, w, lattice.values(*number), scale));
     }
-    assessment
+    outcome
 }
 
 /// Fits a block to points: its scales, and the number of each group's point.
@@ -179,16 +176,16 @@ pub(super) fn fit<const D: usize, const LEVELS: usize, const PARTS: usize>(
     const TOP: u8 = 15;
     let part = 256 / PARTS;
     let mut numbers = [0; 64];
-    let mut assess = |p: usize, scale: f32| {
+    let mut outcome_at = |p: usize, scale: f32| {
         let here = part * p..part * (p + 1);
         let groups = part / D;
         code(lattice, &x[here.clone()], &w[here], scale, &mut numbers[groups * p..groups * (p + 1)])
     };
     let wishes =
-        std::array::from_fn(|p| wish(&x[part * p..part * (p + 1)], landings, |scale| assess(p, scale)));
-    let graded = graded(energy(x, w), &wishes, unit, TOP, &mut assess);
+        std::array::from_fn(|p| wish(&x[part * p..part * (p + 1)], landings, |scale| outcome_at(p, scale)));
+    let graded = graded(energy(x, w), &wishes, unit, TOP, &mut outcome_at);
     for (p, grade) in graded.grades.iter().enumerate() {
-        assess(p, scale_of(graded.d, unit, *grade));
+        outcome_at(p, scale_of(graded.d, unit, *grade));
     }
     (graded, numbers)
 }
@@ -210,7 +207,7 @@ pub(super) fn graded<const PARTS: usize>(
     wishes: &[f32; PARTS],
     unit: f32,
     top: u8,
-    mut assess: impl FnMut(usize, f32) -> Outcome,
+    mut outcome_at: impl FnMut(usize, f32) -> Outcome,
 ) -> Graded<PARTS> {
     const STARTS: [f32; 3] = [1.0, 0.92, 1.12];
     const ROUNDS: usize = 3;
@@ -227,14 +224,14 @@ pub(super) fn graded<const PARTS: usize>(
                 let middle = (wishes[part] * inverse(d * unit) - 1.0) / 2.0;
                 let middle = (middle + 0.5).clamp(0.0, top.into()) as u8;
                 let tries = middle.saturating_sub(1)..=(middle + 1).min(top);
-                let assessed = tries.map(|grade| (grade, assess(part, scale_of(d, unit, grade))));
-                let chosen = assessed.min_by(|a, b| a.1.error.total_cmp(&b.1.error));
-                let Some((chosen, assessment)) = chosen else { continue };
+                let outcomes = tries.map(|grade| (grade, outcome_at(part, scale_of(d, unit, grade))));
+                let chosen = outcomes.min_by(|a, b| a.1.error.total_cmp(&b.1.error));
+                let Some((chosen, outcome)) = chosen else { continue };
                 let multiple = scale_of(1.0, unit, chosen);
                 *grade = chosen;
-                total.error += assessment.error;
-                total.xl += assessment.xl * multiple;
-                total.ll += assessment.ll * multiple * multiple;
+                total.error += outcome.error;
+                total.xl += outcome.xl * multiple;
+                total.ll += outcome.ll * multiple * multiple;
             }
             if total.error < best_error {
                 best_error = total.error;
@@ -253,7 +250,7 @@ pub(super) fn graded<const PARTS: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quant::grids;
+    use crate::quant::{grids, points};
 
     /// Repeatable numbers between -1 and 1.
     fn noise(seed: u32) -> impl FnMut() -> f32 {
@@ -301,7 +298,7 @@ mod tests {
             let least = here.iter().fold(f32::INFINITY, |least, x| least.min(x.abs()));
             for (i, x) in here.iter().enumerate() {
                 let magnitude = folded.magnitudes[8 * eight + i];
-                assert_eq!(magnitude * grids::sign(*signs, i), *x);
+                assert_eq!(magnitude * points::sign(*signs, i), *x);
                 assert!(magnitude >= 0.0 || magnitude == -least);
             }
         }

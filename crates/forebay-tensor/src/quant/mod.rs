@@ -23,6 +23,7 @@ pub mod mlx;
 mod mxfp4;
 mod nvfp4;
 mod plain;
+mod points;
 mod q1_0;
 mod q2_0;
 mod q2_k;

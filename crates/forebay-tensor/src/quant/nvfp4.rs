@@ -27,11 +27,6 @@ pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
     });
 }
 
-/// Half of a scale: it meets values that are doubled.
-fn half_scale(code: u8) -> f32 {
-    if code == 127 { 0.0 } else { e4m3_magnitude(code) * 0.5 }
-}
-
 pub(super) fn encode(src: &[f32], weights: Weights<'_>, out: &mut [u8]) {
     encode_blocks(src, weights, out, |x: &[f32; 64], w: &[f32; 64], block: &mut [u8; 36]| {
         for part in 0..4 {
@@ -55,4 +50,9 @@ fn best_scale(x: &[f32], w: &[f32]) -> u8 {
     let error = |code: u8| search::outcome(x, w, half_scale(code), E2m1Doubled).error;
     let candidates = first.saturating_sub(3)..=first.saturating_add(6).min(126);
     candidates.min_by(|a, b| error(*a).total_cmp(&error(*b))).unwrap_or(0)
+}
+
+/// Half of a scale: it meets values that are doubled.
+fn half_scale(code: u8) -> f32 {
+    if code == 127 { 0.0 } else { e4m3_magnitude(code) * 0.5 }
 }

@@ -128,6 +128,11 @@ pub(super) fn outcome(x: &[f32], w: &[f32], scale: f32, levels: impl Levels) -> 
     Outcome { error: sum(error), xl: sum(xl), ll: sum(ll) }
 }
 
+/// The error of a block whose elements all become zero.
+pub(super) fn energy(x: &[f32; 256], w: &[f32; 256]) -> f32 {
+    x.iter().zip(w).map(|(x, w)| w * x * x).sum()
+}
+
 /// The sum over the lanes.
 #[inline]
 pub(super) fn sum<const N: usize>(mut lanes: [f32; N]) -> f32 {

@@ -24,22 +24,6 @@ pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {
     });
 }
 
-/// Byte and digit of an element.
-fn place(element: usize) -> (usize, u32) {
-    let (byte, digit) = match element {
-        0..160 => (element % 32, element / 32),
-        160..240 => (32 + element % 16, (element - 160) / 16),
-        _ => (48 + element % 4, (element - 240) / 4),
-    };
-    (byte, digit as u32)
-}
-
-/// Multiplying by 3 moves the next digit above the point; what is left of it falls off.
-fn digit_of(byte: u8, digit: u32) -> u8 {
-    let rest = byte.wrapping_mul(3u8.pow(digit));
-    ((u16::from(rest) * 3) >> 8) as u8
-}
-
 pub(super) fn encode(src: &[f32], weights: Weights<'_>, out: &mut [u8]) {
     encode_blocks(src, weights, out, |x: &[f32; 256], w, block: &mut [u8; 54]| {
         let levels = Integers { low: -1, high: 1 };
@@ -56,4 +40,20 @@ pub(super) fn encode(src: &[f32], weights: Weights<'_>, out: &mut [u8]) {
         }
         put_f16(block, 52, d);
     });
+}
+
+/// Byte and digit of an element.
+fn place(element: usize) -> (usize, u32) {
+    let (byte, digit) = match element {
+        0..160 => (element % 32, element / 32),
+        160..240 => (32 + element % 16, (element - 160) / 16),
+        _ => (48 + element % 4, (element - 240) / 4),
+    };
+    (byte, digit as u32)
+}
+
+/// Multiplying by 3 moves the next digit above the point; what is left of it falls off.
+fn digit_of(byte: u8, digit: u32) -> u8 {
+    let rest = byte.wrapping_mul(3u8.pow(digit));
+    ((u16::from(rest) * 3) >> 8) as u8
 }

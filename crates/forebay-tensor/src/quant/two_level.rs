@@ -29,7 +29,7 @@ pub(super) fn scaled<const PARTS: usize>(
     });
     let furthest = wishes.iter().fold(0.0f32, |a, b| if b.abs() > a.abs() { *b } else { a });
     let mut best = Scaled { d: 0.0, scales: [0; PARTS], codes: [0; 256] };
-    let mut best_error = energy(x, w);
+    let mut best_error = search::energy(x, w);
     // The middle one leaves room above: among the smallest f16 a `d` can land far below what was asked for.
     for start in [f32::from(low), f32::from(low) * 0.8, f32::from(high)] {
         let mut d = as_f16(furthest / start);
@@ -67,11 +67,6 @@ pub(super) fn scaled<const PARTS: usize>(
     best
 }
 
-/// The error of a block whose elements all become zero.
-pub(super) fn energy(x: &[f32; 256], w: &[f32; 256]) -> f32 {
-    x.iter().zip(w).map(|(x, w)| w * x * x).sum()
-}
-
 /// A block with scales and minimums: an element is `d * scale * code - dmin * minimum`.
 pub(super) struct Lined<const PARTS: usize> {
     pub(super) d: f32,
@@ -96,7 +91,7 @@ pub(super) fn lined<const PARTS: usize>(
     let most_scale = wishes.iter().fold(0.0f32, |most, line| most.max(line.scale));
     let most_minimum = wishes.iter().fold(0.0f32, |most, line| most.max(-line.offset));
     let mut best = Lined { d: 0.0, dmin: 0.0, scales: [0; PARTS], minimums: [0; PARTS], codes: [0; 256] };
-    let mut best_error = energy(x, w);
+    let mut best_error = search::energy(x, w);
     for stretch in [1.0, 0.97] {
         let mut d = as_f16(most_scale * stretch / f32::from(top_scale));
         let mut dmin = as_f16(most_minimum * stretch / f32::from(top_scale));

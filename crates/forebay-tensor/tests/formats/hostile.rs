@@ -270,6 +270,7 @@ fn rounding_takes_what_is_no_number() {
         let mut back = vec![0.0; elements];
         quant::decode(dtype, &bytes, &mut back).unwrap();
         assert!((back[0] - 1.0).abs() < 0.01, "{dtype}: {} beside not-a-number", back[0]);
+        assert_eq!(back[3], 0.0, "{dtype}");
     }
 }
 
