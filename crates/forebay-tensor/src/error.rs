@@ -98,9 +98,126 @@ pub enum Error {
         /// The element.
         value: f32,
     },
+    /// A shape has too many axes, or more elements than can be counted.
+    Shape {
+        /// The shape.
+        shape: Vec<usize>,
+        /// The most axes there can be.
+        most: usize,
+    },
+    /// A view asks for an axis that is not there.
+    Axis {
+        /// The axis.
+        axis: usize,
+        /// The shape.
+        shape: Vec<usize>,
+    },
+    /// A view reaches past the end of an axis, or cuts a block.
+    Range {
+        /// The axis.
+        axis: usize,
+        /// First index asked for.
+        start: usize,
+        /// One past the last index asked for.
+        end: usize,
+        /// The shape.
+        shape: Vec<usize>,
+        /// What the ends have to be multiples of.
+        block: usize,
+    },
+    /// A new shape does not hold the same elements, or the elements do not lie in a row: copy the tensor first.
+    Reshape {
+        /// The shape it has.
+        from: Vec<usize>,
+        /// The shape asked for.
+        to: Vec<usize>,
+        /// Whether the elements lie in a row.
+        contiguous: bool,
+    },
+    /// The host asked for elements of another type than the tensor has.
+    HostType {
+        /// Name of the type that the tensor has.
+        dtype: &'static str,
+        /// Name of the type asked for.
+        asked: &'static str,
+    },
+    /// The elements do not lie in a row, so that they cannot be had as a slice: copy the tensor first.
+    Strided {
+        /// The shape.
+        shape: Vec<usize>,
+        /// The distances between neighbours of each axis.
+        strides: Vec<usize>,
+    },
+    /// An argument of an op does not suit the op or the other arguments.
+    Argument {
+        /// The op.
+        op: &'static str,
+        /// The argument.
+        argument: &'static str,
+        /// What is wrong with it.
+        fault: ArgumentFault,
+    },
+    /// Memory or a device failed.
+    Device(DeviceError),
+}
+
+/// What is wrong with an argument of an op.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ArgumentFault {
+    /// Another number of axes.
+    Rank {
+        /// The shape it has.
+        shape: Vec<usize>,
+        /// The axes it should have.
+        wanted: usize,
+    },
+    /// Another shape.
+    Shape {
+        /// The shape it has.
+        shape: Vec<usize>,
+        /// The shape it should have.
+        wanted: Vec<usize>,
+    },
+    /// Another type.
+    Type {
+        /// Name of the type it has.
+        dtype: &'static str,
+        /// Types it may have.
+        wanted: &'static str,
+    },
+    /// Its elements do not lie in a row.
+    Strided {
+        /// The distances between neighbours of each axis.
+        strides: Vec<usize>,
+    },
+    /// A number that the op cannot work with.
+    Value {
+        /// The number.
+        given: f64,
+        /// What it has to be.
+        wanted: &'static str,
+    },
+}
+
+/// An error of memory or of a device. Two are equal if they say the same.
+#[derive(Clone, Debug)]
+pub struct DeviceError(pub forebay_device::Error);
+
+impl PartialEq for DeviceError {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.to_string() == other.0.to_string()
+    }
+}
+
+impl From<forebay_device::Error> for Error {
+    fn from(error: forebay_device::Error) -> Self {
+        Self::Device(DeviceError(error))
+    }
 }
 
 impl fmt::Display for Error {
+    #[allow(clippy::too_many_lines, reason = "one arm a variant")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownType { name } => write!(f, "no element type is called {name:?}"),
@@ -135,8 +252,55 @@ impl fmt::Display for Error {
             Self::BadValue { what, index, value } => {
                 write!(f, "{what}[{index}] is {value}, which cannot be encoded or weighed with")
             }
+            Self::Shape { shape, most } => {
+                write!(f, "shape {shape:?} has more than {most} axes, or more elements than can be counted")
+            }
+            Self::Axis { axis, shape } => write!(f, "shape {shape:?} has no axis {axis}"),
+            Self::Range { axis, start, end, shape, block } => {
+                write!(f, "range {start}..{end} of axis {axis} does not lie in shape {shape:?}")?;
+                if *block > 1 { write!(f, " in whole blocks of {block}") } else { Ok(()) }
+            }
+            Self::Reshape { from, to, contiguous: true } => {
+                write!(f, "shape {from:?} and shape {to:?} do not hold the same number of elements")
+            }
+            Self::Reshape { from, to, contiguous: false } => {
+                write!(
+                    f,
+                    "shape {from:?} cannot become {to:?}: its elements do not lie in a row; copy it first"
+                )
+            }
+            Self::HostType { dtype, asked } => {
+                write!(f, "a tensor of {dtype} has no elements of type {asked}")
+            }
+            Self::Strided { shape, strides } => write!(
+                f,
+                "shape {shape:?} with strides {strides:?} does not lie in a row; copy the tensor first"
+            ),
+            Self::Argument { op, argument, fault } => write!(f, "{op}: {argument} {fault}"),
+            Self::Device(DeviceError(error)) => error.fmt(f),
         }
     }
 }
 
-impl std::error::Error for Error {}
+impl fmt::Display for ArgumentFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rank { shape, wanted } => write!(f, "has shape {shape:?}, {wanted} axes are wanted"),
+            Self::Shape { shape, wanted } => write!(f, "has shape {shape:?}, {wanted:?} is wanted"),
+            Self::Type { dtype, wanted } => write!(f, "is of type {dtype}, {wanted} is wanted"),
+            Self::Strided { strides } => {
+                write!(f, "has strides {strides:?}; its elements have to lie in a row")
+            }
+            Self::Value { given, wanted } => write!(f, "is {given}, it has to be {wanted}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Device(DeviceError(error)) => Some(error),
+            _ => None,
+        }
+    }
+}

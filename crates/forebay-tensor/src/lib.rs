@@ -1,8 +1,30 @@
 //! What bytes mean and what can be computed.
+//!
+//! | to do this | look at |
+//! |---|---|
+//! | name a type of elements or blocks | [`DType`] |
+//! | read and write weight formats on the host | [`quant`] |
+//! | hold elements of a device | [`Tensor`] |
+//! | compute with them | [`Ops`], and the ops in [`ops`] |
+//!
+//! Layers, each knowing only those before it: types and shapes; formats; tensors; what an op is; code that ops share;
+//! the ops; the list of them.
 
 mod dtype;
 mod error;
+mod layout;
+mod op;
+pub mod ops;
 pub mod quant;
+mod registry;
+mod shape;
+mod tensor;
+mod tiles;
 
 pub use dtype::{Affine, DType};
-pub use error::{Error, Result};
+pub use error::{ArgumentFault, DeviceError, Error, Result};
+pub use layout::Layout;
+pub use op::Op;
+pub use registry::{Ops, Recorder, Registered};
+pub use shape::{MAX_RANK, Shape};
+pub use tensor::{Element, Tensor};

@@ -1,0 +1,70 @@
+//! Looks rows of a table up, whatever the format of the table.
+//!
+//! Next rooms: `reference` for what it means, `cpu` for how it runs.
+
+#[cfg(test)]
+pub(crate) mod cases;
+mod cpu;
+#[cfg(test)]
+mod reference;
+
+use forebay_device::{Device, Grid, Stage};
+
+use crate::{
+    DType, Op, Result, Tensor,
+    op::{argument, groups},
+    tiles::PerType,
+};
+
+/// `out[i] = table[ids[i]]`. An id that the table does not have fails the stage.
+///
+/// ```
+/// use forebay_device::{Device, DeviceOptions};
+/// use forebay_tensor::{DType, Ops, Tensor, ops::Embed};
+///
+/// let device = Device::open(&DeviceOptions::cpu())?;
+/// let ops = Ops::open(&device)?;
+/// let table = Tensor::from_slice(&device, &[3, 2], &[0.0f32, 0.1, 1.0, 1.1, 2.0, 2.1])?;
+/// let ids = Tensor::from_slice(&device, &[2], &[2u32, 0])?;
+/// let out = Tensor::of(DType::F32, &[2, 2], device.alloc(16)?)?;
+/// let mut session = device.session()?;
+/// let mut stage = session.stage("embed");
+/// ops.record(&mut stage, &Embed { table: &table, ids: &ids, out: &out })?;
+/// stage.submit()?;
+/// assert_eq!(out.to_vec::<f32>()?, [2.0, 2.1, 0.0, 0.1]);
+/// # Ok::<(), forebay_tensor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Embed<'a> {
+    /// Any format of one plane, `[rows, width]`.
+    pub table: &'a Tensor,
+    /// u32, `[count]`.
+    pub ids: &'a Tensor,
+    /// f32, `[count, width]`.
+    pub out: &'a Tensor,
+}
+
+impl Op for Embed<'_> {
+    type Kernels = PerType;
+    const NAME: &'static str = "embed";
+
+    fn load(device: &Device) -> Result<PerType> {
+        PerType::load_formats(device, cpu::kernel)
+    }
+
+    fn check(&self) -> Result<()> {
+        let table = argument(Self::NAME, "table", self.table);
+        let [_, width] = table.weight()?.axes()?;
+        let [count] = argument(Self::NAME, "ids", self.ids).of(DType::U32)?.axes()?;
+        argument(Self::NAME, "out", self.out).of(DType::F32)?.shaped(&[count, width])
+    }
+
+    fn launch(&self, kernels: &PerType, stage: &mut Stage<'_>) -> Result<()> {
+        if self.out.elements() == 0 {
+            return Ok(());
+        }
+        let grid = Grid::linear(groups(Self::NAME, self.ids.elements())?, 1);
+        let arguments = [self.table, self.ids, self.out].map(|tensor| tensor.buffer().arg());
+        Ok(stage.launch(kernels.of(self.table.dtype())?, grid, &arguments)?)
+    }
+}
