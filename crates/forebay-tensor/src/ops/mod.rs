@@ -3,7 +3,9 @@
 //!
 //! An op is a struct of its arguments; [`Ops::record`](crate::Ops::record) checks and records it. Rows are the fastest
 //! axis. Kernels on the CPU rely on two rules of `tiles::cpu::arguments`: A2, what is declared as read nobody writes
-//! while the launch runs; A3, a worker takes for writing only what its own groups own. To add an op: copy the smallest folder, `add`, and give the op its line in `registry`.
+//! while the launch runs; A3, a worker takes for writing only what its own groups own.
+//!
+//! To add an op: copy the smallest folder, `add`, and give the op its line in `registry`.
 
 pub mod add;
 pub mod append;
