@@ -5,7 +5,7 @@
 //! questions take logarithmic time whatever the history of sizes was.
 //! Next room: `shared`, which holds the depot behind its mutex.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use super::block::{Block, List};
 
@@ -39,11 +39,11 @@ impl Depot {
 
     /// Takes up to `count` buffers of exactly this capacity, the most recent ones.
     pub(super) fn take(&mut self, capacity: usize, count: usize) -> List {
-        let Some(bin) = self.bins.get_mut(&capacity) else { return List::new() };
-        let oldest = bin.oldest_stamp();
-        let taken = bin.take_newest(count);
-        if bin.is_empty() {
-            self.bins.remove(&capacity);
+        let Entry::Occupied(mut bin) = self.bins.entry(capacity) else { return List::new() };
+        let oldest = bin.get().oldest_stamp();
+        let taken = bin.get_mut().take_newest(count);
+        if bin.get().is_empty() {
+            bin.remove();
             if let Some(stamp) = oldest {
                 self.ages.remove(&(stamp, capacity));
             }

@@ -214,6 +214,9 @@ impl Hold<'_> {
 
     /// The smallest capacity here that may serve `asked` bytes.
     pub(super) fn smallest_fit(&self, asked: usize) -> Option<usize> {
+        if self.len() == 0 {
+            return None;
+        }
         let fits = asked..=largest_fit(asked);
         self.racks(|racks| {
             let filled = racks.filled().map(|(capacity, _)| capacity);

@@ -65,18 +65,14 @@ impl State {
         barrier: Barrier,
     ) -> Option<Box<Block>> {
         let shared = self.depot.smallest_fit(asked);
-        match own {
-            Some(own) => match (own.smallest_fit(asked), shared) {
-                (Some(mine), Some(shared)) if shared < mine => return self.refill(Some(own), shared),
-                (Some(mine), _) => return own.take(mine),
-                (None, Some(shared)) => return self.refill(Some(own), shared),
-                (None, None) => {}
-            },
-            None => {
-                if let Some(shared) = shared {
-                    return self.refill(None, shared);
-                }
-            }
+        if let Some(own) = &own
+            && let Some(mine) = own.smallest_fit(asked)
+            && shared.is_none_or(|shared| mine <= shared)
+        {
+            return own.take(mine);
+        }
+        if let Some(shared) = shared {
+            return self.refill(own, shared);
         }
         let elsewhere = || self.magazines.iter().any(|other| other.bytes() >= asked);
         if asked < MAPPED_FROM || !elsewhere() {
@@ -93,16 +89,15 @@ impl State {
 
     /// Takes one buffer from the depot, and with it a few more for the thread's magazine.
     fn refill(&mut self, own: Option<Hold<'_>>, capacity: usize) -> Option<Box<Block>> {
-        let mut list = self.depot.take(capacity, 1);
+        let room = own.as_ref().map_or(0, |own| {
+            let bytes = magazine_limit(self.cap).saturating_sub(own.bytes());
+            (bytes / capacity).min(MOST_BLOCKS.saturating_sub(own.len())).min(REFILL - 1)
+        });
+        let mut list = self.depot.take(capacity, 1 + room);
         let taken = list.pop_newest();
-        if let Some(own) = own {
-            let room = (magazine_limit(self.cap).saturating_sub(own.bytes()) / capacity)
-                .min(MOST_BLOCKS.saturating_sub(own.len()));
-            let more = self.depot.take(capacity, room.min(REFILL - 1));
-            if !more.is_empty()
-                && let Err(more) = own.put(capacity, more)
-            {
-                self.depot.put(capacity, more);
+        if let Some(own) = own.filter(|_| !list.is_empty()) {
+            if let Err(list) = own.put(capacity, list) {
+                self.depot.put(capacity, list);
             }
             let (old, new) = (own.quota(), own.quota().max(own.bytes()));
             self.quotas += new - old;
