@@ -294,12 +294,15 @@ fn h4_lowering_the_cap_evicts_the_oldest_here_and_in_other_threads() -> Result<(
         });
         kept.wait();
         let result = keep(&pool, &[500, 3000, 700]);
-        assert_eq!(pool.retained_bytes(), 7200);
+        let before = pool.retained_bytes();
         pool.set_max_retained_bytes(3800);
-        assert_eq!((pool.retained_bytes(), pool.len(), pool.stats().evicted), (3700, 2, 3));
+        let some = pool.stats();
         pool.set_max_retained_bytes(0);
-        assert_eq!((pool.retained_bytes(), pool.len()), (0, 0));
+        let none = pool.stats();
         lowered.wait();
+        assert_eq!(before, 7200);
+        assert_eq!((some.retained_bytes, some.retained, some.evicted), (3700, 2, 3));
+        assert_eq!((none.retained_bytes, none.retained, none.evicted), (0, 0, 5));
         assert_eq!(other.join().map_err(|_| Error::Cancelled)???, 2000);
         result
     })?;
@@ -360,8 +363,9 @@ fn h4_idle_room_of_one_thread_serves_another() -> Result<()> {
         });
         taken.wait();
         let result = keep(&pool, &[400, 450]);
-        assert_eq!((pool.len(), pool.retained_bytes(), pool.stats().evicted), (2, 850, 0));
+        let stats = pool.stats();
         done.wait();
+        assert_eq!((stats.retained, stats.retained_bytes, stats.evicted), (2, 850, 0));
         other.join().map_err(|_| Error::Cancelled)??;
         result
     })?;
@@ -447,10 +451,11 @@ fn h6_clear_reaches_other_threads_magazines() -> Result<()> {
             result.and_then(|()| keep(&pool, &[10]))
         });
         kept.wait();
-        assert_eq!(pool.retained_bytes(), 30 + 3 * MIB);
+        let before = pool.retained_bytes();
         pool.clear();
-        assert_eq!((pool.len(), pool.retained_bytes()), (0, 0));
+        let after = pool.stats();
         cleared.wait();
+        assert_eq!((before, after.retained, after.retained_bytes), (30 + 3 * MIB, 0, 0));
         other.join().map_err(|_| Error::Cancelled)?
     })?;
     assert_eq!(pool.retained_bytes(), 10);

@@ -232,10 +232,11 @@ mod tests {
             });
             kept.wait();
             drop(mine.acquire_zeroed::<u8>(3 << 20).unwrap());
-            assert_eq!(shared.live.load(Ordering::Relaxed), 3);
+            let before = shared.live.load(Ordering::Relaxed);
             drop(mine);
-            assert_eq!(shared.live.load(Ordering::Relaxed), 1);
+            let after = shared.live.load(Ordering::Relaxed);
             done.wait();
+            assert_eq!((before, after), (3, 1));
         });
     }
 
