@@ -18,6 +18,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{process::print_now, workspace::Workspace};
+pub(crate) use run::LEFT_OUT;
 use run::Run;
 use rungs::{RUNGS, Rung};
 use table::{Demand, Row, Verdict, report, seconds};

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// What a test prints, with the reason, when it cannot run and passes without having tested anything.
-const LEFT_OUT: &str = "left out: ";
+pub(crate) const LEFT_OUT: &str = "left out: ";
 
 /// A rung while it runs.
 pub(crate) struct Run<'a> {

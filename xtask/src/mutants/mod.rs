@@ -19,6 +19,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::{
+    ladder::LEFT_OUT,
     process::{self, End, print_now},
     workspace::{self, Workspace},
 };
@@ -137,7 +138,10 @@ impl Scratch {
         let outcome = programs[&broken.build].run(&broken.filter, UNBROKEN)?;
         let test = shown(broken);
         Ok(match (outcome.end, outcome.counts.passed) {
-            (End::Success, 1..) => Ok(()),
+            (End::Success, 1..) => match outcome.output.lines().find(|line| line.starts_with(LEFT_OUT)) {
+                Some(reason) => Err(format!("{test} tests nothing here: {reason}")),
+                None => Ok(()),
+            },
             (End::Success, 0) => Err(format!("there is no test {test}")),
             _ => Err(format!("{test} fails unbroken:\n{}", outcome.output)),
         })
@@ -236,7 +240,10 @@ impl Program {
 
     fn run(&self, filter: &str, deadline: Duration) -> Result<process::Outcome> {
         let mut command = Command::new(&self.path);
-        command.arg(filter).current_dir(&self.folder).env("CARGO_MANIFEST_DIR", &self.folder);
+        command
+            .args([filter, "--show-output"])
+            .current_dir(&self.folder)
+            .env("CARGO_MANIFEST_DIR", &self.folder);
         command.env("FOREBAY_TEST_DEVICES", "null,cpu");
         if self.loom {
             command.env("LOOM_MAX_PREEMPTIONS", crate::ladder::rungs::LOOM_PREEMPTIONS);
