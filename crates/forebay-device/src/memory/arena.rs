@@ -10,7 +10,7 @@
 
 use super::{
     buffer::Buffer,
-    lease::Handle,
+    lease::{Facts, Handle},
     options::{Init, Request},
     plan::{Observed, Plan},
     pool::Pool,
@@ -22,11 +22,12 @@ use super::{
 use crate::{
     error::{Error, Result},
     label::Label,
+    launch::RegionId,
 };
 
 /// The smallest chunk that an arena takes from its pool.
 const LEAST_CHUNK: u64 = 1 << 20;
-/// Looks at live leases that an epoch may spend on learning lifetimes.
+/// Looks at live leases that an epoch may spend on learning lifetimes. What is not seen to go is taken to stay.
 const LEARNING: u32 = 200_000;
 
 /// Memory for one step after another.
@@ -66,6 +67,10 @@ pub(super) struct Chunk {
     uses: Uses,
     cursor: u64,
     bytes: u64,
+    region: RegionId,
+    offset: u64,
+    address: u64,
+    host: usize,
     /// Number of the first lease that is cut from it.
     first: usize,
 }
@@ -156,7 +161,9 @@ impl Arena {
     pub fn alloc(&mut self, request: impl Into<Request>) -> Result<Buffer> {
         let request = request.into();
         let buffer = Buffer::whole(self.serve(&request)?.second());
-        self.initialise(&buffer, &request)?;
+        if request.init == Init::Zeroed && !buffer.is_empty() {
+            buffer.write::<u8>()?.fill(0);
+        }
         Ok(buffer)
     }
 
@@ -224,9 +231,12 @@ impl Arena {
         if let Some(planned) = &mut self.plan
             && !planned.broken
         {
-            if planned.fits(request) {
+            if planned.advance(request) {
                 self.stats.planned += 1;
-                return Ok(self.plan.as_mut().map_or_else(|| unreachable!(), Planned::take));
+                return match &mut self.plan {
+                    Some(planned) => Ok(&mut planned.leases[planned.next - 1]),
+                    None => unreachable!("it has just advanced"),
+                };
             }
             planned.broken = true;
             self.stats.surprises += 1;
@@ -266,13 +276,6 @@ impl Arena {
             taken => taken?,
         };
         self.chunks.push(chunk);
-        Ok(())
-    }
-
-    fn initialise(&self, buffer: &Buffer, request: &Request) -> Result<()> {
-        if request.init == Init::Zeroed && !buffer.is_empty() {
-            buffer.write::<u8>()?.fill(0);
-        }
         Ok(())
     }
 
@@ -345,7 +348,6 @@ impl Arena {
 
     /// Compares this epoch with the last, and plans the next if they agree.
     fn learn(&mut self) {
-        let complete = self.learning.budget > 0;
         self.learning.live.clear();
         self.learning.budget = LEARNING;
         let now = std::mem::take(&mut self.learning.observed);
@@ -356,8 +358,7 @@ impl Arena {
             self.learning.pause -= 1;
             return;
         }
-        let same = complete
-            && !now.is_empty()
+        let same = !now.is_empty()
             && now.len() == self.learned.len()
             && now.iter().zip(&self.learned).all(|(a, b)| (a.bytes, a.tag) == (b.bytes, b.tag));
         if !same {
@@ -395,21 +396,22 @@ impl Chunk {
     fn take(pool: &Pool, bytes: u64, first: usize) -> Result<Self> {
         let bytes = bytes.next_multiple_of(GRANULE);
         let request = Request::new(bytes).exact().tag(Tag::Activations).label("arena");
-        Ok(Self { handle: pool.shared.acquire(&request)?, uses: Uses::default(), cursor: 0, bytes, first })
+        let handle = pool.shared.acquire(&request)?;
+        let Facts { region, offset, address, host, .. } = *handle.facts();
+        Ok(Self { handle, uses: Uses::default(), cursor: 0, bytes, region, offset, address, host, first })
     }
 
     /// Makes a lease stand for a part of the chunk.
     #[inline]
     fn cut(&self, lease: &mut Handle, offset: u64, bytes: u64, tag: Tag, label: &Label) {
-        let whole = self.handle.facts();
-        let (region, address, host, from) = (whole.region, whole.address, whole.host, whole.offset);
         if let Some(mut sole) = lease.sole() {
             let facts = sole.facts();
-            facts.region = region;
-            facts.offset = from + offset;
-            facts.address = address + offset;
-            facts.host = if host == 0 { 0 } else { host + offset as usize };
+            facts.region = self.region;
+            facts.offset = self.offset + offset;
+            facts.address = self.address + offset;
+            facts.host = if self.host == 0 { 0 } else { self.host + offset as usize };
             facts.len = bytes;
+            facts.taken = bytes.next_multiple_of(GRANULE);
             facts.label.clone_from(label);
             facts.tag = tag;
             if !self.uses.is_empty() {
@@ -453,35 +455,40 @@ impl Planned {
         Ok(Self { plan, chunk, leases, next: 0, broken: false })
     }
 
-    /// Whether the next step is this request and everything beneath it is gone.
+    /// Takes the next step, if it is this request and everything beneath it is gone.
     #[inline]
-    fn fits(&self, request: &Request) -> bool {
-        self.plan.steps.get(self.next).is_some_and(|step| {
-            (step.bytes, step.tag) == (request.bytes, request.tag)
-                && self.plan.beneath(step).iter().all(|&below| self.leases[below as usize].is_alone())
-        })
+    fn advance(&mut self, request: &Request) -> bool {
+        let Some(step) = self.plan.steps.get(self.next) else { return false };
+        if (step.bytes, step.tag) != (request.bytes, request.tag) {
+            return false;
+        }
+        let mut stamped = !self.chunk.uses.is_empty();
+        for &below in self.plan.beneath(step) {
+            match self.leases[below as usize].sole() {
+                Some(mut gone) => stamped |= !gone.uses().is_empty(),
+                None => return false,
+            }
+        }
+        if stamped {
+            self.order();
+        }
+        self.next += 1;
+        true
     }
 
-    /// Serves the next step. `fits` has said that it can be served.
-    #[inline]
-    fn take(&mut self) -> &mut Handle {
+    /// Orders the next step after whatever work still uses the bytes that it takes over.
+    #[cold]
+    fn order(&mut self) {
         let step = &self.plan.steps[self.next];
         let (earlier, rest) = self.leases.split_at_mut(self.next);
-        let lease = &mut rest[0];
-        if let Some(mut sole) = lease.sole() {
-            if !self.chunk.uses.is_empty() {
-                sole.uses().inherit(&self.chunk.uses);
-            }
+        if let Some(mut sole) = rest.first_mut().and_then(Handle::sole) {
+            sole.uses().inherit(&self.chunk.uses);
             for &below in self.plan.beneath(step) {
-                if let Some(mut below) = earlier[below as usize].sole()
-                    && !below.uses().is_empty()
-                {
+                if let Some(mut below) = earlier[below as usize].sole() {
                     sole.uses().inherit(below.uses());
                 }
             }
         }
-        self.next += 1;
-        lease
     }
 }
 

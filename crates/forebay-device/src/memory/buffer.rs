@@ -46,6 +46,7 @@ pub struct Buffer {
 
 impl Buffer {
     /// All of a lease.
+    #[inline]
     pub(crate) fn whole(handle: Handle) -> Self {
         let len = handle.facts().len;
         Self { handle, start: 0, len }
@@ -77,7 +78,8 @@ impl Buffer {
 
     /// The bytes that the pool set aside for the allocation, for statistics only.
     pub fn capacity(&self) -> u64 {
-        self.handle.owner().capacity_of(&self.handle)
+        let facts = self.handle.facts();
+        facts.taken.max(facts.len)
     }
 
     /// Where the first byte is, as the device sees it. For interfaces to other libraries.

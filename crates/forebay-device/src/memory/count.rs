@@ -15,11 +15,13 @@ impl Count {
     }
 
     /// The first handle. Nobody else looks at a count of 0; handing the handle to another thread orders this store.
+    #[inline]
     pub(super) fn start(&self) {
         self.0.store(1, Ordering::Relaxed);
     }
 
     /// One more handle, made from one that exists: nothing needs to be ordered.
+    #[inline]
     pub(super) fn more(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -45,6 +47,7 @@ impl Count {
     }
 
     /// One handle less. True for the last one, and then all that was done through the others is visible.
+    #[inline]
     pub(super) fn less(&self) -> bool {
         // Seen at 1, this handle is alone and the count need not be lowered atomically.
         if self.0.load(Ordering::Acquire) != 1 {
@@ -58,6 +61,7 @@ impl Count {
     }
 
     /// Handles just now. Seen at 1 by the holder of a handle, the others are over and all they did is visible.
+    #[inline]
     pub(super) fn get(&self) -> u32 {
         self.0.load(Ordering::Acquire)
     }

@@ -52,6 +52,8 @@ pub(crate) struct Facts {
     pub(crate) host: usize,
     /// Bytes asked for.
     pub(crate) len: u64,
+    /// Bytes set aside.
+    pub(crate) taken: u64,
     pub(crate) label: Label,
     pub(crate) tag: super::stats::Tag,
     pub(crate) read_only: bool,
@@ -103,6 +105,7 @@ impl Lease {
                 address: 0,
                 host: 0,
                 len: 0,
+                taken: 0,
                 label: Label::default(),
                 tag: super::stats::Tag::Other,
                 read_only: false,
@@ -164,6 +167,19 @@ impl Handle {
         self.count() == 1
     }
 
+    /// What the last handle does when it goes.
+    #[cold]
+    #[inline(never)]
+    fn release(&self) {
+        // SAFETY: L1: the slab and the owner live as long as a lease of it is out. The last handle is going, so the owner
+        // has the sole right to the lease (L2).
+        unsafe {
+            let lease = self.0.as_ref();
+            let owner = (*lease.facts.get()).owner;
+            (*owner).release(Sole::new(self.0));
+        }
+    }
+
     pub(super) fn count(&self) -> u32 {
         // SAFETY: L1.
         unsafe { self.0.as_ref() }.handles.get()
@@ -200,18 +216,14 @@ impl Clone for Handle {
 }
 
 impl Drop for Handle {
+    #[inline]
     fn drop(&mut self) {
         // SAFETY: L1.
         let lease = unsafe { self.0.as_ref() };
         if !lease.handles.less() {
             return;
         }
-        // SAFETY: L1: the owner lives as long as a lease of it is out. The last handle is gone, so the owner has the
-        // sole right to the lease (L2).
-        unsafe {
-            let owner = (*lease.facts.get()).owner;
-            (*owner).release(Sole::new(self.0));
-        }
+        self.release();
     }
 }
 
@@ -326,8 +338,8 @@ impl Slab {
         self.at(slot)
     }
 
-    /// The lease of a number that the caller has the sole right to.
-    pub(super) fn at(&mut self, slot: u32) -> Sole<'_> {
+    /// The lease of a number that the caller has the sole right to. It stays where it is while the slab grows.
+    pub(super) fn at<'a>(&mut self, slot: u32) -> Sole<'a> {
         let lease = NonNull::from(&self.chunks[slot as usize / Self::CHUNK][slot as usize % Self::CHUNK]);
         // SAFETY: L2: the slab belongs to the owner, whose lock the caller holds, and it asks only for its own numbers.
         unsafe { Sole::new(lease) }

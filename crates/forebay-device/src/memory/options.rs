@@ -38,6 +38,7 @@ pub struct Request {
 
 impl Request {
     /// So many bytes.
+    #[inline]
     pub fn new(bytes: u64) -> Self {
         Self { bytes, ..Self::default() }
     }
@@ -92,6 +93,7 @@ impl Request {
 }
 
 impl From<u64> for Request {
+    #[inline]
     fn from(bytes: u64) -> Self {
         Self::new(bytes)
     }

@@ -3,13 +3,13 @@
 //! What needs neither the driver nor a wait is found in `state`; everything else is in `supply`. What the pool is told
 //! is in `options`.
 
-use std::{any::Any, fmt};
+use std::{any::Any, fmt, sync::Weak};
 
 use super::{
     buffer::Buffer,
     class,
     home::{Grave, Home},
-    lease::{Fate, Handle, Sole},
+    lease::{Facts, Fate, Handle, Sole},
     options::{Init, PoolOptions, Request},
     state::State,
     stats::{PoolStats, Tag},
@@ -52,7 +52,10 @@ pub(crate) struct PoolShared {
     pub(super) home: Arc<Home>,
     pub(super) options: PoolOptions,
     state: Mutex<State>,
-    pub(super) own: std::sync::Weak<Self>,
+    /// What every request asks of the device.
+    max_buffer: u64,
+    unified: bool,
+    pub(super) own: Weak<Self>,
 }
 
 impl Pool {
@@ -62,13 +65,14 @@ impl Pool {
         }
         let shared = Arc::new_cyclic(|own| PoolShared {
             state: Mutex::new(State::new(&home)),
+            max_buffer: home.caps().max_buffer,
+            unified: home.caps().unified,
             home,
             options,
             own: own.clone(),
         });
         shared.home.residency.enlist(&shared);
-        let registrar =
-            Arc::new(Registrar { pool: Arc::as_ptr(&shared) as usize, home: shared.home.clone() });
+        let registrar = Arc::new(Registrar { pool: Arc::downgrade(&shared), home: shared.home.clone() });
         Ok(Self { shared, _registrar: registrar })
     }
 
@@ -139,13 +143,21 @@ impl Pool {
 /// Ends registrations when the last clone of a pool goes.
 #[derive(Debug)]
 struct Registrar {
-    pool: usize,
+    pool: Weak<PoolShared>,
     home: Arc<Home>,
 }
 
 impl Drop for Registrar {
     fn drop(&mut self) {
-        self.home.residency.unregister_all(self.pool);
+        self.home.residency.unregister_all(self.pool.as_ptr() as usize);
+        if let Some(pool) = self.pool.upgrade() {
+            let mut state = pool.lock();
+            state.closed = true;
+            let own = if state.outstanding == 0 { state.own.take() } else { None };
+            drop(state);
+            // Dropped without the lock: this may be what kept the pool alive.
+            drop(own);
+        }
     }
 }
 
@@ -162,13 +174,12 @@ impl PoolShared {
 
     /// Serves a request.
     pub(crate) fn acquire(&self, request: &Request) -> Result<Handle> {
-        let most = self.home.caps().max_buffer;
-        if request.bytes > most {
-            return Err(Error::TooLarge { asked: request.bytes, most });
+        let too_large = || Error::TooLarge { asked: request.bytes, most: self.max_buffer };
+        if request.bytes > self.max_buffer {
+            return Err(too_large());
         }
-        let too_large = Error::TooLarge { asked: request.bytes, most };
         let exact = request.exact || request.tag == Tag::Weights;
-        let rounded = class::round(request.bytes, exact).ok_or(too_large)?;
+        let rounded = class::round(request.bytes, exact).ok_or_else(too_large)?;
         let mut state = self.lock();
         if request.bytes == 0 {
             return Ok(state.hand_out_empty(self, request));
@@ -202,7 +213,7 @@ impl PoolShared {
             |offset, bytes, byte| self.home.backend.fill(facts.region, facts.offset + offset, bytes, byte);
         match request.init {
             Init::Zeroed if !zeroed => fill(0, facts.len, 0),
-            Init::Uninit if self.options.poison && self.home.caps().unified && request.queue.is_none() => {
+            Init::Uninit if self.options.poison && self.unified && request.queue.is_none() => {
                 // Both ends of a large buffer are enough to notice.
                 let head = facts.len.min(SAMPLE);
                 fill(0, head, POISON)?;
@@ -225,15 +236,8 @@ impl PoolShared {
     /// Takes a lease back whose last handle is gone.
     pub(super) fn release(&self, mut lease: Sole<'_>) {
         let mut state = self.lock();
-        let (bytes, tag, slot) = {
-            let facts = lease.facts();
-            (facts.len, facts.tag, facts.slot)
-        };
+        let Facts { len: bytes, tag, taken, .. } = *lease.facts();
         let fate = *lease.fate();
-        lease.uses().prune(self.home.timeline());
-        let pending = lease.uses().iter().next().map(|used| (used.queue, used.last()));
-        let shared_use = lease.uses().iter().nth(1).is_some();
-        let taken = state.taken_by(fate, bytes);
         if fate != Fate::Arena {
             state.stats.in_use -= 1;
             state.stats.live -= bytes;
@@ -241,13 +245,11 @@ impl PoolShared {
             state.stats.by_tag[tag as usize] -= bytes;
             state.end_membership(self, &mut lease, fate);
         }
-        match pending {
-            Some((queue, tick)) => state.retire.push(slot, queue, tick, taken, shared_use),
-            None => self.home.defer(state.free(self, slot)),
-        }
+        let freed = state.retire_or_free(self, &mut lease);
         state.outstanding -= 1;
-        let own = if state.outstanding == 0 { state.own.take() } else { None };
+        let own = if state.outstanding == 0 && state.closed { state.own.take() } else { None };
         drop(state);
+        self.home.defer(freed);
         // Dropped last: this may be what kept the pool alive.
         drop(own);
     }
@@ -266,15 +268,6 @@ impl PoolShared {
         let rest = self.lock().carve(self, chunk, uses, held);
         // Dropped without the lock, which each of them takes.
         drop(rest);
-    }
-
-    /// Bytes set aside for an allocation.
-    pub(super) fn capacity_of(&self, handle: &Handle) -> u64 {
-        let state = self.lock();
-        match state.fate_of(handle) {
-            fate @ (Fate::Block(_) | Fate::Region) => state.taken_by(fate, handle.facts().len),
-            Fate::Nothing | Fate::External | Fate::Arena => handle.facts().len,
-        }
     }
 
     /// Adds or removes an allocation of this pool, or outside memory, by hand.
@@ -297,7 +290,7 @@ impl PoolShared {
         keeper: Box<dyn Any + Send + Sync>,
     ) -> Handle {
         let mut state = self.lock();
-        let mut handle = state.lease(self, request, Fate::External, region, 0);
+        let mut handle = state.lease(self, request, Fate::External, region, (0, 0));
         if let Some(mut sole) = handle.sole() {
             sole.facts().read_only = read_only;
         }

@@ -35,7 +35,7 @@ impl State {
     }
 
     fn label_of(&mut self, block: Option<BlockId>) -> String {
-        let slot = block.and_then(|block| self.holders.get(block.index()).copied().flatten());
-        slot.map_or_else(String::new, |slot| self.slab.label(slot))
+        let slot = block.and_then(|block| self.holders.get(block.index()).copied());
+        slot.filter(|slot| *slot != u32::MAX).map_or_else(String::new, |slot| self.slab.label(slot))
     }
 }

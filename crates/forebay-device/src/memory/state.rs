@@ -18,6 +18,7 @@ use super::{
 use crate::{
     backend::{Region, ResidencyChange},
     error::Result,
+    label::Label,
     launch::RegionId,
     sync::Arc,
 };
@@ -35,10 +36,14 @@ pub(super) struct State {
     pub(super) outstanding: u64,
     /// Keeps the pool alive while leases are out.
     pub(super) own: Option<Arc<PoolShared>>,
+    /// No public handle on the pool is left.
+    pub(super) closed: bool,
     /// What keeps outside memory valid, by lease.
     pub(super) keepers: HashMap<u32, Box<dyn Any + Send + Sync>>,
-    /// Bytes and label of live blocks, for reports; by block.
-    pub(super) holders: Vec<Option<u32>>,
+    /// Free mapped bytes that the last look for idle pages left.
+    pub(super) vain_look: u64,
+    /// The lease that a block was last handed out with, for reports; by block.
+    pub(super) holders: Vec<u32>,
 }
 
 /// A block for a request, or the lease that already stands for it.
@@ -60,7 +65,9 @@ impl State {
             stats: PoolStats::default(),
             outstanding: 0,
             own: None,
+            closed: false,
             keepers: HashMap::new(),
+            vain_look: 0,
             holders: Vec::new(),
         }
     }
@@ -92,38 +99,35 @@ impl State {
         let timeline = pool.home.timeline();
         while let Some(slot) = self.retire.pop_done(|queue, tick| timeline.is_done(queue, tick)) {
             let mut lease = self.slab.at(slot);
-            lease.uses().prune(timeline);
-            let pending = lease.uses().iter().next().map(|used| (used.queue, used.last()));
-            let shared_use = lease.uses().iter().nth(1).is_some();
-            let (fate, bytes) = (*lease.fate(), lease.facts().len);
-            let taken = self.taken_by(fate, bytes);
-            match pending {
-                Some((queue, tick)) => self.retire.push(slot, queue, tick, taken, shared_use),
-                None => pool.home.defer(self.free(pool, slot)),
-            }
+            pool.home.defer(self.retire_or_free(pool, &mut lease));
         }
     }
 
-    /// Bytes of device memory behind a lease.
-    pub(super) fn taken_by(&self, fate: Fate, len: u64) -> u64 {
-        match fate {
-            Fate::Block(block) => self.range.block(block).map_or(0, |block| block.bytes),
-            Fate::Region => len.next_multiple_of(ALIGN),
-            Fate::Nothing | Fate::External | Fate::Arena => 0,
+    /// Lets a range go whose last handle is gone: now, or when the queues that use it have come far enough.
+    pub(super) fn retire_or_free(&mut self, pool: &PoolShared, lease: &mut Sole<'_>) -> Result<()> {
+        if !lease.uses().is_empty() {
+            lease.uses().prune(pool.home.timeline());
+            let uses = lease.uses();
+            let (first, shared) = (uses.iter().next().copied(), uses.iter().nth(1).is_some());
+            if let Some(used) = first {
+                let Facts { slot, taken, .. } = *lease.facts();
+                self.retire.push(slot, used.queue, used.last(), taken, shared);
+                return Ok(());
+            }
         }
+        self.free(pool, lease)
     }
 
     /// Puts a range that nobody uses back where it came from.
-    pub(super) fn free(&mut self, pool: &PoolShared, slot: u32) -> Result<()> {
-        let mut lease = self.slab.at(slot);
+    fn free(&mut self, pool: &PoolShared, lease: &mut Sole<'_>) -> Result<()> {
         let fate = std::mem::replace(lease.fate(), Fate::Nothing);
-        lease.uses().clear();
-        let (region, len) = (lease.facts().region, lease.facts().len);
-        lease.facts().label = Default::default();
+        let facts = lease.facts();
+        facts.label = Label::default();
+        let Facts { slot, region, len, taken, .. } = *facts;
         self.slab.put(slot);
         match fate {
             Fate::Nothing | Fate::Arena => Ok(()),
-            Fate::Block(block) => self.free_block(pool, block),
+            Fate::Block(block) => self.free_block(pool, block, taken),
             Fate::Region => self.free_region(pool, region, len),
             Fate::External => {
                 let keeper = self.keepers.remove(&slot);
@@ -134,19 +138,16 @@ impl State {
         }
     }
 
-    pub(super) fn free_block(&mut self, pool: &PoolShared, block: BlockId) -> Result<()> {
-        self.set_holder(block, None);
-        let bytes = self.range.block(block).map_or(0, |block| block.bytes);
+    fn free_block(&mut self, pool: &PoolShared, block: BlockId, bytes: u64) -> Result<()> {
         let retain = pool.retain(&self.stats);
         if bytes <= retain && self.classes.push(bytes, block) {
             return Ok(());
         }
-        let place = self.range.block(block);
+        let place = self.range.block(block).filter(|place| place.bytes > retain);
         self.range.free(block);
         if self.free_bytes() > retain {
             // One return that is too large by itself goes at once; otherwise what was used longest ago.
-            let first = place.filter(|place| place.bytes > retain);
-            pool.give_back(self, retain - retain / 8, first).map(drop)?;
+            pool.ease(self, retain - retain / 8, place)?;
         }
         Ok(())
     }
@@ -162,16 +163,17 @@ impl State {
         });
     }
 
-    pub(super) fn set_holder(&mut self, block: BlockId, slot: Option<u32>) {
+    /// Notes who has a block, for reports.
+    pub(super) fn set_holder(&mut self, block: BlockId, slot: u32) {
         if self.holders.len() <= block.index() {
-            self.holders.resize(block.index() + 1, None);
+            self.holders.resize(block.index() + 1, u32::MAX);
         }
         self.holders[block.index()] = slot;
     }
 
     pub(super) fn hand_out_empty(&mut self, pool: &PoolShared, request: &Request) -> Handle {
         let region = Region { id: u32::MAX, address: 0, host: 0, bytes: 0, mapped: true, zeroed: true };
-        self.lease(pool, request, Fate::Nothing, &region, 0)
+        self.lease(pool, request, Fate::Nothing, &region, (0, 0))
     }
 
     pub(super) fn hand_out(
@@ -195,8 +197,8 @@ impl State {
         let waste = rounded - request.bytes;
         self.stats.worst_waste = self.stats.worst_waste.max(waste);
         self.stats.total_waste += waste;
-        let handle = self.lease(pool, request, Fate::Block(block), &region, offset);
-        self.set_holder(block, Some(handle.facts().slot));
+        let handle = self.lease(pool, request, Fate::Block(block), &region, (offset, rounded));
+        self.set_holder(block, handle.facts().slot);
         (handle, zeroed)
     }
 
@@ -207,7 +209,7 @@ impl State {
         request: &Request,
         fate: Fate,
         region: &Region,
-        offset: u64,
+        (offset, taken): (u64, u64),
     ) -> Handle {
         self.note_out(pool);
         let mut lease = self.slab.take();
@@ -221,6 +223,7 @@ impl State {
             address: region.address + offset,
             host: if region.host == 0 { 0 } else { region.host + offset as usize },
             len: request.bytes,
+            taken,
             label: request.label.clone(),
             tag: request.tag,
             read_only: false,
@@ -283,7 +286,7 @@ impl State {
             }
             lease.set_fate(Fate::Block(mine));
             lease.set_member(true);
-            self.set_holder(mine, Some(facts.slot));
+            self.set_holder(mine, facts.slot);
             self.stats.taken += size;
             self.count_in_carved(facts.len, facts.tag, true);
         }
@@ -313,9 +316,9 @@ impl State {
             zeroed: false,
         };
         let request = Request::new(bytes).tag(whole.tag);
-        let mut handle = self.lease(pool, &request, Fate::Block(block), &region, whole.offset + offset);
+        let mut handle =
+            self.lease(pool, &request, Fate::Block(block), &region, (whole.offset + offset, bytes));
         self.stats.taken += bytes;
-        self.set_holder(block, None);
         if let Some(mut sole) = handle.sole() {
             sole.uses().inherit(uses);
         }
@@ -335,14 +338,15 @@ impl State {
         let mut lease = self.slab.at(slot);
         let earlier = std::mem::take(lease.uses());
         lease.uses().inherit(&earlier);
-        let (fate, facts) = (*lease.fate(), lease.facts());
+        let facts = lease.facts();
+        let taken = facts.taken;
         facts.len = request.bytes;
         facts.label = request.label.clone();
         facts.tag = request.tag;
         let handle = lease.hand_out();
         handle.set_member(true);
         debug_assert!(std::ptr::eq(handle.facts().owner, pool));
-        self.stats.taken += self.taken_by(fate, request.bytes);
+        self.stats.taken += taken;
         self.count_in(request, true);
         handle
     }

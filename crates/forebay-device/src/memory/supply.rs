@@ -234,15 +234,29 @@ impl PoolShared {
         let dense = live.saturating_add(live / 100 * self.options.slack_percent);
         let after = state.stats.reserved.saturating_add(bytes);
         let most = dense.min(self.options.limit);
-        if after > most {
-            let excess = after - most;
-            let keep = state.range.mapped_free_bytes().saturating_sub(excess);
+        if after > self.options.limit {
+            let keep = state.free_bytes().saturating_sub(after - most);
             self.give_back(state, keep, None)?;
+        } else if after > most {
+            self.ease(state, state.free_bytes().saturating_sub(after - most), None)?;
         }
         if state.stats.reserved.saturating_add(bytes) > self.options.limit || !self.home.reserve(bytes) {
             return Ok(Some(Shortage::Limit));
         }
         Ok(None)
+    }
+
+    /// As `give_back`, for calls on the way of every request. Holes smaller than a page cannot be given back: after a
+    /// look that found no others, the next one waits until enough was freed since.
+    pub(super) fn ease(&self, state: &mut State, keep: u64, first: Option<Block>) -> Result<()> {
+        if first.is_none() && state.free_bytes() <= state.vain_look.saturating_add(state.stats.reserved / 32)
+        {
+            state.vain_look = state.vain_look.min(state.free_bytes());
+            return Ok(());
+        }
+        self.give_back(state, keep, first)?;
+        state.vain_look = state.free_bytes();
+        Ok(())
     }
 
     /// Gives free memory back to the driver until at most `keep` bytes of it are left, `first` before all other, then
@@ -341,8 +355,9 @@ impl PoolShared {
         state.stats.driver_calls += 1;
         state.stats.misses += 1;
         state.stats.reserved += size;
-        state.stats.taken += request.bytes.next_multiple_of(ALIGN);
-        let handle = state.lease(self, request, Fate::Region, &region, 0);
+        let taken = request.bytes.next_multiple_of(ALIGN);
+        state.stats.taken += taken;
+        let handle = state.lease(self, request, Fate::Region, &region, (0, taken));
         self.stage(region.id, 0, request.bytes, true);
         drop(state);
         self.prepare(&handle, request, region.zeroed)?;
