@@ -103,6 +103,13 @@ pub(crate) const RUNGS: &[Rung] = &[
         },
     },
     Rung {
+        name: "ui",
+        about: "what must not compile is refused, in the stored words",
+        budget: 90,
+        needs: &[],
+        run: |run| run.cargo(&["test", "--package", "forebay-device", "--test", "ui"]).tests(),
+    },
+    Rung {
         name: "doctest",
         about: "the examples in the documentation",
         budget: 90,
