@@ -66,3 +66,20 @@ fn furthest(x: &[f32]) -> f32 {
 fn inverse_of(scale: f32) -> f32 {
     if scale == 0.0 { 0.0 } else { 1.0 / scale }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_go_away_from_zero_in_blocks_of_32_and_to_even_in_blocks_of_256() {
+        let mut x = [0.0; 256];
+        x[..6].copy_from_slice(&[127.0, 0.5, 1.5, 2.5, -2.5, -3.5]);
+        let (mut small, mut large) = ([0; 34], [0; 292]);
+        q8_0(&x[..32], Weights::new(None), &mut small);
+        q8_k(&x, Weights::new(None), &mut large);
+        assert_eq!(small[2..8].iter().map(|code| *code as i8).collect::<Vec<_>>(), [127, 1, 2, 3, -3, -4]);
+        assert_eq!(large[4..10].iter().map(|code| *code as i8).collect::<Vec<_>>(), [-127, 0, -2, -2, 2, 4]);
+        assert_eq!(i16::from_le_bytes([large[260], large[261]]), -125);
+    }
+}

@@ -56,3 +56,17 @@ fn best_scale(x: &[f32], w: &[f32]) -> u8 {
 fn half_scale(code: u8) -> f32 {
     if code == 127 { 0.0 } else { e4m3_magnitude(code) * 0.5 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scale_that_is_no_number_counts_as_zero() {
+        let mut block = [0x77; 36];
+        block[..4].copy_from_slice(&[127, 126, 0, 255]);
+        let mut out = [1.0; 64];
+        decode(&block, &mut out);
+        assert_eq!([out[0], out[16], out[32], out[48]], [0.0, 448.0 * 6.0, 0.0, 480.0 * 6.0]);
+    }
+}

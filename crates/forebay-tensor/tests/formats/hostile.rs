@@ -259,6 +259,23 @@ fn importance_lowers_the_error_where_it_lies() {
 }
 
 #[test]
+fn importance_of_zero_everywhere_is_no_importance() {
+    for format in quant::formats() {
+        let dtype = format.dtype();
+        let columns = 2 * dtype.block_elements();
+        let src: Vec<f32> = (0..columns).map(|i| (i as f32 * 0.9).sin()).collect();
+        let encoded = |importance: Option<&[f32]>| {
+            let mut bytes = vec![0; dtype.row_bytes(columns).unwrap()];
+            quant::encode(dtype, &src, importance, &mut bytes).unwrap();
+            bytes
+        };
+        assert_eq!(encoded(Some(&vec![0.0; columns])), encoded(None), "{dtype}");
+        assert_eq!(encoded(Some(&vec![1e-30; columns])), encoded(None), "{dtype}");
+        assert_eq!(encoded(Some(&vec![f32::MAX; columns])), encoded(None), "{dtype}");
+    }
+}
+
+#[test]
 fn rounding_takes_what_is_no_number() {
     for dtype in [DType::Q4_0, DType::Q8_0, DType::Q8_1, DType::Q8_K] {
         let elements = 2 * dtype.block_elements();

@@ -82,3 +82,34 @@ fn put_float(dtype: DType, plane: &mut [u8], i: usize, value: f32) {
         _ => plane[4 * i..4 * i + 4].copy_from_slice(&value.to_le_bytes()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scale_is_positive_only_where_the_lowest_is_furthest() {
+        assert_eq!(scale_and_bias(&[-1.0, 0.5], 15.0), (0.1, -1.0));
+        assert_eq!(scale_and_bias(&[-0.5, 1.0], 15.0), (-0.1, 1.0));
+        assert_eq!(scale_and_bias(&[-1.0, 1.0], 15.0).0.signum(), -1.0);
+    }
+
+    #[test]
+    fn groups_without_range_get_the_least_scale() {
+        assert_eq!(scale_and_bias(&[0.0; 32], 15.0), (-1e-7, 0.0));
+        let (scale, bias) = scale_and_bias(&[0.25; 32], 255.0);
+        assert_eq!((scale, bias), (-1e-7, 0.25));
+    }
+
+    #[test]
+    fn codes_of_every_width_come_back() {
+        for bits in 1..=8 {
+            let mut codes = [0; 32];
+            let code = |i: usize| (i * 37 + 11) as u8 & (0xff >> (8 - bits));
+            (0..32).for_each(|i| put_code(&mut codes, bits, i, code(i)));
+            for i in 0..32 {
+                assert_eq!(code_at(&codes[..4 * bits], bits, i), code(i), "{bits} bits, code {i}");
+            }
+        }
+    }
+}
