@@ -268,6 +268,18 @@ impl MemoryReport {
     }
 }
 
+/// A buffer by its label.
+struct Named<'a>(&'a str);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            "" => f.write_str("the buffer (without a label)"),
+            label => write!(f, "buffer {label:?}"),
+        }
+    }
+}
+
 /// A byte count as people read it.
 pub(crate) struct Bytes(pub(crate) u64);
 
@@ -295,7 +307,7 @@ impl fmt::Display for Error {
                     Holder::HostWrite => "a host guard writes it; drop that guard first",
                     Holder::Device => "submitted work uses it; wait for its fence first",
                 };
-                write!(f, "buffer {label:?} is busy: {who}")
+                write!(f, "{} is busy: {who}", Named(label))
             }
             Self::LimitExceeded(report) => {
                 match report.tag.as_str() {
@@ -324,7 +336,7 @@ impl fmt::Display for Error {
             }
             Self::ZeroSized { name } => write!(f, "elements of type {name} have no size"),
             Self::ReadOnly { label } => {
-                write!(f, "buffer {label:?} is read-only; copy it to write to it")
+                write!(f, "{} is read-only; copy it to write to it", Named(label))
             }
             Self::ForeignDevice { what, theirs, ours } => {
                 write!(f, "a {what} of device {theirs} was given to device {ours}; copy through the host")

@@ -281,6 +281,11 @@ impl Arena {
 
     /// Keeps one chunk that would have held the whole epoch, or none yet if that takes a larger one.
     fn keep_one(&mut self, mut chunks: Vec<Chunk>) {
+        // A plan that held all through the epoch needs no chunk beside its own.
+        if self.plan.is_some() && chunks.iter().all(|chunk| chunk.cursor == 0) {
+            chunks.into_iter().for_each(Chunk::give_back);
+            return;
+        }
         let needed: u64 = chunks.iter().map(|chunk| chunk.cursor).sum();
         let timeline = self.pool.shared.home.timeline();
         chunks.retain(|chunk| chunk.bytes > 0);
