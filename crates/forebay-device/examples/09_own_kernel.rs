@@ -1,5 +1,5 @@
 //! A kernel of your own: a name, a signature, and a Rust function that gets slices which cannot alias.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "an example shows what happens")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "an example shows what happens")]
 
 use forebay_device::{Arg, Device, DeviceOptions, Error, Grid, KernelDef, Param, Result, Signature};
 
