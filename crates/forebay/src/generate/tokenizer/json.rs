@@ -91,6 +91,7 @@ struct Config {
     bos_token: Option<Named>,
     eos_token: Option<Named>,
     unk_token: Option<Named>,
+    sep_token: Option<Named>,
     pad_token: Option<Named>,
 }
 
@@ -136,6 +137,7 @@ impl Json {
             eos: named(&config.eos_token),
             eot: None,
             unknown: named(&config.unk_token),
+            separator: named(&config.sep_token),
             padding: named(&config.pad_token),
             ends: Vec::new(),
         };

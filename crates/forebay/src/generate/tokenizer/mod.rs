@@ -14,6 +14,7 @@ mod spm;
 mod texts;
 mod vocabulary;
 mod words;
+mod wpm;
 
 use std::path::Path;
 
@@ -84,6 +85,8 @@ pub struct Specials {
     pub eot: Option<u32>,
     /// Stands for what the vocabulary cannot say.
     pub unknown: Option<u32>,
+    /// Stands between and behind texts.
+    pub separator: Option<u32>,
     /// Fills up.
     pub padding: Option<u32>,
     /// Every id at which generation stops, in ascending order.

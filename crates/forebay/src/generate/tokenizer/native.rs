@@ -2,7 +2,7 @@
 //!
 //! It reads the settings, cuts special tokens out, and hands the rest to the kind's own file. It never panics
 //! on a vocabulary: what does not fit together is an error at reading, what cannot be said is left out.
-//! Next rooms: `vocabulary`, `special`, then `spm` and `bpe`.
+//! Next rooms: `vocabulary`, `special`, then `spm`, `bpe` and `wpm`.
 
 use super::Specials;
 use super::bpe::{self, Bpe};
@@ -11,6 +11,7 @@ use super::special::{Fragment, Special};
 use super::spm;
 use super::vocabulary::{Uses, Vocabulary};
 use super::words;
+use super::wpm::Wpm;
 use crate::error::{Error, Result, VocabularyFault};
 use crate::formats::gguf::{Metadata, Strings};
 
@@ -33,6 +34,7 @@ pub(super) struct Native {
 enum Model {
     Spm,
     Bpe(Box<Bpe>),
+    Wpm(Box<Wpm>),
 }
 
 impl Native {
@@ -67,16 +69,33 @@ impl Native {
                 let bpe = Bpe::new(&mut vocabulary, merges, scheme);
                 (vocabulary, Model::Bpe(Box::new(bpe)), scheme.add_bos, false)
             }
+            "bert" => {
+                let (bos, unknown) = (Some(101), Some(100));
+                let (separator, padding) = (Some(102), Some(0));
+                let defaults = Specials { bos, unknown, separator, padding, ..Specials::default() };
+                let vocabulary = Vocabulary::read(metadata, defaults)?;
+                let lowercase = flag("tokenizer.ggml.normalizer.lowercase", true)?;
+                let strip_accents = flag("tokenizer.ggml.normalizer.strip_accents", lowercase)?;
+                let wpm = Wpm::new(&vocabulary, lowercase, strip_accents);
+                (vocabulary, Model::Wpm(Box::new(wpm)), true, false)
+            }
             found => {
-                let known = "llama, gpt2, gemma4";
+                let known = "llama, gpt2, gemma4, bert";
                 return Err(fault(VocabularyFault::Model { found: found.to_owned(), known }));
             }
         };
-        let add_bos = flag("tokenizer.ggml.add_bos_token", bos)?;
+        // Both ends of a text have their tokens here, whatever the file says.
+        let wpm = matches!(model, Model::Wpm(_));
+        let add_bos = wpm || flag("tokenizer.ggml.add_bos_token", bos)?;
         let add_eos = flag("tokenizer.ggml.add_eos_token", false)?;
         let add_space_prefix = flag("tokenizer.ggml.add_space_prefix", space_prefix)?;
         let specials = vocabulary.specials();
-        for (wanted, id, name) in [(add_bos, specials.bos, "bos"), (add_eos, specials.eos, "eos")] {
+        let wanted = [
+            (add_bos, specials.bos, "bos"),
+            (add_eos, specials.eos, "eos"),
+            (wpm, specials.separator, "separator"),
+        ];
+        for (wanted, id, name) in wanted {
             if wanted && id.is_none() {
                 return Err(fault(VocabularyFault::NoSpecial { name }));
             }
@@ -91,7 +110,11 @@ impl Native {
 
     /// Whether a text's first token carries a space that the text does not have.
     pub(super) fn adds_space(&self) -> bool {
-        self.add_space_prefix && matches!(self.model, Model::Spm)
+        match self.model {
+            Model::Spm => self.add_space_prefix,
+            Model::Bpe(_) => false,
+            Model::Wpm(_) => true,
+        }
     }
 
     pub(super) fn encode(&self, text: &str, parse: bool, add: bool) -> Vec<u32> {
@@ -109,6 +132,7 @@ impl Native {
                         let text = text[range.clone()].replace(' ', SPACE);
                         spm::encode(&self.vocabulary, &mut merger, &format!("{space}{text}"), &mut ids);
                     }
+                    Model::Wpm(wpm) => wpm.encode(&self.vocabulary, &text[range.clone()], &mut ids),
                     Model::Bpe(bpe) if bpe.is_plain() => {
                         let text = text[range.clone()].replace(' ', SPACE);
                         bpe.encode(&self.vocabulary, &mut merger, &text, &mut ids);
@@ -120,7 +144,11 @@ impl Native {
             }
             after_special = matches!(fragment, Fragment::Token(_));
         }
-        ids.extend(specials.eos.filter(|_| add && self.add_eos));
+        if matches!(self.model, Model::Wpm(_)) {
+            ids.extend(specials.separator.filter(|_| add));
+        } else {
+            ids.extend(specials.eos.filter(|_| add && self.add_eos));
+        }
         ids
     }
 

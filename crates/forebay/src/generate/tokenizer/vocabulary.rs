@@ -147,13 +147,14 @@ impl Vocabulary {
     /// Takes the ids that the file names; one out of range counts as not named.
     fn name_specials(&mut self, metadata: &Metadata) -> Result<()> {
         let size = self.size as u64;
-        let Specials { bos, eos, eot, unknown, padding, .. } = &mut self.specials;
+        let Specials { bos, eos, eot, unknown, padding, separator, .. } = &mut self.specials;
         let slots = [
             ("tokenizer.ggml.bos_token_id", bos),
             ("tokenizer.ggml.eos_token_id", eos),
             ("tokenizer.ggml.eot_token_id", eot),
             ("tokenizer.ggml.unknown_token_id", unknown),
             ("tokenizer.ggml.padding_token_id", padding),
+            ("tokenizer.ggml.seperator_token_id", separator),
         ];
         for (key, slot) in slots {
             *slot = slot.filter(|id| u64::from(*id) < size);

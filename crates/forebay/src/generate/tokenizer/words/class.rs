@@ -65,6 +65,12 @@ impl<'a> Classes<'a> {
     }
 }
 
+/// Whether a letter comes as a capital and a small one.
+pub(super) fn has_case(c: char) -> bool {
+    use GeneralCategory::*;
+    matches!(get_general_category(c), UppercaseLetter | LowercaseLetter | TitlecaseLetter)
+}
+
 /// The classes of one character.
 pub(super) fn of(c: char) -> u16 {
     use GeneralCategory::*;

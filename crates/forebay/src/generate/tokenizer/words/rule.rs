@@ -34,6 +34,8 @@ pub(in super::super) enum Rule {
     },
     /// White space.
     Spaces,
+    /// White space that nothing follows.
+    SpacesAtEnd,
     /// A letter run that goes from capitals to small letters and no further, with a contraction behind it.
     Cased {
         letters: u16,
@@ -116,6 +118,7 @@ impl Rule {
                 (end >= start + least).then_some(end)
             }
             Self::Spaces => Some(white()).filter(|end| *end > start),
+            Self::SpacesAtEnd => Some(white()).filter(|end| *end > start && *end == stop),
             Self::Cased { letters, contraction } => cased(classes, part, *letters, *contraction),
             Self::Word(letters) => word(classes, part, *letters),
         }

@@ -110,6 +110,27 @@ const DEEPSEEK_WORDS: Pass = Pass::Rules(&[
     Rule::Spaces,
 ]);
 
+/// As above, but line breaks stand alone.
+const SPARK_WORDS: Pass = Pass::Rules(&[
+    run(Lead::Must(Set::test(|c| c.is_ascii_punctuation())), Set::any(UPPER | LOWER)),
+    run(Lead::Maybe(Set::none(BREAK | LETTER | PUNCTUATION | SYMBOL)), Set::any(MARKED)),
+    run(A_SPACE, SIGNS),
+    at_most(1, BREAKS),
+    Rule::SpacesBeforeSpace,
+    Rule::Spaces,
+]);
+
+/// Letters with case, of the scripts that had it when these rules were made; then signs and ASCII letters.
+const CASED_PASS: Pass = Pass::Rules(&[run(A_WHITE, Set::test(is_cased))]);
+const CASED_SIGNS: Pass = Pass::Rules(&[run(
+    A_WHITE,
+    Set::test(|c| {
+        matches!(c,
+            '!'..='/' | ':'..='~' | '\u{ff01}'..='\u{ff0f}' | '\u{ff1a}'..='\u{ff5e}'
+            | '\u{2018}'..='\u{201f}' | '\u{3001}' | '\u{3002}')
+    }),
+)]);
+
 const SEED_CODER: Pass = Pass::Rules(&[
     CONTRACTION,
     LETTER_RUN,
@@ -215,6 +236,15 @@ fn is_sign(c: char) -> bool {
     c.is_ascii_punctuation() || super::class::of(c) & PUNCTUATION != 0
 }
 
+fn is_cased(c: char) -> bool {
+    let later = matches!(c,
+        '\u{560}'..='\u{588}' | '\u{10c6}'..='\u{10ff}' | '\u{1c80}'..='\u{1c8f}'
+        | '\u{2d00}'..='\u{2d2f}' | '\u{a790}'..='\u{a7ff}' | '\u{ab30}'..='\u{ab6f}'
+        | '\u{10570}'..='\u{105bf}' | '\u{10d50}'..='\u{10d8f}' | '\u{16e40}'..='\u{16e7f}'
+        | '\u{1d400}'..='\u{1dfff}');
+    !later && super::class::has_case(c)
+}
+
 fn is_asian(c: char) -> bool {
     matches!(c,
         '\u{4e00}'..='\u{9fff}' | '\u{3400}'..='\u{4dbf}' | '\u{f900}'..='\u{faff}'
@@ -276,6 +306,18 @@ const SCHEMES: &[(&[&str], Scheme)] = &[
     (
         &["deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"],
         bytes(&[DIGITS_PASS, CJK_PASS, DEEPSEEK_WORDS]),
+    ),
+    (&["spark2_5"], bytes(&[DIGITS_PASS, CJK_PASS, SPARK_WORDS, DIGIT_PASS])),
+    (
+        &["deepseek-llm"],
+        bytes(&[
+            BREAK_PASS,
+            CASED_PASS,
+            CASED_SIGNS,
+            Pass::Rules(&[Rule::SpacesAtEnd]),
+            WIDE_PASS,
+            NUMBER_PASS,
+        ]),
     ),
     (&["falcon"], bytes(&[SIGNS_AND_QUOTES, GPT2, THREE_OF_ASCII])),
     (&["dbrx", "smaug-bpe", "chatglm-bpe"], bytes(&[LLAMA3])),
