@@ -25,12 +25,20 @@ impl Bpe {
     /// Reads the merges; their pieces are numbered behind the tokens.
     pub(super) fn new(vocabulary: &mut Vocabulary, merges: Strings<'_>, scheme: Scheme) -> Self {
         let mut ranks = HashMap::with_capacity(merges.len());
+        let mut text = Vec::new();
+        let mut last = 0;
         for (rank, merge) in merges.iter().enumerate() {
             // A piece may itself be a space, so the one that parts two pieces is not the first byte.
             let Some(space) = merge.iter().skip(1).position(|byte| *byte == b' ') else { continue };
             let (left, right) = (&merge[..=space], &merge[space + 2..]);
-            let joined = [left, right].concat();
-            let [left, right, joined] = [left, right, &joined].map(|piece| vocabulary.texts.intern(piece));
+            text.clear();
+            text.extend_from_slice(left);
+            text.extend_from_slice(right);
+            let [left, right] = [left, right].map(|piece| vocabulary.texts.intern(piece));
+            // Most vocabularies number what merges make in the order of the merges.
+            let next = Some(last + 1).filter(|next| vocabulary.texts.is(*next, &text));
+            let joined = next.unwrap_or_else(|| vocabulary.texts.intern(&text));
+            last = joined;
             ranks.entry((left, right)).or_insert((rank as u32, joined));
         }
         let mut buffer = [0; 4];

@@ -77,9 +77,11 @@ impl Merger {
 
     /// Joins as long as `join` gives a rank (the lowest goes first) and the number of the joined text.
     pub(super) fn run(&mut self, mut join: impl FnMut(&Symbol, &Symbol) -> Option<(u32, u32)>) {
+        let mut pairs = std::mem::take(&mut self.pairs).into_vec();
         for right in 1..self.symbols.len() as u32 {
-            self.consider(right - 1, right, &mut join);
+            pairs.extend(self.pair(right - 1, right, &mut join));
         }
+        self.pairs = pairs.into();
         while let Some(pair) = self.pairs.pop() {
             let (left, right) = (pair.left as usize, pair.right as usize);
             let (start, middle) = (self.symbols[left].start, self.symbols[left].end);
@@ -97,8 +99,10 @@ impl Merger {
             if after != NONE {
                 self.symbols[after as usize].before = pair.left;
             }
-            self.consider(before, pair.left, &mut join);
-            self.consider(pair.left, after, &mut join);
+            for (left, right) in [(before, pair.left), (pair.left, after)] {
+                let pair = self.pair(left, right, &mut join);
+                self.pairs.extend(pair);
+            }
         }
     }
 
@@ -107,19 +111,15 @@ impl Merger {
         self.symbols.iter().filter(|symbol| symbol.start != symbol.end)
     }
 
-    fn consider(
-        &mut self,
+    fn pair(
+        &self,
         left: u32,
         right: u32,
         join: &mut impl FnMut(&Symbol, &Symbol) -> Option<(u32, u32)>,
-    ) {
-        if left == NONE || right == NONE {
-            return;
-        }
-        let (first, second) = (&self.symbols[left as usize], &self.symbols[right as usize]);
-        if let Some((rank, text)) = join(first, second) {
-            self.pairs.push(Pair { rank, left, right, len: second.end - first.start, text });
-        }
+    ) -> Option<Pair> {
+        let (first, second) = (self.symbols.get(left as usize)?, self.symbols.get(right as usize)?);
+        let (rank, text) = join(first, second)?;
+        Some(Pair { rank, left, right, len: second.end - first.start, text })
     }
 }
 

@@ -225,3 +225,5 @@ impl Tokenizer {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tiny;

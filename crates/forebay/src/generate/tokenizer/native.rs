@@ -8,7 +8,7 @@ use super::Specials;
 use super::bpe::{self, Bpe};
 use super::merge::{Merger, NONE};
 use super::special::{Fragment, Special};
-use super::spm;
+use super::spm::Spm;
 use super::vocabulary::{Uses, Vocabulary};
 use super::words;
 use super::wpm::Wpm;
@@ -16,7 +16,7 @@ use crate::error::{Error, Result, VocabularyFault};
 use crate::formats::gguf::{Metadata, Strings};
 
 /// How a space is written inside of tokens.
-const SPACE: &str = "\u{2581}";
+pub(super) const SPACE: &str = "\u{2581}";
 
 /// A tokenizer out of GGUF metadata.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(super) struct Native {
 /// The kinds of tokenizers.
 #[derive(Debug)]
 enum Model {
-    Spm,
+    Spm(Spm),
     Bpe(Box<Bpe>),
     Wpm(Box<Wpm>),
 }
@@ -46,7 +46,9 @@ impl Native {
             "llama" => {
                 let defaults =
                     Specials { bos: Some(1), eos: Some(2), unknown: Some(0), ..Specials::default() };
-                (Vocabulary::read(metadata, defaults)?, Model::Spm, true, true)
+                let vocabulary = Vocabulary::read(metadata, defaults)?;
+                let spm = Spm::new(&vocabulary);
+                (vocabulary, Model::Spm(spm), true, true)
             }
             "gpt2" | "gemma4" => {
                 let pre = metadata.find::<&str>("tokenizer.ggml.pre")?.unwrap_or("default");
@@ -111,7 +113,7 @@ impl Native {
     /// Whether a text's first token carries a space that the text does not have.
     pub(super) fn adds_space(&self) -> bool {
         match self.model {
-            Model::Spm => self.add_space_prefix,
+            Model::Spm(_) => self.add_space_prefix,
             Model::Bpe(_) => false,
             Model::Wpm(_) => true,
         }
@@ -127,10 +129,10 @@ impl Native {
             match fragment {
                 Fragment::Token(id) => ids.push(id),
                 Fragment::Text(ref range) => match &self.model {
-                    Model::Spm => {
+                    Model::Spm(spm) => {
                         let space = if after_special && self.add_space_prefix { SPACE } else { "" };
                         let text = text[range.clone()].replace(' ', SPACE);
-                        spm::encode(&self.vocabulary, &mut merger, &format!("{space}{text}"), &mut ids);
+                        spm.encode(&self.vocabulary, &mut merger, &format!("{space}{text}"), &mut ids);
                     }
                     Model::Wpm(wpm) => wpm.encode(&self.vocabulary, &text[range.clone()], &mut ids),
                     Model::Bpe(bpe) if bpe.is_plain() => {

@@ -4,10 +4,47 @@
 //! Next room: `merge`, which does the joining.
 
 use super::merge::{Merger, NONE};
+use super::native::SPACE;
 use super::vocabulary::Vocabulary;
 
-/// Appends the ids of a text.
-pub(super) fn encode(vocabulary: &Vocabulary, merger: &mut Merger, text: &str, ids: &mut Vec<u32>) {
+/// What joining can rely on, beyond the vocabulary.
+#[derive(Debug)]
+pub(super) struct Spm {
+    /// Whether a token goes on behind a word into the next, so that words cannot be looked at alone.
+    crosses: bool,
+}
+
+impl Spm {
+    pub(super) fn new(vocabulary: &Vocabulary) -> Self {
+        let crosses = |id: u32| {
+            let text = vocabulary.text(id).unwrap_or_default();
+            let spaces = text.windows(SPACE.len()).enumerate().filter(|(_, part)| *part == SPACE.as_bytes());
+            spaces.into_iter().any(|(at, _)| at > 0 && !text[..at].ends_with(SPACE.as_bytes()))
+        };
+        Self { crosses: (0..vocabulary.size() as u32).any(crosses) }
+    }
+
+    /// Appends the ids of a text, its spaces written as U+2581.
+    pub(super) fn encode(
+        &self,
+        vocabulary: &Vocabulary,
+        merger: &mut Merger,
+        text: &str,
+        ids: &mut Vec<u32>,
+    ) {
+        let mut rest = text;
+        while !rest.is_empty() {
+            let spaces = rest.len() - rest.trim_start_matches(SPACE).len();
+            let word = rest[spaces..].find(SPACE).filter(|_| !self.crosses);
+            let (word, after) = rest.split_at(word.map_or(rest.len(), |word| spaces + word));
+            join(vocabulary, merger, word, ids);
+            rest = after;
+        }
+    }
+}
+
+/// Appends the ids of a part of a text that no token reaches out of.
+fn join(vocabulary: &Vocabulary, merger: &mut Merger, text: &str, ids: &mut Vec<u32>) {
     merger.clear();
     let bytes = text.as_bytes();
     let mut buffer = [0; 4];
@@ -28,8 +65,12 @@ pub(super) fn encode(vocabulary: &Vocabulary, merger: &mut Merger, text: &str, i
             ids.push(symbol.text);
             continue;
         }
-        for byte in &bytes[symbol.range()] {
-            ids.extend(vocabulary.byte_token(*byte).or(vocabulary.specials().unknown));
+        // Byte tokens say all of it, or it is unknown as a whole.
+        let spelled: Option<Vec<u32>> =
+            bytes[symbol.range()].iter().map(|byte| vocabulary.byte_token(*byte)).collect();
+        match spelled {
+            Some(spelled) => ids.extend(spelled),
+            None => ids.extend(vocabulary.specials().unknown),
         }
     }
 }

@@ -14,6 +14,8 @@ pub(super) struct Texts {
     ends: Vec<usize>,
     numbers: HashTable<u32>,
     hasher: DefaultHashBuilder,
+    /// Whether a string came more than once.
+    repeats: bool,
 }
 
 impl Texts {
@@ -32,18 +34,36 @@ impl Texts {
         self.numbers.find(hash, |n| self.get(*n) == Some(wanted)).copied()
     }
 
+    /// Whether a number is the one that would be found for this string.
+    ///
+    /// Quicker than finding it, and always no where strings came more than once.
+    pub(super) fn is(&self, number: u32, wanted: &[u8]) -> bool {
+        !self.repeats && self.get(number) == Some(wanted)
+    }
+
+    /// Makes room for so many more strings.
+    pub(super) fn reserve(&mut self, count: usize) {
+        let Self { bytes, ends, numbers, hasher, .. } = self;
+        ends.reserve(count);
+        numbers.reserve(count, |n| hasher.hash_one(text(bytes, ends, *n).unwrap_or_default()));
+    }
+
     /// Adds a string under the next number.
     pub(super) fn push(&mut self, added: &[u8]) -> u32 {
         let number = self.ends.len() as u32;
         self.bytes.extend_from_slice(added);
         self.ends.push(self.bytes.len());
-        let Self { bytes, ends, numbers, hasher } = self;
+        let Self { bytes, ends, numbers, hasher, repeats } = self;
         let entry = numbers.entry(
             hasher.hash_one(added),
             |n| text(bytes, ends, *n) == Some(added),
             |n| hasher.hash_one(text(bytes, ends, *n).unwrap_or_default()),
         );
-        entry.and_modify(|n| *n = number).or_insert(number);
+        let entry = entry.and_modify(|n| {
+            *n = number;
+            *repeats = true;
+        });
+        entry.or_insert(number);
         number
     }
 

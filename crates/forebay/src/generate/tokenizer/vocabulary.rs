@@ -74,6 +74,7 @@ impl Vocabulary {
             return Err(fault(VocabularyFault::Size { found: size }));
         }
         let mut texts = Texts::default();
+        texts.reserve(size);
         let mut longest = 0;
         for (id, text) in tokens.iter().enumerate() {
             match text {

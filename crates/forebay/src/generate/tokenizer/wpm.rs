@@ -73,8 +73,9 @@ impl Wpm {
                 end(&mut word);
                 continue;
             }
-            let lost = c == '\0' || c == char::REPLACEMENT_CHARACTER || is_control(category);
-            if !lost && !(self.strip_accents && is_mark(category)) {
+            let accent = self.strip_accents && is_mark(category);
+            let lost = accent || c == '\0' || c == char::REPLACEMENT_CHARACTER || is_control(category);
+            if !lost {
                 let alone = is_punctuation(c, category) || is_ideograph(c);
                 let c = if self.lowercase { c.to_lowercase().next().unwrap_or(c) } else { c };
                 if alone {
