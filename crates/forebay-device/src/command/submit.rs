@@ -58,7 +58,7 @@ impl Session {
         let counted = waits.len() as u64;
         for lease in bound {
             for used in lease.handle.uses(&mut access).iter().filter(|used| used.queue != queue) {
-                let tick = if lease.writes { used.last() } else { used.write };
+                let tick = used.blocks(lease.writes);
                 if tick > 0 && !home.timeline().is_done(used.queue, tick) {
                     note_wait(&mut waits, DeviceWait { queue: used.queue, tick, cascade: false });
                 }
@@ -140,9 +140,15 @@ fn check_place(access: &AccessGuard<'_>, handle: &Handle, place: &Place, writes:
     access.check(handle, start, (place.offset + place.len).min(end) - first, writes)
 }
 
-/// Adds a wait, keeping one a queue: the later tick covers the earlier one.
+/// Adds a wait. For the order alone one a queue is enough, as the later tick covers the earlier; a result that is needed
+/// is waited for by its own tick.
 fn note_wait(waits: &mut Vec<DeviceWait>, wait: DeviceWait) {
-    match waits.iter_mut().find(|other| other.queue == wait.queue && other.cascade == wait.cascade) {
+    let same = |other: &&mut DeviceWait| {
+        other.queue == wait.queue
+            && other.cascade == wait.cascade
+            && (!wait.cascade || other.tick == wait.tick)
+    };
+    match waits.iter_mut().find(same) {
         Some(other) => other.tick = other.tick.max(wait.tick),
         None => waits.push(wait),
     }

@@ -67,27 +67,30 @@ impl<'a> Claim<'a> {
         if writes && handle.facts().read_only {
             return Err(Error::ReadOnly { label: (&handle.facts().label).into() });
         }
-        let (start, end) = (view.start, view.start + view.len);
+        let (start, end, len) = (view.start, view.start + view.len, view.len);
         loop {
+            if let Some(lost) = home.timeline().lost() {
+                return Err(lost);
+            }
             let mut access = home.access.lock();
             access.check(handle, start, end, writes)?;
-            let Some((queue, tick)) = handle.uses(&mut access).blocks_host(home.timeline(), writes) else {
-                let last =
-                    handle.uses(&mut access).iter().map(|used| (used.queue, used.write)).collect::<Vec<_>>();
+            let uses = handle.uses(&mut access);
+            let Some((queue, tick)) = uses.blocks_host(home.timeline(), writes) else {
+                if !writes {
+                    // What was written by work that failed is nobody's result.
+                    uses.iter().try_for_each(|used| home.timeline().outcome(used.queue, used.write))?;
+                } else if len == handle.facts().len {
+                    // From here on the bytes are what the host makes them, whatever became of earlier work.
+                    uses.clear();
+                }
                 access.enter(handle, start, end, writes);
-                drop(access);
-                let claim = Self { view, writes };
-                // What was written by work that failed is nobody's result.
-                last.iter()
-                    .filter(|(_, tick)| *tick > 0)
-                    .try_for_each(|&(queue, tick)| home.timeline().outcome(queue, tick))?;
-                return Ok(claim);
+                return Ok(Self { view, writes });
             };
             drop(access);
             if !waits {
                 return Err(Error::Busy { label: (&handle.facts().label).into(), holder: Holder::Device });
             }
-            home.wait(queue, tick, patience)?;
+            home.timeline().wait_done(queue, tick, patience)?;
         }
     }
 }

@@ -131,10 +131,10 @@ impl PoolShared {
                 let page = self.home.caps().page;
                 let span =
                     self.home.caps().memory.saturating_mul(4).clamp(1 << 30, SPAN).next_multiple_of(page);
-                let region = self.home.backend.region_reserve(self.options.kind, span.max(rounded))?;
-                state.stats.driver_calls += 1;
+                let region = self.reserve_span(state, span.max(rounded), rounded)?;
                 let local = state.add_region(region);
-                if !state.range.add_region(local, region.bytes / page * page, false) {
+                let bytes = region.bytes.min(SPAN) / page * page;
+                if !state.range.add_region(local, bytes, false) {
                     return Ok(Look::Short(Shortage::Driver));
                 }
                 match state.range.alloc(rounded, ALIGN, end, Reach::Any) {
@@ -167,6 +167,20 @@ impl PoolShared {
         state.stats.note_peaks();
         let zeroed = self.is_fresh(state, block, bytes, local);
         Ok(Look::Found(Found::Block(block, zeroed)))
+    }
+
+    /// Takes address space: as much as helps, or as little as the process is allowed.
+    fn reserve_span(&self, state: &mut State, span: u64, least: u64) -> Result<Region> {
+        let mut size = span;
+        loop {
+            state.stats.driver_calls += 1;
+            match self.home.backend.region_reserve(self.options.kind, size) {
+                Err(Error::Exhausted(_)) if size > least => {
+                    size = (size / 2).max(least).next_multiple_of(self.home.caps().page)
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Whether every byte of a block lies in pages that were mapped just now and come zeroed.

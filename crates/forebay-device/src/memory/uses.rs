@@ -11,11 +11,18 @@ pub(crate) struct Use {
     pub(crate) queue: u32,
     pub(crate) read: u64,
     pub(crate) write: u64,
+    /// Of whoever had the bytes before. It orders what comes next, and its outcome is not this allocation's business.
+    pub(crate) before: u64,
 }
 
 impl Use {
     pub(crate) fn last(&self) -> u64 {
-        self.read.max(self.write)
+        self.read.max(self.write).max(self.before)
+    }
+
+    /// The tick that has to pass before somebody reads, or changes, the bytes.
+    pub(crate) fn blocks(&self, writes: bool) -> u64 {
+        if writes { self.last() } else { self.write.max(self.before) }
     }
 }
 
@@ -42,18 +49,7 @@ impl Uses {
 
     /// Notes a use. Ticks of a queue only rise.
     pub(crate) fn stamp(&mut self, queue: u32, tick: u64, reads: bool, writes: bool) {
-        let entry = match &mut self.first {
-            None => self.first.insert(Use { queue, read: 0, write: 0 }),
-            Some(first) if first.queue == queue => first,
-            Some(_) => match self.more.iter().position(|entry| entry.queue == queue) {
-                Some(at) => &mut self.more[at],
-                None => {
-                    self.more.push(Use { queue, read: 0, write: 0 });
-                    let last = self.more.len() - 1;
-                    &mut self.more[last]
-                }
-            },
-        };
+        let entry = self.entry(queue);
         if reads {
             entry.read = entry.read.max(tick);
         }
@@ -62,11 +58,23 @@ impl Uses {
         }
     }
 
+    fn entry(&mut self, queue: u32) -> &mut Use {
+        let unused = Use { queue, read: 0, write: 0, before: 0 };
+        if self.first.is_none_or(|first| first.queue == queue) {
+            return self.first.get_or_insert(unused);
+        }
+        let at = self.more.iter().position(|entry| entry.queue == queue).unwrap_or_else(|| {
+            self.more.push(unused);
+            self.more.len() - 1
+        });
+        &mut self.more[at]
+    }
+
     /// Adds the uses of other bytes that were here before: they order what comes next just the same.
     pub(crate) fn inherit(&mut self, other: &Self) {
-        for entry in other.iter() {
-            // Whatever the earlier owner did, the next one overwrites: it has to come after reads and writes alike.
-            self.stamp(entry.queue, entry.last(), true, true);
+        for used in other.iter() {
+            let entry = self.entry(used.queue);
+            entry.before = entry.before.max(used.last());
         }
     }
 
@@ -82,7 +90,7 @@ impl Uses {
     /// A use that has to be over before the host may read (or write) the bytes.
     pub(crate) fn blocks_host(&self, timeline: &Timeline, writes: bool) -> Option<(u32, u64)> {
         self.iter().find_map(|entry| {
-            let tick = if writes { entry.last() } else { entry.write };
+            let tick = entry.blocks(writes);
             (tick > 0 && !timeline.is_done(entry.queue, tick)).then_some((entry.queue, tick))
         })
     }
