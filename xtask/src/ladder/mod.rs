@@ -3,6 +3,7 @@
 //! It knows nothing of what a rung does.
 //! Next: `rungs.rs`, the list; `run.rs`, how a rung runs its tools; `table.rs`, what is reported.
 
+mod examples;
 mod package;
 mod run;
 pub(crate) mod rungs;

@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
@@ -59,9 +59,20 @@ impl<'a> Run<'a> {
         command.current_dir(&self.workspace.root).args(args);
         Step { run: self, command }
     }
+
+    /// Counts something that is no test of Rust's harness as a test.
+    pub(crate) fn count(&mut self, passed: bool) {
+        self.counts.add(Counts { passed: u64::from(passed), failed: u64::from(!passed), skipped: 0 });
+    }
 }
 
 impl Step<'_, '_> {
+    /// Runs the tool in a folder of its own.
+    pub(crate) fn within(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
+        self
+    }
+
     /// Sets a variable of the tool's environment.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);

@@ -8,7 +8,7 @@ use std::{path::Path, process::Command};
 
 use anyhow::{Context, Result};
 
-use super::{package, run::Run};
+use super::{examples, package, run::Run};
 use crate::workspace::Workspace;
 
 /// One rung of the ladder.
@@ -115,6 +115,13 @@ pub(crate) const RUNGS: &[Rung] = &[
         budget: 90,
         needs: &[],
         run: |run| run.cargo(&["test", "--workspace", "--doc", "--no-fail-fast"]).tests(),
+    },
+    Rung {
+        name: "examples",
+        about: "each example of a crate runs to its end",
+        budget: 60,
+        needs: &[],
+        run: examples::check,
     },
     Rung {
         name: "rustdoc",
