@@ -20,7 +20,7 @@ usage: cargo xtask COMMAND
       Runs the rungs of the test ladder and prints one table.
         --rung NAME       run only this rung; may be repeated
         --leave-out NAME  run all but this rung; may be repeated
-        --strict          fail too if a rung or a test lacks what it needs, or a rung takes more than twice its budget
+        --strict          fail too if a rung or a test lacks what it needs
         --may-lack TEXT   accept tests that were left out for a reason with this text in it
         --verbose         show what the tools print while they run
         --list            print the rungs, their budgets and what they need, and run nothing

@@ -25,7 +25,7 @@ use rungs::{RUNGS, Rung};
 use table::{Demand, Row, Verdict, report, seconds};
 
 /// A tool is killed when it has run for this many times its rung's budget.
-const PATIENCE: u64 = 4;
+const PATIENCE: u64 = 8;
 /// Lines of a failed rung's output that are shown.
 const SHOWN: usize = 120;
 
