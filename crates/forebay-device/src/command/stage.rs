@@ -134,8 +134,9 @@ impl Stage<'_> {
         let first = list.arguments.len();
         list.arguments.extend(args.iter().map(|arg| arg.value));
         let params = kernel.signature().params();
-        let checked = launch::check(kernel.shared_name(), kernel.signature(), &list.arguments[first..])
-            .and_then(|()| check_handles(session.device.home(), params, args));
+        // Places of two devices cannot be compared, so whose they are comes first.
+        let checked = check_handles(session.device.home(), params, args)
+            .and_then(|()| launch::check(kernel.shared_name(), kernel.signature(), &list.arguments[first..]));
         if checked.is_err() || grid.is_empty() {
             list.arguments.truncate(first);
             return checked;
@@ -167,6 +168,9 @@ impl Stage<'_> {
         if from.len != to.len {
             return Err(Error::OutOfBounds { start: 0, end: from.len, len: to.len });
         }
+        // Places of two devices cannot be compared, so whose they are comes first.
+        self.session.home().own(source, "buffer")?;
+        self.session.home().own(target, "buffer")?;
         if from.overlaps(&to) {
             let fault = ArgumentFault::Overlaps { other: 0 };
             return Err(Error::Argument { kernel: "copy".into(), index: 1, fault });
