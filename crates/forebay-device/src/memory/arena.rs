@@ -269,8 +269,8 @@ impl Arena {
     #[cold]
     fn add_chunk(&mut self, size: u64) -> Result<()> {
         let held: u64 = self.chunks.iter().map(|chunk| chunk.bytes).sum();
-        // Doubling what the epoch holds bounds the number of chunks; the next epoch gets by with one.
-        let wanted = size.max(held).max(LEAST_CHUNK);
+        // Doubling what the epoch holds bounds the number of chunks; the next epoch gets by with one. Nothing needs none.
+        let wanted = if size == 0 { 0 } else { size.max(held).max(LEAST_CHUNK) };
         let chunk = match Chunk::take(&self.pool, wanted, self.used) {
             Err(_) if wanted > size => Chunk::take(&self.pool, size, self.used)?,
             taken => taken?,
@@ -447,7 +447,7 @@ impl Chunk {
 
 impl Planned {
     fn new(pool: &Pool, plan: Plan, labels: &[Handle]) -> Result<Self> {
-        let chunk = Chunk::take(pool, plan.bytes.max(GRANULE), 0)?;
+        let chunk = Chunk::take(pool, plan.bytes, 0)?;
         let mut leases = Vec::with_capacity(plan.steps.len());
         while leases.len() < plan.steps.len() {
             pool.shared.spare_leases(&mut leases);
@@ -476,6 +476,9 @@ impl Planned {
         }
         if stamped {
             self.order();
+        }
+        if let Some(mut next) = self.leases[self.next].sole() {
+            next.facts().label.clone_from(&request.label);
         }
         self.next += 1;
         true
