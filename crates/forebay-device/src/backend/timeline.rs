@@ -160,17 +160,22 @@ impl Timeline {
             }
             spin_loop();
         }
-        self.sleep(queue, tick, patience)
+        self.sleep(|| self.completed(queue) >= tick, patience)
+    }
+
+    /// Waits until one of these ticks is done, well or not.
+    pub(crate) fn wait_any(&self, ticks: &[(QueueId, u64)], patience: Patience<'_>) -> Result<()> {
+        self.sleep(|| ticks.iter().any(|&(queue, tick)| self.completed(queue) >= tick), patience)
     }
 
     #[cold]
-    fn sleep(&self, queue: QueueId, tick: u64, patience: Patience<'_>) -> Result<()> {
+    fn sleep(&self, done: impl Fn() -> bool, patience: Patience<'_>) -> Result<()> {
         let start = Instant::now();
         self.sleepers.fetch_add(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         let mut state = lock(&self.state);
         let result = loop {
-            if self.completed(queue) >= tick || state.lost.is_some() {
+            if done() || state.lost.is_some() {
                 break Ok(());
             }
             if patience.cancel.is_some_and(CancelToken::is_cancelled) {

@@ -62,6 +62,6 @@ impl Residency<'_> {
 
     fn change(&self, buffer: &Buffer, member: bool) -> Result<bool> {
         self.device.home().own(buffer.handle(), "buffer")?;
-        Ok(self.enabled() && buffer.handle().owner().change_membership(buffer.handle(), member))
+        Ok(self.enabled() && buffer.handle().owner().change_membership(buffer.handle(), member, 0))
     }
 }

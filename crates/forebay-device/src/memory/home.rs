@@ -48,9 +48,10 @@ pub(crate) struct Home {
     /// An error that happened where nobody could be told: the next fallible call returns it.
     has_deferred: AtomicBool,
     deferred: Mutex<Option<Error>>,
+    /// Dropped before the graves: it finishes queued work, which may still use what they keep.
+    pub(crate) backend: Box<dyn Backend>,
     has_graves: AtomicBool,
     graves: Mutex<Vec<Grave>>,
-    pub(crate) backend: Box<dyn Backend>,
 }
 
 impl Home {
@@ -62,9 +63,9 @@ impl Home {
             limit,
             has_deferred: AtomicBool::new(false),
             deferred: Mutex::new(None),
+            backend,
             has_graves: AtomicBool::new(false),
             graves: Mutex::new(Vec::new()),
-            backend,
         }
     }
 
@@ -130,11 +131,33 @@ impl Home {
         self.sweep_graves();
     }
 
-    /// Gives back what dead pools left and nothing uses any more.
-    pub(crate) fn sweep_graves(&self) {
+    /// Lets go of what kept outside memory valid, at the next sweep: to drop it can run anybody's code, which must
+    /// not meet the lock of a pool.
+    pub(super) fn bury_keeper(&self, keeper: Box<dyn Any + Send + Sync>) {
+        lock(&self.graves).push(Grave { keepers: vec![keeper], ..Grave::default() });
+        self.has_graves.store(true, Ordering::Release);
+    }
+
+    /// The work that dead pools wait for.
+    pub(super) fn grave_ticks(&self) -> Vec<(u32, u64)> {
         if !self.has_graves.load(Ordering::Acquire) {
-            return;
+            return Vec::new();
         }
+        let timeline = self.timeline();
+        let graves = lock(&self.graves);
+        let ticks = graves.iter().flat_map(|grave| &grave.ticks).copied();
+        ticks.filter(|&(queue, tick)| !timeline.is_done(queue, tick)).collect()
+    }
+
+    /// Gives back what dead pools left and nothing uses any more. Called without the lock of any pool. Says whether
+    /// there was something.
+    #[inline]
+    pub(crate) fn sweep_graves(&self) -> bool {
+        self.has_graves.load(Ordering::Acquire) && self.sweep()
+    }
+
+    #[cold]
+    fn sweep(&self) -> bool {
         let mut due = Vec::new();
         {
             let mut graves = lock(&self.graves);
@@ -144,6 +167,7 @@ impl Home {
             due.extend(graves.extract_if(.., is_due));
             self.has_graves.store(!graves.is_empty(), Ordering::Release);
         }
+        let swept = !due.is_empty();
         for grave in due {
             self.unreserve(grave.reserved);
             for region in grave.regions {
@@ -151,6 +175,7 @@ impl Home {
                 self.defer(self.backend.region_release(region));
             }
         }
+        swept
     }
 
     /// Refuses what belongs to another device.

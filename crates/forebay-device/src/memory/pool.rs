@@ -106,17 +106,21 @@ impl Pool {
         let mut state = self.shared.lock();
         state.collect(&self.shared);
         state.flush_classes();
-        self.shared.give_back(&mut state, keep, None)
+        let given = self.shared.give_back(&mut state, keep, None);
+        drop(state);
+        self.shared.home.sweep_graves();
+        given
     }
 
-    /// Adds memory of somebody else to the residency set without owning it. Twice is once. It ends by
-    /// [`unregister`](Self::unregister), with this pool, or with the buffer.
+    /// Adds memory of somebody else to the residency set without owning it. Twice is once, and a pool's own buffer is
+    /// a member already. It ends by [`unregister`](Self::unregister), with this pool, or with the buffer.
     ///
     /// # Errors
     /// `ForeignDevice` if the buffer lives on another device.
     pub fn register(&self, buffer: &Buffer) -> Result<()> {
-        self.shared.home.own(buffer.handle(), "buffer")?;
-        self.shared.home.residency.register(buffer.handle(), Arc::as_ptr(&self.shared) as usize);
+        let handle = buffer.handle();
+        self.shared.home.own(handle, "buffer")?;
+        handle.owner().change_membership(handle, true, Arc::as_ptr(&self.shared) as usize);
         Ok(())
     }
 
@@ -179,16 +183,17 @@ impl PoolShared {
             return Err(too_large());
         }
         let exact = request.exact || request.tag == Tag::Weights;
-        let rounded = class::round(request.bytes, exact).ok_or_else(too_large)?;
+        let rounded = match request.dedicated {
+            false => class::round(request.bytes, exact),
+            true => request.bytes.checked_next_multiple_of(self.home.caps().page.max(ALIGN)),
+        };
+        let rounded = rounded.ok_or_else(too_large)?;
         let mut state = self.lock();
         if request.bytes == 0 {
             return Ok(state.hand_out_empty(self, request));
         }
-        if request.dedicated {
-            return self.acquire_region(state, request);
-        }
-        let fits_budget = self.fits_budget(&state, request);
-        let found = if fits_budget { state.find(self, rounded, request) } else { None };
+        let may_find = !request.dedicated && self.fits_budget(&state, request);
+        let found = if may_find { state.find(self, rounded, request) } else { None };
         let hit = found.is_some();
         let found = match found {
             Some(found) => found,
@@ -201,6 +206,7 @@ impl PoolShared {
         *if hit { &mut state.stats.hits } else { &mut state.stats.misses } += 1;
         let (handle, zeroed) = state.hand_out(self, found, rounded, request);
         drop(state);
+        self.home.sweep_graves();
         self.prepare(&handle, request, zeroed)?;
         Ok(handle)
     }
@@ -249,6 +255,7 @@ impl PoolShared {
         state.outstanding -= 1;
         let own = if state.outstanding == 0 && state.closed { state.own.take() } else { None };
         drop(state);
+        self.home.sweep_graves();
         self.home.defer(freed);
         // Dropped last: this may be what kept the pool alive.
         drop(own);
@@ -270,12 +277,12 @@ impl PoolShared {
         drop(rest);
     }
 
-    /// Adds or removes an allocation of this pool, or outside memory, by hand.
-    pub(crate) fn change_membership(&self, handle: &Handle, member: bool) -> bool {
+    /// Adds or removes an allocation of this pool, or outside memory on behalf of a pool (0: of nobody).
+    pub(crate) fn change_membership(&self, handle: &Handle, member: bool, registrar: usize) -> bool {
         let mut state = self.lock();
         match state.fate_of(handle) {
             Fate::Block(_) | Fate::Region => state.set_member(self, handle, member),
-            Fate::External if member => self.home.residency.register(handle, 0),
+            Fate::External if member => self.home.residency.register(handle, registrar),
             Fate::External => self.home.residency.unregister(handle.key()),
             Fate::Nothing | Fate::Arena => false,
         }

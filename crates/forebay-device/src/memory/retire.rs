@@ -51,6 +51,11 @@ impl Retire {
         self.bytes
     }
 
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.len() == self.vacant.len()
+    }
+
     /// Adds a range that is free once `queue` has completed `tick`. `shared`: other queues use it too.
     pub(crate) fn push(&mut self, slot: u32, queue: u32, tick: u64, bytes: u64, shared: bool) {
         if self.queues.len() <= queue as usize {

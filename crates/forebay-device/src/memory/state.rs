@@ -52,6 +52,8 @@ pub(super) enum Found {
     Block(BlockId, bool),
     /// A retiring lease that goes on as the new one.
     Lease(u32),
+    /// A region for one buffer alone.
+    Region(Region),
 }
 
 impl State {
@@ -74,7 +76,7 @@ impl State {
 
     /// A block that needs neither the driver nor a wait.
     pub(super) fn find(&mut self, pool: &PoolShared, rounded: u64, request: &Request) -> Option<Found> {
-        if self.retire.bytes() > 0 {
+        if !self.retire.is_empty() {
             self.collect(pool);
         }
         // What is still in use by the queue cannot be zeroed by the host.
@@ -111,6 +113,8 @@ impl State {
             let (first, shared) = (uses.iter().next().copied(), uses.iter().nth(1).is_some());
             if let Some(used) = first {
                 let Facts { slot, taken, .. } = *lease.facts();
+                // Early reuse is for blocks: a region of its own goes back to the driver.
+                let shared = shared || !matches!(lease.fate(), Fate::Block(_));
                 self.retire.push(slot, used.queue, used.last(), taken, shared);
                 return Ok(());
             }
@@ -123,16 +127,17 @@ impl State {
         let fate = std::mem::replace(lease.fate(), Fate::Nothing);
         let facts = lease.facts();
         facts.label = Label::default();
-        let Facts { slot, region, len, taken, .. } = *facts;
+        let Facts { slot, region, taken, .. } = *facts;
         self.slab.put(slot);
         match fate {
             Fate::Nothing | Fate::Arena => Ok(()),
             Fate::Block(block) => self.free_block(pool, block, taken),
-            Fate::Region => self.free_region(pool, region, len),
+            Fate::Region => self.free_region(pool, region, taken),
             Fate::External => {
-                let keeper = self.keepers.remove(&slot);
                 let released = pool.home.backend.region_release(region);
-                drop(keeper);
+                if let Some(keeper) = self.keepers.remove(&slot) {
+                    pool.home.bury_keeper(keeper);
+                }
                 released
             }
         }
@@ -140,14 +145,15 @@ impl State {
 
     fn free_block(&mut self, pool: &PoolShared, block: BlockId, bytes: u64) -> Result<()> {
         let retain = pool.retain(&self.stats);
-        if bytes <= retain && self.classes.push(bytes, block) {
+        if self.free_bytes() + bytes <= retain && self.classes.push(bytes, block) {
             return Ok(());
         }
         let place = self.range.block(block).filter(|place| place.bytes > retain);
         self.range.free(block);
         if self.free_bytes() > retain {
             // One return that is too large by itself goes at once; otherwise what was used longest ago.
-            pool.ease(self, retain - retain / 8, place)?;
+            let keep = if place.is_some() { retain } else { retain - retain / 8 };
+            pool.ease(self, keep, place)?;
         }
         Ok(())
     }
@@ -186,6 +192,14 @@ impl State {
         let (block, zeroed) = match found {
             Found::Block(block, zeroed) => (block, zeroed),
             Found::Lease(slot) => return (self.renew(pool, slot, request), false),
+            Found::Region(region) => {
+                self.stats.taken += rounded;
+                let handle = self.lease(pool, request, Fate::Region, &region, (0, rounded));
+                let change =
+                    ResidencyChange { region: region.id, offset: 0, bytes: request.bytes, add: true };
+                pool.home.residency.stage(change);
+                return (handle, region.zeroed);
+            }
         };
         let place = self.range.block(block);
         debug_assert!(place.is_some_and(|place| place.bytes == rounded), "{place:?} for {rounded}");
@@ -252,7 +266,14 @@ impl State {
         held: &[&Handle],
     ) -> Vec<Handle> {
         let (whole, tag) = (chunk.facts().clone(), chunk.facts().tag);
-        let Fate::Block(mut block) = self.fate_of(chunk) else { return Vec::new() };
+        let Fate::Block(mut block) = self.fate_of(chunk) else {
+            // A chunk without bytes.
+            for lease in held {
+                lease.set_fate(Fate::Nothing);
+                self.count_in_carved(0, lease.facts().tag, false);
+            }
+            return Vec::new();
+        };
         let bytes = self.range.block(block).map_or(0, |block| block.bytes);
         // The chunk's own lease ends here; its bytes are handed on piece by piece.
         self.stats.in_use -= 1;
@@ -373,6 +394,8 @@ impl State {
         match fate {
             Fate::External => _ = pool.home.residency.unregister(lease.key()),
             Fate::Block(_) if member => self.stats.members -= 1,
+            // Taken out by hand: whoever gets these bytes next is a member again.
+            Fate::Block(_) => pool.home.residency.stage(ResidencyChange { region, offset, bytes, add: true }),
             Fate::Region if member => {
                 self.stats.members -= 1;
                 pool.home.residency.stage(ResidencyChange { region, offset, bytes, add: false });

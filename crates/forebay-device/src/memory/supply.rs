@@ -4,13 +4,12 @@
 //! driver, giving idle memory back first where that keeps the pool dense; give back all that is free; wait for queued
 //! work; ask the program; report. Next room: `pool`, the fast path.
 
-use std::time::Instant;
+use std::{cmp::Reverse, time::Instant};
 
 use super::{
-    lease::{Fate, Handle},
     options::{Request, Retain},
     pool::{ALIGN, PoolShared},
-    range::{Block, BlockId, End, LARGEST_REGION, Reach},
+    range::{Block, BlockId, End, Idle, LARGEST_REGION, Reach},
     state::{Found, State},
     stats::{PoolStats, Tag},
 };
@@ -64,18 +63,23 @@ impl PoolShared {
                 Look::Found(found) => return Ok((state, found)),
                 Look::Short(shortage) => shortage,
             };
-            // Waiting is worth it only for work that is under way.
-            let pending = state.retire.pending().next();
-            if let Some((queue, tick, _)) = pending {
-                let left = self.options.patience.saturating_sub(started.elapsed());
-                drop(state);
-                let patience = Patience { timeout: Some(left), cancel: None };
-                let waited = self.home.timeline().wait_done(queue, tick, patience);
-                state = self.lock();
-                if waited.is_ok() {
-                    state.collect(self);
-                    continue;
-                }
+            // Waiting is worth it only for work that is under way, and for no budget.
+            let mut pending = Vec::new();
+            if !matches!(shortage, Shortage::Budget) {
+                pending.extend(state.retire.pending().map(|(queue, tick, _)| (queue, tick)));
+                pending.extend(self.home.grave_ticks());
+            }
+            drop(state);
+            let swept = self.home.sweep_graves();
+            let waited = swept
+                || !pending.is_empty() && {
+                    let left = self.options.patience.saturating_sub(started.elapsed());
+                    let patience = Patience { timeout: Some(left), cancel: None };
+                    self.home.timeline().wait_any(&pending, patience).is_ok()
+                };
+            state = self.lock();
+            if waited {
+                continue;
             }
             if let Some(callback) = callbacks.next() {
                 drop(state);
@@ -93,18 +97,21 @@ impl PoolShared {
         if !self.fits_budget(state, request) {
             return Ok(Look::Short(Shortage::Budget));
         }
-        if let Some(found) = state.find(self, rounded, request) {
-            return Ok(Look::Found(found));
-        }
-        state.flush_classes();
-        if let Some(found) = state.find(self, rounded, request) {
-            return Ok(Look::Found(found));
+        if !request.dedicated {
+            if let Some(found) = state.find(self, rounded, request) {
+                return Ok(Look::Found(found));
+            }
+            state.flush_classes();
+            if let Some(found) = state.find(self, rounded, request) {
+                return Ok(Look::Found(found));
+            }
         }
         let first = match self.grow(state, rounded, request)? {
             Look::Short(shortage) => shortage,
             found @ Look::Found(_) => return Ok(found),
         };
         // Idle memory elsewhere may be all that is missing: this pool's, then that of the device's other pools.
+        state.flush_classes();
         let mut freed = self.give_back(state, 0, None)?;
         freed += self.home.residency.trim_others(self)?;
         if freed == 0 {
@@ -115,7 +122,9 @@ impl PoolShared {
 
     /// Takes memory from the driver for one block.
     fn grow(&self, state: &mut State, rounded: u64, request: &Request) -> Result<Look> {
-        if self.home.caps().page == 0 {
+        if request.dedicated {
+            self.grow_dedicated(state, rounded)
+        } else if self.home.caps().page == 0 {
             self.grow_region(state, rounded, request)
         } else {
             self.grow_pages(state, rounded, request)
@@ -244,7 +253,7 @@ impl PoolShared {
 
     /// Counts bytes against the limits, after giving idle memory back where the pool would get too loose.
     fn make_room(&self, state: &mut State, bytes: u64, rounded: u64) -> Result<Option<Shortage>> {
-        let live = state.stats.taken + state.retire.bytes() + rounded;
+        let live = (state.stats.taken + state.retire.bytes()).saturating_add(rounded);
         let dense = live.saturating_add(live / 100 * self.options.slack_percent);
         let after = state.stats.reserved.saturating_add(bytes);
         let most = dense.min(self.options.limit);
@@ -268,6 +277,8 @@ impl PoolShared {
             state.vain_look = state.vain_look.min(state.free_bytes());
             return Ok(());
         }
+        // Blocks that are kept whole for their class hold on to the pages they lie in.
+        state.flush_classes();
         self.give_back(state, keep, first)?;
         state.vain_look = state.free_bytes();
         Ok(())
@@ -278,7 +289,9 @@ impl PoolShared {
     pub(super) fn give_back(&self, state: &mut State, keep: u64, first: Option<Block>) -> Result<u64> {
         let mut gone = 0;
         if self.home.caps().page == 0 {
-            let idle: Vec<u32> = state.range.wholly_free_regions().collect();
+            let mut idle: Vec<u32> = state.range.wholly_free_regions().collect();
+            let is_first = |local: u32| first.is_some_and(|first| first.region == local);
+            idle.sort_by_key(|&local| Reverse((is_first(local), state.range.region_age(local))));
             for local in idle {
                 if state.free_bytes() <= keep {
                     break;
@@ -297,13 +310,7 @@ impl PoolShared {
         } else if state.free_bytes() > keep {
             let mut idle = state.range.idle();
             if let Some(first) = first {
-                // Stable: the rest keeps its order.
-                idle.sort_by_key(|run| {
-                    let ours = run.region == first.region
-                        && run.bytes.start < first.offset + first.bytes
-                        && first.offset < run.bytes.end;
-                    !ours
-                });
+                idle = put_first(idle, &first, self.home.caps().page);
             }
             for run in idle {
                 if state.free_bytes() <= keep {
@@ -333,20 +340,10 @@ impl PoolShared {
         self.home.residency.stage(ResidencyChange { region, offset, bytes, add });
     }
 
-    /// A buffer with a region of its own.
-    pub(super) fn acquire_region(
-        &self,
-        mut state: MutexGuard<'_, State>,
-        request: &Request,
-    ) -> Result<Handle> {
-        let page = self.home.caps().page.max(ALIGN);
-        let size = request.bytes.next_multiple_of(page);
-        state.collect(self);
-        if !self.fits_budget(&state, request) {
-            return Err(self.refuse(&mut state, request, &Shortage::Budget));
-        }
-        if let Some(shortage) = self.make_room(&mut state, size, size)? {
-            return Err(self.refuse(&mut state, request, &shortage));
+    /// Takes a region from the driver for one buffer alone.
+    fn grow_dedicated(&self, state: &mut State, size: u64) -> Result<Look> {
+        if let Some(shortage) = self.make_room(state, size, size)? {
+            return Ok(Look::Short(shortage));
         }
         let region = self.home.backend.region_reserve(self.options.kind, size).and_then(|region| {
             if region.mapped {
@@ -356,26 +353,17 @@ impl PoolShared {
                 let _ = self.home.backend.region_release(region.id);
             })
         });
-        let region = match region {
-            Ok(region) => region,
+        state.stats.driver_calls += 1;
+        match region {
+            Ok(region) => {
+                state.stats.reserved += size;
+                Ok(Look::Found(Found::Region(region)))
+            }
             Err(error) => {
                 self.home.unreserve(size);
-                return match shortage_of(error)? {
-                    Look::Short(shortage) => Err(self.refuse(&mut state, request, &shortage)),
-                    Look::Found(_) => unreachable!("a shortage is never found memory"),
-                };
+                shortage_of(error)
             }
-        };
-        state.stats.driver_calls += 1;
-        state.stats.misses += 1;
-        state.stats.reserved += size;
-        let taken = request.bytes.next_multiple_of(ALIGN);
-        state.stats.taken += taken;
-        let handle = state.lease(self, request, Fate::Region, &region, (0, taken));
-        self.stage(region.id, 0, request.bytes, true);
-        drop(state);
-        self.prepare(&handle, request, region.zeroed)?;
-        Ok(handle)
+        }
     }
 
     /// Refuses a batch that cannot be served as a whole, before any of it is.
@@ -425,12 +413,32 @@ impl State {
     }
 
     /// Gives a dedicated region back to the driver.
-    pub(super) fn free_region(&mut self, pool: &PoolShared, region: u32, len: u64) -> Result<()> {
-        let size = len.next_multiple_of(pool.home.caps().page.max(ALIGN));
+    pub(super) fn free_region(&mut self, pool: &PoolShared, region: u32, size: u64) -> Result<()> {
         self.stats.driver_calls += 1;
         pool.account_gone(self, size);
         pool.home.backend.region_release(region)
     }
+}
+
+/// Idle pages, those inside one block before all others, which keep their order.
+fn put_first(idle: Vec<Idle>, block: &Block, page: u64) -> Vec<Idle> {
+    let (mut ours, mut others) = (Vec::new(), Vec::new());
+    // Pages at its edges belong to its neighbours as well.
+    let (first, last) = (block.offset.next_multiple_of(page), (block.offset + block.bytes) / page * page);
+    for run in idle {
+        let (start, end) = (run.bytes.start, run.bytes.end);
+        let (low, high) = (first.clamp(start, end), last.clamp(start, end));
+        if run.region != block.region || low >= high {
+            others.push(run);
+            continue;
+        }
+        ours.push(run.part(low..high));
+        others.extend(
+            [start..low, high..end].into_iter().filter(|part| !part.is_empty()).map(|part| run.part(part)),
+        );
+    }
+    ours.append(&mut others);
+    ours
 }
 
 /// An error of the driver that means "no memory", as a shortage; any other as itself.

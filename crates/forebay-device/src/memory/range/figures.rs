@@ -44,6 +44,13 @@ pub(crate) struct Idle {
     pub(crate) age: u32,
 }
 
+impl Idle {
+    /// Some of the pages.
+    pub(crate) fn part(&self, bytes: ops::Range<u64>) -> Self {
+        Self { bytes, ..self.clone() }
+    }
+}
+
 impl Range {
     /// Bytes of all regions.
     pub(crate) fn total_bytes(&self) -> u64 {
@@ -101,6 +108,12 @@ impl Range {
     /// The regions nothing lives in, in order of their numbers.
     pub(crate) fn wholly_free_regions(&self) -> impl Iterator<Item = u32> {
         (0..self.regions.len() as u32).filter(|region| self.is_wholly_free(*region))
+    }
+
+    /// How many frees ago something at the start of a region was last in use.
+    pub(crate) fn region_age(&self, region: u32) -> u32 {
+        self.region(region)
+            .map_or(0, |region| self.clock.wrapping_sub(self.nodes[region.first as usize].freed))
     }
 
     /// The longest free piece. Looks through one list of each kind.
