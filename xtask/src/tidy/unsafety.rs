@@ -31,6 +31,10 @@ const FILES: &[(&str, &str)] = &[
     ("crates/forebay-device/tests/host_pool.rs", "promises that a vector was filled, as a user would"),
     ("crates/forebay-tensor/src/ops/*/cpu.rs", "are kernels: their workers share what they write"),
     ("crates/forebay-tensor/src/tiles/cpu/*", "hands kernels their arguments, and holds what kernels share"),
+    (
+        "crates/testkit/tests/contract_memory/outside.rs",
+        "promises that outside memory stays, as a user would",
+    ),
     ("bench/peers/src/*", "calls the peers by their own interfaces"),
     ("xtask/planted/past_the_end.rs", "is the fault that the sanitizer has to find"),
 ];
