@@ -9,7 +9,9 @@
 
 use std::{ffi::c_void, ops::Range, ptr};
 
-use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap};
+use rustix::mm::{
+    Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mlock, mmap_anonymous, mprotect, munlock, munmap,
+};
 
 use crate::error::{Error, MemoryReport, Result};
 
@@ -88,6 +90,44 @@ impl Drop for HostRegion {
         // SAFETY: R1: the mapping was made by `reserve` and is given up exactly here.
         let _ = unsafe { munmap(ptr::with_exposed_provenance_mut(self.raw.0), self.raw.1) };
     }
+}
+
+/// Reads the pages of a mapped range in ahead of their use. A hint: a system that does not know it reads them later.
+pub(super) fn populate(start: usize, bytes: usize) {
+    #[cfg(target_os = "linux")]
+    const ADVICE: Advice = Advice::LinuxPopulateRead;
+    #[cfg(not(target_os = "linux"))]
+    const ADVICE: Advice = Advice::WillNeed;
+    let (start, bytes) = whole_pages(start, bytes);
+    // SAFETY: reading pages in changes no content, and pages that are not there any more are refused by the system.
+    let _ = unsafe { madvise(ptr::with_exposed_provenance_mut(start), bytes, ADVICE) };
+}
+
+/// Keeps a range from being swapped out, or lets it be again.
+pub(super) fn set_locked(start: usize, bytes: usize, locked: bool) -> Result<()> {
+    let (start, bytes) = whole_pages(start, bytes);
+    let start = ptr::with_exposed_provenance_mut(start);
+    if bytes == 0 {
+        return Ok(());
+    }
+    if !locked {
+        // SAFETY: changes no content. What was unmapped meanwhile was unlocked by that.
+        let _ = unsafe { munlock(start, bytes) };
+        return Ok(());
+    }
+    // SAFETY: changes no content; pages that are not there are refused by the system.
+    unsafe { mlock(start, bytes) }.map_err(|errno| Error::Driver {
+        call: "mlock",
+        code: errno.raw_os_error().into(),
+        detail: format!("{errno}; raise the limit with `ulimit -l`, or do not lock memory").into(),
+    })
+}
+
+/// The whole pages of the system that a range touches.
+fn whole_pages(start: usize, bytes: usize) -> (usize, usize) {
+    let page = rustix::param::page_size();
+    let first = start / page * page;
+    (first, if bytes == 0 { 0 } else { (start + bytes).next_multiple_of(page) - first })
 }
 
 fn failure(call: &'static str, errno: rustix::io::Errno, asked: u64) -> Error {

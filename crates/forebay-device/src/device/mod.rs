@@ -43,6 +43,8 @@ pub struct DeviceOptions {
     pub memory_limit: u64,
     /// Keep a residency set.
     pub residency: bool,
+    /// Lock what is in the residency set into memory, where the device is the CPU.
+    pub lock_memory: bool,
     /// The device's own pool.
     pub pool: PoolOptions,
 }
@@ -56,6 +58,7 @@ impl DeviceOptions {
             threads: None,
             memory_limit: u64::MAX,
             residency: true,
+            lock_memory: false,
             pool: PoolOptions::default(),
         }
     }
@@ -88,6 +91,13 @@ impl DeviceOptions {
     #[must_use]
     pub fn residency(mut self, on: bool) -> Self {
         self.residency = on;
+        self
+    }
+
+    /// Whether members of the residency set are locked into memory. The system limits how much that may be.
+    #[must_use]
+    pub fn lock_memory(mut self, on: bool) -> Self {
+        self.lock_memory = on;
         self
     }
 
@@ -129,7 +139,7 @@ impl Device {
     /// `Unavailable` if this machine or build has none of that kind; `Option` if an option has a value that cannot be.
     pub fn open(options: &DeviceOptions) -> Result<Self> {
         let backend: Box<dyn Backend> = match options.backend {
-            BackendKind::Cpu => Box::new(CpuDevice::open(options.threads)?),
+            BackendKind::Cpu => Box::new(CpuDevice::open(options.threads, options.lock_memory)?),
             BackendKind::Null => Box::new(NullDevice::open(&NullOptions::default())?.0),
             BackendKind::Cuda => {
                 let why = "this build has no CUDA backend; use the cpu device".into();

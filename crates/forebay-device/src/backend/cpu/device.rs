@@ -48,6 +48,7 @@ impl Recycler {
 pub(crate) struct CpuDevice {
     caps: Caps,
     workers: usize,
+    locks: bool,
     regions: Regions,
     shared: SharedArc<Shared>,
     queues: Mutex<Vec<Lane>>,
@@ -60,7 +61,8 @@ struct Lane {
 
 impl CpuDevice {
     /// Opens the CPU with so many workers a compute queue; none means one for each physical core.
-    pub(crate) fn open(threads: Option<usize>) -> Result<Self> {
+    /// `locks`: what is a member of the residency set cannot be swapped out.
+    pub(crate) fn open(threads: Option<usize>, locks: bool) -> Result<Self> {
         let workers = threads.unwrap_or_else(physical_cores);
         if workers == 0 || workers > 1024 {
             return Err(Error::Option { name: "threads", wanted: "between 1 and 1024".into() });
@@ -84,6 +86,7 @@ impl CpuDevice {
         Ok(Self {
             caps,
             workers,
+            locks,
             regions: Regions::default(),
             shared: SharedArc::new(shared),
             queues: Mutex::new(Vec::new()),
@@ -128,9 +131,10 @@ impl Backend for CpuDevice {
         self.regions.fill(region, offset, bytes, byte)
     }
 
-    fn residency(&self, _changes: &[ResidencyChange]) -> Result<()> {
-        // Anonymous memory is there once it was touched; the system decides what it swaps out.
-        Ok(())
+    fn residency(&self, changes: &[ResidencyChange]) -> Result<()> {
+        // The pages of a mapped file are read now and not in the middle of a step. Anonymous memory is there once it was
+        // touched. What the system may swap out is its own decision, unless the program asked for locking.
+        changes.iter().try_for_each(|change| self.regions.keep_at_hand(change, self.locks))
     }
 
     fn queue_open(&self, kind: QueueKind) -> Result<QueueId> {

@@ -7,7 +7,10 @@
 use std::{collections::HashMap, ops::Range, ptr};
 
 use crate::{
-    backend::{Region, host_region::HostRegion},
+    backend::{
+        Region, ResidencyChange,
+        host_region::{self, HostRegion},
+    },
     error::{Error, Result},
     launch::RegionId,
     sync::{Mutex, lock},
@@ -115,5 +118,18 @@ impl Regions {
         // SAFETY: R1 and R2; the caller has excluded everybody else from these bytes.
         unsafe { ptr::write_bytes(start, byte, len) }
         Ok(())
+    }
+
+    /// Brings outside memory into this process's pages, and locks or unlocks memory if that is wanted. What is gone by now
+    /// needs nothing.
+    pub(crate) fn keep_at_hand(&self, change: &ResidencyChange, locks: bool) -> Result<()> {
+        let table = lock(&self.table);
+        let Some(entry) = table.entries.get(&change.region) else { return Ok(()) };
+        let bytes = change.bytes.min(entry.bytes.saturating_sub(change.offset)) as usize;
+        let start = entry.base + change.offset as usize;
+        if change.add && entry.owned.is_none() {
+            host_region::populate(start, bytes);
+        }
+        if locks { host_region::set_locked(start, bytes, change.add) } else { Ok(()) }
     }
 }
