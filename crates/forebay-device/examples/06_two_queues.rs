@@ -6,7 +6,7 @@ use forebay_device::{Device, DeviceOptions, QueueKind, Result};
 fn main() -> Result<()> {
     let device = Device::open(&DeviceOptions::cpu())?;
     let mut compute = device.session()?;
-    let mut copies = device.session_on(device.queue(QueueKind::Copy)?);
+    let mut copies = device.session_on(device.queue(QueueKind::Copy)?)?;
     let source = device.upload(&(0..1u32 << 20).collect::<Vec<_>>())?;
     let (staged, result) = (device.alloc(source.len())?, device.alloc(source.len())?);
 

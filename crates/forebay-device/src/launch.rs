@@ -9,6 +9,8 @@ use crate::error::{ArgumentFault, Error, Result};
 
 /// The most arguments a kernel may have.
 pub const MAX_ARGUMENTS: usize = 24;
+/// The most groups a launch may have.
+pub(crate) const MAX_GROUPS: u64 = u32::MAX as u64;
 
 /// A kernel of one device, by number.
 pub(crate) type KernelId = u32;
@@ -154,9 +156,9 @@ impl Grid {
         Self { groups: [groups, 1, 1], threads: [threads, 1, 1], shared_bytes: 0 }
     }
 
-    /// Groups in all.
+    /// Groups in all; `u64::MAX` stands for more than that.
     pub fn count(&self) -> u64 {
-        self.groups.iter().map(|&g| u64::from(g)).product()
+        self.groups.iter().fold(1, |product: u64, &groups| product.saturating_mul(groups.into()))
     }
 
     pub(crate) fn is_empty(&self) -> bool {

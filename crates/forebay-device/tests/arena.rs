@@ -189,7 +189,8 @@ fn work_in_flight_is_ordered_before_the_next_owner_of_its_bytes() {
     assert!(second.try_write::<u8>().is_err(), "the host waits for the earlier owner's work");
 
     // Another queue waits for it on the device.
-    let mut other = device.session_on(device.open_queue(forebay_device::QueueKind::Compute).unwrap());
+    let mut other =
+        device.session_on(device.open_queue(forebay_device::QueueKind::Compute).unwrap()).unwrap();
     let mut stage = other.stage("fills second");
     stage.fill(&second, 5).unwrap();
     let fence = stage.fence().unwrap();

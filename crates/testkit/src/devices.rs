@@ -125,7 +125,7 @@ impl Bed {
     pub fn other_session(&self) -> Session {
         let queue =
             self.device.open_queue(forebay_device::QueueKind::Compute).expect("there is one more queue");
-        self.device.session_on(queue)
+        self.device.session_on(queue).expect("the queue is ours")
     }
 
     /// Holds back what is submitted to the session's queue from now on, until the gate is opened.

@@ -12,7 +12,8 @@
 //! - B4 A submission whose `after`, or whose wait with `cascade`, failed, fails with the same error and runs nothing.
 //! - B5 A failed command fails its submission: the tick still completes, with the error, and the queue goes on.
 //! - B6 A lost device completes every tick with `Lost`; no wait hangs.
-//! - B7 `region_release` is called when no submitted work uses the region; dropping a backend finishes queued work.
+//! - B7 `region_release` is called when no submitted work uses the region. `close` finishes queued work; afterwards
+//!   nothing is submitted.
 //! - B8 `residency` is one driver call for any number of changes.
 //!
 //! Next room: `memory`, which decides what the bytes of a region are used for.
@@ -21,10 +22,11 @@ pub(crate) mod cpu;
 mod host_region;
 pub(crate) mod null;
 pub(crate) mod timeline;
+pub(crate) mod waits;
 
 use std::{ops::Range, sync::Arc};
 
-use self::timeline::Timeline;
+use self::{timeline::Timeline, waits::Waits};
 use crate::{
     caps::{Caps, MemoryKind, QueueKind},
     error::{Error, Result},
@@ -86,7 +88,7 @@ pub(crate) struct Submission {
     pub(crate) label: Label,
     /// The tick of the same session's last submission: if that failed, this fails too.
     pub(crate) after: Option<u64>,
-    pub(crate) waits: Vec<DeviceWait>,
+    pub(crate) waits: Waits,
     pub(crate) work: Work,
     pub(crate) profile: Option<Arc<crate::timing::Timings>>,
 }
@@ -133,4 +135,7 @@ pub(crate) trait Backend: Send + Sync + std::fmt::Debug {
 
     fn kernel_load(&self, def: &KernelDef) -> Result<KernelId>;
     fn graph(&self, list: CommandList) -> Result<Arc<dyn Graph>>;
+
+    /// Finishes queued work. Called once, by the last who uses the device.
+    fn close(&self);
 }

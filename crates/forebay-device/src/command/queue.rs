@@ -1,9 +1,10 @@
 //! The queues of a device: opened when first asked for, and the next tick of each.
 
 use crate::{
-    backend::{Backend, MAX_QUEUES},
+    backend::MAX_QUEUES,
     caps::QueueKind,
     error::Result,
+    memory::home::Home,
     sync::{AtomicU64, Mutex, Ordering, lock},
 };
 
@@ -12,6 +13,8 @@ use crate::{
 pub struct Queue {
     pub(crate) id: u32,
     pub(crate) kind: QueueKind,
+    /// Tells the queues of one device from those of another. Never followed.
+    home: usize,
 }
 
 impl Queue {
@@ -41,23 +44,28 @@ impl Default for Queues {
 
 impl Queues {
     /// The first queue of a kind, opened if there is none yet.
-    pub(crate) fn first(&self, backend: &dyn Backend, kind: QueueKind) -> Result<Queue> {
+    pub(crate) fn first(&self, home: &Home, kind: QueueKind) -> Result<Queue> {
         let mut open = lock(&self.open);
         match open.iter().find(|queue| queue.kind == kind) {
             Some(queue) => Ok(*queue),
-            None => Self::push(&mut open, backend, kind),
+            None => Self::push(&mut open, home, kind),
         }
     }
 
     /// One more queue.
-    pub(crate) fn another(&self, backend: &dyn Backend, kind: QueueKind) -> Result<Queue> {
-        Self::push(&mut lock(&self.open), backend, kind)
+    pub(crate) fn another(&self, home: &Home, kind: QueueKind) -> Result<Queue> {
+        Self::push(&mut lock(&self.open), home, kind)
     }
 
-    fn push(open: &mut Vec<Queue>, backend: &dyn Backend, kind: QueueKind) -> Result<Queue> {
-        let queue = Queue { id: backend.queue_open(kind)?, kind };
+    fn push(open: &mut Vec<Queue>, home: &Home, kind: QueueKind) -> Result<Queue> {
+        let queue = Queue { id: home.backend.queue_open(kind)?, kind, home: std::ptr::from_ref(home).addr() };
         open.push(queue);
         Ok(queue)
+    }
+
+    /// Whether a queue is one of these.
+    pub(crate) fn has(&self, queue: Queue) -> bool {
+        lock(&self.open).contains(&queue)
     }
 
     /// The tick that the next submission gets. Called, and made to count, under the access lock.

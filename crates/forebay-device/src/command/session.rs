@@ -75,6 +75,10 @@ impl Session {
 
     /// Opens a stage. Its label stands in profilers, traces and errors.
     pub fn stage(&mut self, label: impl Into<Label>) -> Stage<'_> {
+        // What a stage recorded that was leaked instead of dropped is discarded all the same.
+        if !self.list.commands.is_empty() || !self.waits.is_empty() {
+            self.discard();
+        }
         Stage { session: self, label: label.into() }
     }
 

@@ -11,7 +11,7 @@ use crate::{
     device::Kernel,
     error::{ArgumentFault, Error, Result},
     label::Label,
-    launch::{self, Access, ArgumentValue, Command, Grid, MAX_ARGUMENTS, Param, Place},
+    launch::{self, Access, ArgumentValue, Command, Grid, MAX_ARGUMENTS, MAX_GROUPS, Param, Place},
     memory::{buffer::Buffer, lease::Handle, scope::Scratch},
     sync::Arc,
 };
@@ -105,7 +105,7 @@ impl Stage<'_> {
     /// Records a launch. The arguments are passed by value; buffers stay alive until the work is done.
     ///
     /// # Errors
-    /// `Argument` if an argument does not suit the kernel, `ForeignDevice`, `ReadOnly`, or `Unsupported` on a queue
+    /// `Argument` if an argument does not suit the kernel or the grid has more than 2^32 - 1 groups, `ForeignDevice`, `ReadOnly`, or `Unsupported` on a queue
     /// that only copies.
     pub fn launch(&mut self, kernel: &Kernel, grid: Grid, args: &[Arg<'_>]) -> Result<()> {
         let session = &mut *self.session;
@@ -122,13 +122,10 @@ impl Stage<'_> {
                 backend: session.device.kind().name(),
             });
         }
-        if args.len() > MAX_ARGUMENTS {
-            let fault = ArgumentFault::Limit { asked: args.len() as u64, most: MAX_ARGUMENTS as u64 };
-            return Err(Error::Argument {
-                kernel: kernel.shared_name().clone(),
-                index: MAX_ARGUMENTS,
-                fault,
-            });
+        let limits = [(args.len() as u64, MAX_ARGUMENTS as u64), (grid.count(), MAX_GROUPS)];
+        if let Some(&(asked, most)) = limits.iter().find(|(asked, most)| asked > most) {
+            let (kernel, index) = (kernel.shared_name().clone(), args.len().min(MAX_ARGUMENTS));
+            return Err(Error::Argument { kernel, index, fault: ArgumentFault::Limit { asked, most } });
         }
         let list = &mut session.list;
         let first = list.arguments.len();

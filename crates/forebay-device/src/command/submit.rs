@@ -3,7 +3,7 @@
 
 use super::{bind::BoundLease, fence::Fence, recording::Recording, session::Session};
 use crate::{
-    backend::{DeviceWait, Submission, Work},
+    backend::{DeviceWait, Submission, Work, waits::Waits},
     error::Result,
     label::Label,
     launch::{ArgumentValue, Command, CommandList, Param, Place},
@@ -50,7 +50,7 @@ impl Session {
         for lease in bound {
             self.check_guards(&access, lease, &work)?;
         }
-        let mut waits = Vec::new();
+        let mut waits = Waits::default();
         let previous = self.last.filter(|&(_, fenced)| fenced).map(|(tick, _)| (queue, tick));
         for (queue, tick) in previous.into_iter().chain(self.waits.iter().copied()) {
             note_wait(&mut waits, DeviceWait { queue, tick, cascade: true });
@@ -142,7 +142,7 @@ fn check_place(access: &AccessGuard<'_>, handle: &Handle, place: &Place, writes:
 
 /// Adds a wait. For the order alone one a queue is enough, as the later tick covers the earlier; a result that is needed
 /// is waited for by its own tick.
-fn note_wait(waits: &mut Vec<DeviceWait>, wait: DeviceWait) {
+fn note_wait(waits: &mut Waits, wait: DeviceWait) {
     let same = |other: &&mut DeviceWait| {
         other.queue == wait.queue
             && other.cascade == wait.cascade

@@ -209,7 +209,7 @@ impl Device {
     /// # Errors
     /// What the driver says.
     pub fn queue(&self, kind: QueueKind) -> Result<Queue> {
-        self.shared.queues.first(self.home().backend.as_ref(), kind)
+        self.shared.queues.first(self.home(), kind)
     }
 
     /// One more queue of a kind.
@@ -217,7 +217,7 @@ impl Device {
     /// # Errors
     /// `Option` if there are too many, or what the driver says.
     pub fn open_queue(&self, kind: QueueKind) -> Result<Queue> {
-        self.shared.queues.another(self.home().backend.as_ref(), kind)
+        self.shared.queues.another(self.home(), kind)
     }
 
     /// A session on the first compute queue.
@@ -225,12 +225,19 @@ impl Device {
     /// # Errors
     /// What the driver says.
     pub fn session(&self) -> Result<Session> {
-        Ok(self.session_on(self.queue(QueueKind::Compute)?))
+        self.session_on(self.queue(QueueKind::Compute)?)
     }
 
     /// A session on a queue of this device.
-    pub fn session_on(&self, queue: Queue) -> Session {
-        Session::new(self.clone(), queue)
+    ///
+    /// # Errors
+    /// `ForeignDevice` if the queue belongs to another device.
+    pub fn session_on(&self, queue: Queue) -> Result<Session> {
+        if !self.shared.queues.has(queue) {
+            let theirs = "that the queue was opened on".to_owned();
+            return Err(Error::ForeignDevice { what: "queue", theirs, ours: self.home().name() });
+        }
+        Ok(Session::new(self.clone(), queue))
     }
 
     /// Loads a kernel, or finds it if one of its name was loaded before.

@@ -192,3 +192,13 @@ impl Home {
         format!("{} ({})", self.caps().backend, self.caps().name)
     }
 }
+
+impl Drop for Home {
+    /// The last who used the device is gone. Queued work ends first: until then it uses what the graves keep.
+    fn drop(&mut self) {
+        self.backend.close();
+        self.sweep_graves();
+        // Left is only what a kernel still uses that dropped its own device: that memory stays.
+        std::mem::take(&mut *lock(&self.graves)).into_iter().for_each(std::mem::forget);
+    }
+}

@@ -182,16 +182,8 @@ impl Backend for CpuDevice {
     fn graph(&self, list: CommandList) -> Result<Arc<dyn Graph>> {
         Ok(Arc::new(KeptList(list)))
     }
-}
 
-impl std::fmt::Debug for CpuDevice {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CpuDevice").field("workers", &self.workers).finish_non_exhaustive()
-    }
-}
-
-impl Drop for CpuDevice {
-    fn drop(&mut self) {
+    fn close(&self) {
         let mut queues = std::mem::take(&mut *lock(&self.queues));
         queues.iter().for_each(|lane| lane.inbox.close());
         for lane in &mut queues {
@@ -202,6 +194,12 @@ impl Drop for CpuDevice {
                 }
             }
         }
+    }
+}
+
+impl std::fmt::Debug for CpuDevice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CpuDevice").field("workers", &self.workers).finish_non_exhaustive()
     }
 }
 

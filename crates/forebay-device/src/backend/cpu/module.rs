@@ -231,7 +231,11 @@ impl Loaded {
         };
         std::panic::catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
             let text = panic.downcast_ref::<&str>().copied();
-            text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("panicked").into()
+            let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            let detail = text.unwrap_or("panicked").into();
+            // What a kernel panics with may panic once more when it is dropped; that one is leaked.
+            std::panic::catch_unwind(AssertUnwindSafe(|| drop(panic))).unwrap_or_else(std::mem::forget);
+            detail
         })
     }
 

@@ -240,12 +240,14 @@ mod loom {
             DeviceWait,
             cpu::{device::Recycler, module::Kernels},
             timeline::{Patience, Timeline},
+            waits::Waits,
         },
         error::Error,
     };
 
-    fn submission(queue: QueueId, tick: u64, waits: &[DeviceWait]) -> Submission {
-        let waits = waits.to_vec();
+    fn submission(queue: QueueId, tick: u64, wait: Option<DeviceWait>) -> Submission {
+        let mut waits = Waits::default();
+        wait.into_iter().for_each(|wait| waits.push(wait));
         let work = Work::Once(CommandList::default());
         Submission { queue, tick, label: Label::default(), after: None, waits, work, profile: None }
     }
@@ -262,8 +264,8 @@ mod loom {
             let leaving = {
                 let inbox = inbox.clone();
                 thread::spawn(move || {
-                    inbox.push(submission(0, 1, &[]));
-                    inbox.push(submission(0, 2, &[]));
+                    inbox.push(submission(0, 1, None));
+                    inbox.push(submission(0, 2, None));
                     inbox.close();
                 })
             };
@@ -280,7 +282,7 @@ mod loom {
             let leaving: Vec<_> = (1..3)
                 .map(|tick| {
                     let inbox = inbox.clone();
-                    thread::spawn(move || inbox.push(submission(0, tick, &[])))
+                    thread::spawn(move || inbox.push(submission(0, tick, None)))
                 })
                 .collect();
             let sum: u64 = (0..2).map(|_| inbox.next().map_or(0, |s| s.tick)).sum();
@@ -297,7 +299,7 @@ mod loom {
                 let (shared, inbox) = (shared.clone(), inbox.clone());
                 thread::spawn(move || serve(&shared, 0, &inbox, 1))
             };
-            inbox.push(submission(0, 1, &[DeviceWait { queue: 1, tick: 1, cascade: true }]));
+            inbox.push(submission(0, 1, Some(DeviceWait { queue: 1, tick: 1, cascade: true })));
             inbox.close();
             shared.timeline.advance(1, 1, Err(Error::Cancelled));
             let outcome = shared.timeline.wait(0, 1, Patience::default());

@@ -237,10 +237,8 @@ impl Backend for NullDevice {
         self.shared.enter(NullCall::Graph)?;
         Ok(Arc::new(KeptList(list)))
     }
-}
 
-impl Drop for NullDevice {
-    fn drop(&mut self) {
+    fn close(&self) {
         // What is held completes, as on every backend: nothing may stay behind that somebody waits for.
         let mut lines = lock(&self.shared.lines);
         lines.iter_mut().for_each(|line| line.held = false);

@@ -37,8 +37,10 @@ pub(crate) fn complete_first(
         return false;
     }
     let Some(submission) = line.waiting.pop_front() else { return false };
-    let earlier = submission.after.map_or(Ok(()), |tick| shared.timeline.outcome(queue, tick));
-    let outcome = earlier
+    // On a lost device nothing runs any more; the memory may be gone.
+    let present = shared.timeline.lost().map_or(Ok(()), Err);
+    let outcome = present
+        .and_then(|()| submission.after.map_or(Ok(()), |tick| shared.timeline.outcome(queue, tick)))
         .and_then(|()| fence::inherited(&shared.timeline, &submission.waits))
         .and_then(|()| forced.unwrap_or(Ok(())));
     if outcome.is_ok() && shared.memory.backing().is_ok() {
