@@ -35,6 +35,7 @@ const FILES: &[(&str, &str)] = &[
         "crates/testkit/tests/contract_memory/outside.rs",
         "promises that outside memory stays, as a user would",
     ),
+    ("crates/testkit/tests/launch_allocations.rs", "counts what the program takes from the host"),
     ("bench/peers/src/*", "calls the peers by their own interfaces"),
     ("xtask/planted/past_the_end.rs", "is the fault that the sanitizer has to find"),
 ];
