@@ -200,6 +200,24 @@ impl Template {
     }
 }
 
+/// The source of the template that a folder's `tokenizer_config.json` holds, if it holds one; of several, the
+/// one called default.
+///
+/// ```
+/// use forebay::generate::template::source_in_config;
+///
+/// let config = br#"{"chat_template": [{"name": "tool_use", "template": "a"}, {"name": "default", "template": "b"}]}"#;
+/// assert_eq!(source_in_config(config).as_deref(), Some("b"));
+/// assert_eq!(source_in_config(b"{}"), None);
+/// ```
+pub fn source_in_config(config: &[u8]) -> Option<String> {
+    let config: serde_json::Value = serde_json::from_slice(config).ok()?;
+    let template = &config["chat_template"];
+    let named = |template: &serde_json::Value| template["name"] == "default";
+    let default = template.as_array().and_then(|templates| templates.iter().find(|t| named(t)));
+    default.map_or(template, |template| &template["template"]).as_str().map(str::to_owned)
+}
+
 impl fmt::Debug for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Template").field("file", &self.file).finish_non_exhaustive()

@@ -80,25 +80,20 @@ impl<'a> Decoder<'a> {
 
     /// Gives out all but an unfinished character at the end.
     fn give(&mut self) {
-        let mut bytes = &self.waiting[..];
-        loop {
-            match std::str::from_utf8(bytes) {
-                Ok(text) => {
-                    self.text.push_str(text);
-                    bytes = &[];
-                    break;
-                }
-                Err(error) => {
-                    let (good, rest) = bytes.split_at(error.valid_up_to());
-                    self.text.push_str(&String::from_utf8_lossy(good));
-                    bytes = rest;
-                    let Some(bad) = error.error_len() else { break };
-                    self.text.push(char::REPLACEMENT_CHARACTER);
-                    bytes = &bytes[bad..];
-                }
+        let mut done = 0;
+        for chunk in self.waiting.utf8_chunks() {
+            self.text.push_str(chunk.valid());
+            done += chunk.valid().len();
+            let rest = &self.waiting[done..];
+            let broken = chunk.invalid();
+            let unfinished = broken.len() == rest.len()
+                && std::str::from_utf8(rest).is_err_and(|error| error.error_len().is_none());
+            if !broken.is_empty() && !unfinished {
+                self.text.push(char::REPLACEMENT_CHARACTER);
+                done += broken.len();
             }
         }
-        self.waiting = bytes.to_vec();
+        self.waiting.drain(..done);
     }
 
     fn flush(&mut self) {

@@ -27,7 +27,7 @@ use crate::error::{Error, Result, VocabularyFault};
 ///     "normalizer": null, "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
 ///     "model": {"type": "WordLevel", "vocab": {"a": 0, "b": 1, "</s>": 2}, "unk_token": "a"}}"#;
 /// let config = br#"{"eos_token": "</s>"}"#;
-/// let files = JsonFiles { tokenizer, config: Some(config), generation: None };
+/// let files = JsonFiles { tokenizer, config: Some(config), ..JsonFiles::default() };
 /// let tokenizer = Tokenizer::from_json("tokenizer.json", &files)?;
 /// assert_eq!(tokenizer.encode("b a</s>", true)?, [1, 0, 2]);
 /// assert!(tokenizer.is_end(2));
@@ -41,6 +41,8 @@ pub struct JsonFiles<'a> {
     pub config: Option<&'a [u8]>,
     /// `generation_config.json`, which names the ids at which generation stops.
     pub generation: Option<&'a [u8]>,
+    /// `config.json`, which names them where there is no `generation_config.json`.
+    pub model: Option<&'a [u8]>,
 }
 
 /// A tokenizer out of JSON.
@@ -127,8 +129,12 @@ impl Json {
         let mut tokenizer = guard(&file, || tokenizers::Tokenizer::from_bytes(files.tokenizer))?;
         let config_name = file.with_file_name("tokenizer_config.json");
         let config: Config = parse(files.config).map_err(|detail| fault(&config_name, detail))?;
-        let name = file.with_file_name("generation_config.json");
-        let generation: Generation = parse(files.generation).map_err(|detail| fault(&name, detail))?;
+        let (name, ends) = match files.generation {
+            Some(_) => ("generation_config.json", files.generation),
+            None => ("config.json", files.model),
+        };
+        let name = file.with_file_name(name);
+        let generation: Generation = parse(ends).map_err(|detail| fault(&name, detail))?;
 
         let find = |text: &str| tokenizer.token_to_id(text);
         let named = |named: &Option<Named>| named.as_ref().and_then(|named| find(named.text()));

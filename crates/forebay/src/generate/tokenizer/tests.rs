@@ -43,8 +43,9 @@ fn open_folder(file: &Path) -> Option<Tokenizer> {
     let tokenizer = read(file)?;
     let config = std::fs::read(file.with_file_name("tokenizer_config.json")).ok();
     let generation = std::fs::read(file.with_file_name("generation_config.json")).ok();
-    let (config, generation) = (config.as_deref(), generation.as_deref());
-    let files = JsonFiles { tokenizer: &tokenizer, config, generation };
+    let model = std::fs::read(file.with_file_name("config.json")).ok();
+    let (config, generation, model) = (config.as_deref(), generation.as_deref(), model.as_deref());
+    let files = JsonFiles { tokenizer: &tokenizer, config, generation, model };
     Some(Tokenizer::from_json(file, &files).unwrap())
 }
 
@@ -117,6 +118,24 @@ sets! {
     json_tiny_qwen35: "tiny-qwen35", "models/qwen35/hf/tokenizer.json";
     json_tiny_gpt4o: "tiny-gpt4o", "models/gptoss/hf/tokenizer.json";
     json_stories: "stories260K", "stories260K/hf/tokenizer.json";
+}
+
+/// The same model names the same ends, whichever way it comes.
+#[test]
+fn ends_of_generation() {
+    let Some(folder) = fixtures() else { return };
+    let ends = |file: &str, wanted: &[u32]| {
+        let open = if file.ends_with(".json") { open_folder } else { open };
+        let tokenizer = open(&folder.join(file)).unwrap();
+        assert_eq!(tokenizer.specials().ends, wanted, "{file}");
+    };
+    ends("models/llama/hf/tokenizer.json", &[508, 511]);
+    ends("models/llama/mlx-4g64/tokenizer.json", &[508, 511]);
+    ends("models/llama/gguf/llama.F16.gguf", &[508, 511]);
+    ends("models/gptoss/hf/tokenizer.json", &[505, 506, 511]);
+    ends("models/gptoss/gguf/gptoss.MXFP4_MOE.gguf", &[505, 506, 511]);
+    ends("stories260K/hf/tokenizer.json", &[2]);
+    ends("stories260K/gguf/stories260K.F16.gguf", &[2]);
 }
 
 /// The chat model that a package on PyPI carries; its file is named by FOREBAY_SMOLLM2.
