@@ -42,14 +42,11 @@ impl Session {
         let home = self.device.home().clone();
         home.take_deferred()?;
         home.sweep_graves();
-        let told = home.residency.commit(home.backend.as_ref())?;
+        home.residency.commit(home.backend.as_ref())?;
         let queue = self.queue.id;
         let profile = self.profiling.then(|| Arc::new(Timings::default()));
 
         let mut access = home.access.lock();
-        if let Some(trace) = access.trace() {
-            trace.residency_told(told);
-        }
         for lease in bound {
             self.check_guards(&access, lease, &work)?;
         }
@@ -77,21 +74,12 @@ impl Session {
             work,
             profile: profile.clone(),
         };
-        if let Some(trace) = access.trace() {
-            trace.submitted(home.timeline(), &submission, bound.len(), fenced);
-        }
-        if let Err((error, _)) = home.backend.submit(submission) {
-            if let Some(trace) = access.trace() {
-                trace.refused(queue, tick);
-            }
-            return Err(error);
-        }
+        home.backend.submit(submission).map_err(|(error, _)| error)?;
         self.device.queues().take_tick(queue, tick);
         for lease in bound {
             lease.handle.uses(&mut access).stamp(queue, tick, lease.reads, lease.writes);
         }
         drop(access);
-        home.trace.flush_if_due();
 
         self.last = Some((tick, fenced));
         self.stats.submissions += 1;

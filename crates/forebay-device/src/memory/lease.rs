@@ -283,6 +283,17 @@ impl Sole<'_> {
         self.lease.as_ptr() as usize
     }
 
+    /// Sets the count of host guards to 0, and says whether there were any.
+    pub(super) fn take_guards(&mut self) -> bool {
+        // SAFETY: L1.
+        let guards = unsafe { &self.lease.as_ref().guards };
+        let any = guards.load(Ordering::Relaxed) > 0;
+        if any {
+            guards.store(0, Ordering::Relaxed);
+        }
+        any
+    }
+
     /// Ends the membership of the residency set, and says whether there was one.
     pub(super) fn take_member(&mut self) -> bool {
         // SAFETY: L1.
