@@ -155,6 +155,15 @@ pub enum Error {
         /// What the system said.
         source: Arc<std::io::Error>,
     },
+    /// A trace is damaged or cut off, or is none. The events before the fault are good.
+    Trace {
+        /// The file.
+        path: PathBuf,
+        /// Where in the file the fault is.
+        offset: u64,
+        /// What is wrong there.
+        what: &'static str,
+    },
 }
 
 /// Who holds bytes that somebody else asked for.
@@ -363,6 +372,9 @@ impl fmt::Display for Error {
             Self::Unsupported { what, backend } => write!(f, "{backend} devices cannot {what}"),
             Self::Option { name, wanted } => write!(f, "option {name} must be {wanted}"),
             Self::Io { path, action, source } => write!(f, "cannot {action} {}: {source}", path.display()),
+            Self::Trace { path, offset, what } => {
+                write!(f, "{}, byte {offset}: {what}; the events before it are good", path.display())
+            }
         }
     }
 }

@@ -10,6 +10,7 @@
 //! | run your own kernel | [`KernelDef`], [`Signature`], [`Param`] |
 //! | get host vectors that are reused | [`HostPool`], [`HostVec`] |
 //! | use a file in place | [`MappedFile`] |
+//! | see where memory went | [`TraceOptions`], [`Trace`], [`TraceReader`], [`Event`] |
 //! | test without a device | [`NullOptions`], [`NullControl`] |
 //!
 //! Layers, each knowing only those before it: errors, capabilities and launches as plain data; backends; memory;
@@ -59,4 +60,11 @@ pub use memory::{
     pool::Pool,
     scope::{Scope, Scratch},
     stats::{PoolStats, Tag},
+    trace::{
+        device::Trace,
+        event::{Entry, Event, Moment, Served, Shortage, Spot},
+        file::TraceHeader,
+        options::TraceOptions,
+        reader::TraceReader,
+    },
 };

@@ -42,11 +42,14 @@ impl Session {
         let home = self.device.home().clone();
         home.take_deferred()?;
         home.sweep_graves();
-        home.residency.commit(home.backend.as_ref())?;
+        let told = home.residency.commit(home.backend.as_ref())?;
         let queue = self.queue.id;
         let profile = self.profiling.then(|| Arc::new(Timings::default()));
 
         let mut access = home.access.lock();
+        if let Some(trace) = access.trace() {
+            trace.residency_told(told);
+        }
         for lease in bound {
             self.check_guards(&access, lease, &work)?;
         }
@@ -74,12 +77,21 @@ impl Session {
             work,
             profile: profile.clone(),
         };
-        home.backend.submit(submission).map_err(|(error, _)| error)?;
+        if let Some(trace) = access.trace() {
+            trace.submitted(home.timeline(), &submission, bound.len(), fenced);
+        }
+        if let Err((error, _)) = home.backend.submit(submission) {
+            if let Some(trace) = access.trace() {
+                trace.refused(queue, tick);
+            }
+            return Err(error);
+        }
         self.device.queues().take_tick(queue, tick);
         for lease in bound {
             lease.handle.uses(&mut access).stamp(queue, tick, lease.reads, lease.writes);
         }
         drop(access);
+        home.trace.flush_if_due();
 
         self.last = Some((tick, fenced));
         self.stats.submissions += 1;

@@ -12,7 +12,7 @@ pub use self::{kernel::Kernel, residency::Residency};
 use std::{collections::HashMap, fmt};
 
 use crate::{
-    Buffer, Pool, PoolOptions, Queue, QueueKind, Request, Session, Signature,
+    Buffer, Pool, PoolOptions, Queue, QueueKind, Request, Session, Signature, Trace, TraceOptions,
     backend::{
         Backend,
         cpu::device::CpuDevice,
@@ -47,6 +47,8 @@ pub struct DeviceOptions {
     pub lock_memory: bool,
     /// The device's own pool.
     pub pool: PoolOptions,
+    /// Keep a trace.
+    pub trace: Option<TraceOptions>,
 }
 
 impl DeviceOptions {
@@ -60,6 +62,7 @@ impl DeviceOptions {
             residency: true,
             lock_memory: false,
             pool: PoolOptions::default(),
+            trace: None,
         }
     }
 
@@ -107,6 +110,13 @@ impl DeviceOptions {
         self.pool = options;
         self
     }
+
+    /// Keeps a trace of memory and submissions.
+    #[must_use]
+    pub fn trace(mut self, options: TraceOptions) -> Self {
+        self.trace = Some(options);
+        self
+    }
 }
 
 /// A device: where bytes live and work runs.
@@ -136,7 +146,8 @@ impl Device {
     /// Opens a device.
     ///
     /// # Errors
-    /// `Unavailable` if this machine or build has none of that kind; `Option` if an option has a value that cannot be.
+    /// `Unavailable` if this machine or build has none of that kind; `Option` if an option has a value that cannot be;
+    /// `Io` if a trace is wanted that cannot be written.
     pub fn open(options: &DeviceOptions) -> Result<Self> {
         let backend: Box<dyn Backend> = match options.backend {
             BackendKind::Cpu => Box::new(CpuDevice::open(options.threads, options.lock_memory)?),
@@ -158,7 +169,8 @@ impl Device {
     }
 
     fn with(backend: Box<dyn Backend>, options: &DeviceOptions) -> Result<Self> {
-        let home = Arc::new(Home::new(backend, options.memory_limit, options.residency));
+        let home =
+            Arc::new(Home::new(backend, options.memory_limit, options.residency, options.trace.as_ref())?);
         let pool = Pool::at(home.clone(), options.pool.clone())?;
         let shared = Shared {
             queues: Queues::default(),
@@ -278,6 +290,11 @@ impl Device {
             let near = near.into_iter().take(3).map(|(_, name)| name).collect();
             Error::UnknownKernel { name: name.to_owned(), near }
         })
+    }
+
+    /// The trace, if the device was opened with one.
+    pub fn trace(&self) -> Option<Trace> {
+        self.home().trace.handle()
     }
 
     /// The residency set.

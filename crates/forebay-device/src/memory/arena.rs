@@ -17,6 +17,7 @@ use super::{
     range::GRANULE,
     scope::Scope,
     stats::Tag,
+    trace::device::ArenaName,
     uses::Uses,
 };
 use crate::{
@@ -57,6 +58,7 @@ pub struct Arena {
     learned: Vec<Observed>,
     learning: Learning,
     stats: ArenaStats,
+    name: Option<ArenaName>,
 }
 
 /// A block of the pool that an arena cuts from.
@@ -143,6 +145,7 @@ impl Arena {
             learned: Vec::new(),
             learning: Learning { budget: LEARNING, patience: 1, ..Learning::default() },
             stats: ArenaStats::default(),
+            name: pool.shared.home.trace.arena(|| pool.shared.lock().trace.number()),
         }
     }
 
@@ -215,6 +218,10 @@ impl Arena {
         }
         self.used = 0;
         self.keep_one(chunks);
+        if let Some(name) = self.name {
+            let ArenaStats { epochs, reserved, .. } = self.stats();
+            self.pool.shared.home.trace.arena_reset(name, &report, epochs, reserved);
+        }
         report
     }
 

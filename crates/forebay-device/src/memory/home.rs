@@ -5,7 +5,12 @@
 
 use std::{any::Any, fmt};
 
-use super::{access::AccessTable, lease::Handle, residency::Residency};
+use super::{
+    access::AccessTable,
+    lease::Handle,
+    residency::Residency,
+    trace::{Tracing, options::TraceOptions},
+};
 use crate::{
     backend::{
         Backend, ResidencyChange,
@@ -45,28 +50,63 @@ pub(crate) struct Home {
     /// Bytes that all pools together took from the driver.
     reserved: AtomicU64,
     limit: u64,
-    /// An error that happened where nobody could be told: the next fallible call returns it.
-    has_deferred: AtomicBool,
-    deferred: Mutex<Option<Error>>,
+    deferred: Arc<Deferred>,
+    pub(crate) trace: Tracing,
     /// Dropped before the graves: it finishes queued work, which may still use what they keep.
     pub(crate) backend: Box<dyn Backend>,
     has_graves: AtomicBool,
     graves: Mutex<Vec<Grave>>,
 }
 
+/// An error that happened where nobody could be told: the next fallible call returns it.
+#[derive(Debug, Default)]
+pub(super) struct Deferred {
+    any: AtomicBool,
+    first: Mutex<Option<Error>>,
+}
+
+impl Deferred {
+    /// Keeps an error, unless there is an earlier one.
+    pub(super) fn keep(&self, outcome: Result<()>) {
+        if let Err(error) = outcome {
+            lock(&self.first).get_or_insert(error);
+            self.any.store(true, Ordering::Release);
+        }
+    }
+
+    fn take(&self) -> Result<()> {
+        if self.any.load(Ordering::Acquire)
+            && let Some(error) = lock(&self.first).take()
+        {
+            self.any.store(false, Ordering::Release);
+            return Err(error);
+        }
+        Ok(())
+    }
+}
+
 impl Home {
-    pub(crate) fn new(backend: Box<dyn Backend>, limit: u64, residency: bool) -> Self {
-        Self {
-            access: AccessTable::default(),
+    /// # Errors
+    /// `Io` if a trace is wanted that cannot be written.
+    pub(crate) fn new(
+        backend: Box<dyn Backend>,
+        limit: u64,
+        residency: bool,
+        trace: Option<&TraceOptions>,
+    ) -> Result<Self> {
+        let deferred = Arc::default();
+        let trace = Tracing::open(trace, backend.caps(), limit, &deferred)?;
+        Ok(Self {
+            access: AccessTable::new(trace.submissions()),
             residency: Residency::new(residency),
             reserved: AtomicU64::new(0),
             limit,
-            has_deferred: AtomicBool::new(false),
-            deferred: Mutex::new(None),
+            deferred,
+            trace,
             backend,
             has_graves: AtomicBool::new(false),
             graves: Mutex::new(Vec::new()),
-        }
+        })
     }
 
     pub(crate) fn caps(&self) -> &Caps {
@@ -79,7 +119,9 @@ impl Home {
 
     /// Waits for a tick and returns how it ended.
     pub(crate) fn wait(&self, queue: u32, tick: u64, patience: Patience<'_>) -> Result<()> {
-        self.timeline().wait(queue, tick, patience)
+        let outcome = self.timeline().wait(queue, tick, patience);
+        self.trace.see(self.timeline(), queue);
+        outcome
     }
 
     /// Counts bytes against the device's limit before they are taken. False, and nothing counted, past the limit.
@@ -107,21 +149,12 @@ impl Home {
 
     /// Keeps an error that a drop could not return.
     pub(crate) fn defer(&self, outcome: Result<()>) {
-        if let Err(error) = outcome {
-            lock(&self.deferred).get_or_insert(error);
-            self.has_deferred.store(true, Ordering::Release);
-        }
+        self.deferred.keep(outcome);
     }
 
     /// Returns a kept error, once.
     pub(crate) fn take_deferred(&self) -> Result<()> {
-        if self.has_deferred.load(Ordering::Acquire)
-            && let Some(error) = lock(&self.deferred).take()
-        {
-            self.has_deferred.store(false, Ordering::Release);
-            return Err(error);
-        }
-        Ok(())
+        self.deferred.take()
     }
 
     /// Gives a dead pool's memory back now, or when queued work is done with it.

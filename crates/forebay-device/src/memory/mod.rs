@@ -8,7 +8,7 @@
 //!   may touch
 //! - `arena`: memory for one step; `scope`: such that it cannot leave the step; `plan`: packed by lifetime
 //! - `uses` and `retire`: what queued work holds back; `residency`: what the driver is told to keep at hand
-//! - `home`: what all memory of a device shares; `stats`: what is counted
+//! - `home`: what all memory of a device shares; `stats`: what is counted; `trace`: what happened
 //!
 //! Beside them, knowing none of them: `host_pool`, the host's own vectors.
 
@@ -38,4 +38,5 @@ pub(crate) mod scope;
 mod state;
 pub(crate) mod stats;
 mod supply;
+pub(crate) mod trace;
 pub(crate) mod uses;

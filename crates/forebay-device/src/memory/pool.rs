@@ -13,6 +13,7 @@ use super::{
     options::{Init, PoolOptions, Request},
     state::State,
     stats::{PoolStats, Tag},
+    trace::event::Served,
     uses::Uses,
 };
 use crate::{
@@ -64,7 +65,7 @@ impl Pool {
             return Err(Error::Option { name: "slack_percent", wanted: "at most 1000".into() });
         }
         let shared = Arc::new_cyclic(|own| PoolShared {
-            state: Mutex::new(State::new(&home)),
+            state: Mutex::new(State::new(&home, options.limit)),
             max_buffer: home.caps().max_buffer,
             unified: home.caps().unified,
             home,
@@ -190,7 +191,9 @@ impl PoolShared {
         let rounded = rounded.ok_or_else(too_large)?;
         let mut state = self.lock();
         if request.bytes == 0 {
-            return Ok(state.hand_out_empty(self, request));
+            let handle = state.hand_out_empty(self, request);
+            state.note_allocated(&handle, Served::Nothing);
+            return Ok(handle);
         }
         let may_find = !request.dedicated && self.fits_budget(&state, request);
         let found = if may_find { state.find(self, rounded, request) } else { None };
@@ -204,7 +207,9 @@ impl PoolShared {
             }
         };
         *if hit { &mut state.stats.hits } else { &mut state.stats.misses } += 1;
+        let served = if request.dedicated { Served::Dedicated } else { Served::Hit };
         let (handle, zeroed) = state.hand_out(self, found, rounded, request);
+        state.note_allocated(&handle, served);
         drop(state);
         self.home.sweep_graves();
         self.prepare(&handle, request, zeroed)?;
@@ -255,7 +260,7 @@ impl PoolShared {
             state.stats.by_tag[tag as usize] -= bytes;
             state.end_membership(self, &mut lease, fate);
         }
-        let freed = state.retire_or_free(self, &mut lease);
+        let freed = state.retire_or_free(self, &mut lease, true);
         state.outstanding -= 1;
         let own = if state.outstanding == 0 && state.closed { state.own.take() } else { None };
         drop(state);
@@ -306,6 +311,7 @@ impl PoolShared {
             sole.facts().read_only = read_only;
         }
         state.keepers.insert(handle.facts().slot, keeper);
+        state.note_allocated(&handle, Served::Outside);
         handle
     }
 
@@ -327,6 +333,7 @@ impl Drop for PoolShared {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
         let mut grave = Grave { reserved: state.stats.reserved, ..Grave::default() };
+        state.trace.closed(state.stats.reserved);
         grave.regions.extend(state.regions.iter().flatten().map(|region| region.id));
         for (slot, queue, tick) in state.retire.drain() {
             grave.ticks.push((queue, tick));

@@ -124,19 +124,20 @@ impl Residency {
         }
     }
 
-    /// Tells the driver what is staged, in one call. Nothing is lost when it fails.
-    pub(crate) fn commit(&self, backend: &dyn Backend) -> Result<()> {
+    /// Tells the driver what is staged, in one call, and says of how many changes. Nothing is lost when it fails.
+    pub(crate) fn commit(&self, backend: &dyn Backend) -> Result<usize> {
         if !self.dirty.load(Ordering::Acquire) {
-            return Ok(());
+            return Ok(0);
         }
         let mut staged = lock(&self.staged);
         if staged.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         backend.residency(&staged)?;
+        let told = staged.len();
         self.driver_calls.fetch_add(1, Ordering::Relaxed);
         staged.clear();
         self.dirty.store(false, Ordering::Release);
-        Ok(())
+        Ok(told)
     }
 }

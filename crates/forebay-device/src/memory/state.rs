@@ -13,6 +13,7 @@ use super::{
     range::{BlockId, End, Range, Reach},
     retire::Retire,
     stats::{PoolStats, Tag},
+    trace::{PoolTrace, event::Served},
     uses::Uses,
 };
 use crate::{
@@ -44,6 +45,7 @@ pub(super) struct State {
     pub(super) vain_look: u64,
     /// The lease that a block was last handed out with, for reports; by block.
     pub(super) holders: Vec<u32>,
+    pub(super) trace: PoolTrace,
 }
 
 /// A block for a request, or the lease that already stands for it.
@@ -57,7 +59,7 @@ pub(super) enum Found {
 }
 
 impl State {
-    pub(super) fn new(home: &Home) -> Self {
+    pub(super) fn new(home: &Home, limit: u64) -> Self {
         Self {
             range: Range::new(home.caps().page),
             classes: Classes::default(),
@@ -71,6 +73,7 @@ impl State {
             keepers: HashMap::new(),
             vain_look: 0,
             holders: Vec::new(),
+            trace: home.trace.pool(limit),
         }
     }
 
@@ -101,23 +104,38 @@ impl State {
         let timeline = pool.home.timeline();
         while let Some(slot) = self.retire.pop_done(|queue, tick| timeline.is_done(queue, tick)) {
             let mut lease = self.slab.at(slot);
-            pool.home.defer(self.retire_or_free(pool, &mut lease));
+            pool.home.defer(self.retire_or_free(pool, &mut lease, false));
         }
     }
 
-    /// Lets a range go whose last handle is gone: now, or when the queues that use it have come far enough.
-    pub(super) fn retire_or_free(&mut self, pool: &PoolShared, lease: &mut Sole<'_>) -> Result<()> {
+    /// Lets a range go whose last handle is gone: now, or when the queues that use it have come far enough. `asked`:
+    /// the handle went just now.
+    pub(super) fn retire_or_free(
+        &mut self,
+        pool: &PoolShared,
+        lease: &mut Sole<'_>,
+        asked: bool,
+    ) -> Result<()> {
         if !lease.uses().is_empty() {
             lease.uses().prune(pool.home.timeline());
             let uses = lease.uses();
             let (first, shared) = (uses.iter().next().copied(), uses.iter().nth(1).is_some());
             if let Some(used) = first {
-                let Facts { slot, taken, .. } = *lease.facts();
+                let Facts { slot, taken, len, tag, .. } = *lease.facts();
                 // Early reuse is for blocks: a region of its own goes back to the driver.
                 let shared = shared || !matches!(lease.fate(), Fate::Block(_));
                 self.retire.push(slot, used.queue, used.last(), taken, shared);
+                if asked && *lease.fate() != Fate::Arena {
+                    self.trace.free_requested(slot, len, tag, Some((used.queue, used.last())));
+                }
                 return Ok(());
             }
+        }
+        let Facts { slot, len, tag, .. } = *lease.facts();
+        match *lease.fate() {
+            Fate::Arena => {}
+            _ if asked => self.trace.free_requested(slot, len, tag, None),
+            _ => self.trace.free_completed(slot, len, tag),
         }
         self.free(pool, lease)
     }
@@ -271,6 +289,7 @@ impl State {
             for lease in held {
                 lease.set_fate(Fate::Nothing);
                 self.count_in_carved(0, lease.facts().tag, false);
+                self.note_allocated(lease, Served::Carved);
             }
             return Vec::new();
         };
@@ -282,6 +301,7 @@ impl State {
         self.stats.by_tag[tag as usize] -= whole.len;
         self.stats.members -= u64::from(chunk.set_member(false));
         chunk.set_fate(Fate::Arena);
+        self.trace.free_requested(whole.slot, whole.len, tag, None);
         let mut rest = Vec::new();
         let mut at = 0;
         for lease in held {
@@ -290,6 +310,7 @@ impl State {
             if size == 0 {
                 lease.set_fate(Fate::Nothing);
                 self.count_in_carved(facts.len, facts.tag, false);
+                self.note_allocated(lease, Served::Carved);
                 continue;
             }
             if start > at
@@ -310,6 +331,7 @@ impl State {
             self.set_holder(mine, facts.slot);
             self.stats.taken += size;
             self.count_in_carved(facts.len, facts.tag, true);
+            self.note_allocated(lease, Served::Carved);
         }
         if at < bytes {
             rest.push(self.piece(pool, block, &whole, at, bytes - at, uses));
@@ -340,6 +362,7 @@ impl State {
         let mut handle =
             self.lease(pool, &request, Fate::Block(block), &region, (whole.offset + offset, bytes));
         self.stats.taken += bytes;
+        self.note_allocated(&handle, Served::Carved);
         if let Some(mut sole) = handle.sole() {
             sole.uses().inherit(uses);
         }
@@ -414,6 +437,12 @@ impl State {
         pool.home.residency.stage(ResidencyChange { region, offset, bytes, add: member });
         self.stats.members = self.stats.members.wrapping_add_signed(if member { 1 } else { -1 });
         true
+    }
+
+    /// Tells the trace of an allocation that was counted.
+    #[inline]
+    pub(super) fn note_allocated(&mut self, handle: &Handle, served: Served) {
+        self.trace.allocated(handle, served, &self.stats);
     }
 
     pub(super) fn fate_of(&self, handle: &Handle) -> Fate {

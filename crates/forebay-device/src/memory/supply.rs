@@ -12,6 +12,7 @@ use super::{
     range::{Block, BlockId, End, Idle, LARGEST_REGION, Reach},
     state::{Found, State},
     stats::{PoolStats, Tag},
+    trace::event::Shortage,
 };
 use crate::{
     backend::{Region, ResidencyChange, timeline::Patience},
@@ -23,16 +24,6 @@ use crate::{
 const SPAN: u64 = LARGEST_REGION / (2 << 20) * (2 << 20);
 /// Bounds of a region where address space comes with memory.
 const SLAB: std::ops::RangeInclusive<u64> = 8 << 20..=256 << 20;
-
-/// Why memory could not be taken.
-enum Shortage {
-    /// The limit of the pool or the device.
-    Limit,
-    /// The driver has none left.
-    Driver,
-    /// The budget of the tag.
-    Budget,
-}
 
 /// What one look came to.
 enum Look {
@@ -165,12 +156,14 @@ impl PoolShared {
             state.stats.driver_calls += 1;
             if let Err(error) = self.home.backend.region_map(region, run.clone()) {
                 let unmapped = missing[done..].iter().map(|run| run.end - run.start).sum();
+                state.trace.driver_refused(run.end - run.start);
                 self.home.unreserve(unmapped);
                 state.range.free(block);
                 return shortage_of(error);
             }
             state.range.mapped(block, run.clone());
             state.stats.reserved += run.end - run.start;
+            state.trace.region_mapped(region, run.start, run.end - run.start);
             self.stage(region, run.start, run.end - run.start, true);
         }
         state.stats.note_peaks();
@@ -185,9 +178,16 @@ impl PoolShared {
             state.stats.driver_calls += 1;
             match self.home.backend.region_reserve(self.options.kind, size) {
                 Err(Error::Exhausted(_)) if size > least => {
+                    state.trace.driver_refused(size);
                     size = (size / 2).max(least).next_multiple_of(self.home.caps().page)
                 }
-                outcome => return outcome,
+                outcome => {
+                    match &outcome {
+                        Ok(region) => state.trace.region_reserved(region, region.bytes, false),
+                        Err(_) => state.trace.driver_refused(size),
+                    }
+                    return outcome;
+                }
             }
         }
     }
@@ -216,6 +216,7 @@ impl PoolShared {
                     Ok(region) => return Ok(self.take_region(state, region, size, rounded, request)),
                     Err(error) => {
                         self.home.unreserve(size);
+                        state.trace.driver_refused(size);
                         shortage_of(error)?
                     }
                 }
@@ -237,6 +238,7 @@ impl PoolShared {
     ) -> Look {
         let local = state.add_region(region);
         state.stats.reserved += size;
+        state.trace.region_reserved(&region, size, true);
         state.stats.note_peaks();
         self.stage(region.id, 0, size, true);
         let end = if request.tag.stays() { End::Low } else { End::High };
@@ -303,6 +305,7 @@ impl PoolShared {
                     state.stats.driver_calls += 1;
                     self.stage(region, 0, bytes, false);
                     self.account_gone(state, bytes);
+                    state.trace.region_released(region, bytes);
                     gone += bytes;
                     self.home.backend.region_release(region)?;
                 }
@@ -322,12 +325,16 @@ impl PoolShared {
                     state.stats.driver_calls += 1;
                     self.stage(region, run.bytes.start, bytes, false);
                     self.account_gone(state, bytes);
+                    state.trace.region_unmapped(region, run.bytes.start, bytes);
                     gone += bytes;
                     self.home.backend.region_unmap(region, run.bytes)?;
                 }
             }
         }
-        state.stats.trims += u64::from(gone > 0);
+        if gone > 0 {
+            state.stats.trims += 1;
+            state.trace.trimmed(gone, keep);
+        }
         Ok(gone)
     }
 
@@ -357,10 +364,12 @@ impl PoolShared {
         match region {
             Ok(region) => {
                 state.stats.reserved += size;
+                state.trace.region_reserved(&region, size, true);
                 Ok(Look::Found(Found::Region(region)))
             }
             Err(error) => {
                 self.home.unreserve(size);
+                state.trace.driver_refused(size);
                 shortage_of(error)
             }
         }
@@ -394,6 +403,7 @@ impl PoolShared {
     fn refuse(&self, state: &mut State, request: &Request, shortage: &Shortage) -> Error {
         let tag = matches!(shortage, Shortage::Budget).then_some(request.tag);
         let report = Box::new(state.report(self, request.bytes, tag));
+        state.trace.out_of_memory(request, report.limit, *shortage, &state.stats);
         match shortage {
             Shortage::Driver => Error::Exhausted(report),
             Shortage::Limit | Shortage::Budget => Error::LimitExceeded(report),
@@ -416,6 +426,7 @@ impl State {
     pub(super) fn free_region(&mut self, pool: &PoolShared, region: u32, size: u64) -> Result<()> {
         self.stats.driver_calls += 1;
         pool.account_gone(self, size);
+        self.trace.region_released(region, size);
         pool.home.backend.region_release(region)
     }
 }
