@@ -56,9 +56,7 @@ impl Native {
                 let unknown =
                     || VocabularyFault::PreTokenizer { found: pre.to_owned(), known: words::names() };
                 let scheme = words::scheme(pre).ok_or_else(|| fault(unknown()))?;
-                let id = Some(11).filter(|_| name == "gpt2");
-                let defaults = Specials { bos: id, eos: id, ..Specials::default() };
-                let mut vocabulary = Vocabulary::read(metadata, defaults)?;
+                let mut vocabulary = Vocabulary::read(metadata, Specials::default())?;
                 let merges: Strings<'_> = match metadata.find("tokenizer.ggml.merges")? {
                     None if pre == "kimi-k2" => Strings::default(),
                     None => metadata.get("tokenizer.ggml.merges")?,
