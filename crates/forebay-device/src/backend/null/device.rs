@@ -82,14 +82,14 @@ impl Shared {
         let mut faults = lock(&self.faults);
         let mut due = None;
         faults.retain_mut(|(kind, left, error)| {
-            if *kind == call {
-                *left -= 1;
+            if *kind != call {
+                return true;
             }
-            if *left == 0 && due.is_none() {
-                due = Some(error.clone());
-                return false;
+            *left -= 1;
+            if *left == 0 {
+                due.get_or_insert_with(|| error.clone());
             }
-            true
+            *left > 0
         });
         match due {
             Some(error) => Err(error),
