@@ -93,6 +93,60 @@ pub enum Error {
         /// How many tokens there are.
         size: usize,
     },
+    /// No model is called so.
+    Architecture {
+        /// The file.
+        file: Arc<Path>,
+        /// The name in the file.
+        found: String,
+        /// The known ones.
+        known: String,
+    },
+    /// A model of a known family uses something that is not there yet.
+    Unsupported {
+        /// The file.
+        file: Arc<Path>,
+        /// What it uses.
+        what: String,
+    },
+    /// A tensor has another shape than its model gives it.
+    TensorShape {
+        /// The file.
+        file: Arc<Path>,
+        /// The tensor.
+        tensor: String,
+        /// The shape in the file, slowest dimension first.
+        found: Vec<u64>,
+        /// The shape that the model needs.
+        wanted: Vec<usize>,
+    },
+    /// The file holds tensors that its model does not use, so that it would compute something else.
+    UnusedTensors {
+        /// The file.
+        file: Arc<Path>,
+        /// The first of them.
+        first: String,
+        /// How many there are.
+        count: usize,
+    },
+    /// There is nothing to begin with: give at least one token.
+    EmptyPrompt,
+    /// The text does not fit the context: shorten it, or open the model with a larger context.
+    ContextFull {
+        /// Tokens that would be in the context.
+        tokens: usize,
+        /// The tokens it holds.
+        context: usize,
+    },
+    /// An option has a value that cannot be.
+    Option {
+        /// The option.
+        name: &'static str,
+        /// What it may be.
+        wanted: String,
+    },
+    /// An op was given arguments that do not suit it, or its device failed.
+    Tensor(forebay_tensor::Error),
     /// Memory or a device failed.
     Device(forebay_device::Error),
 }
@@ -360,6 +414,15 @@ impl From<forebay_device::Error> for Error {
     }
 }
 
+impl From<forebay_tensor::Error> for Error {
+    fn from(error: forebay_tensor::Error) -> Self {
+        match error {
+            forebay_tensor::Error::Device(forebay_tensor::DeviceError(error)) => Self::Device(error),
+            error => Self::Tensor(error),
+        }
+    }
+}
+
 impl From<FormatError> for Error {
     fn from(error: FormatError) -> Self {
         Self::Format(Box::new(error))
@@ -394,6 +457,29 @@ impl fmt::Display for Error {
             Self::TokenId { id, size } => {
                 write!(f, "token id {id} is not in the vocabulary of {size} tokens")
             }
+            Self::Architecture { file, found, known } => {
+                let file = file.display();
+                write!(f, "{file}: no model family is called {found:?}; known are {known}")
+            }
+            Self::Unsupported { file, what } => {
+                write!(f, "{}: uses {what}, which cannot be run yet", file.display())
+            }
+            Self::TensorShape { file, tensor, found, wanted } => {
+                let file = file.display();
+                write!(f, "{file}: tensor {tensor:?} has shape {found:?}, the model needs {wanted:?}")
+            }
+            Self::UnusedTensors { file, first, count } => write!(
+                f,
+                "{}: holds {count} tensors that this model does not use, the first is {first:?}",
+                file.display()
+            ),
+            Self::EmptyPrompt => f.write_str("the prompt has no token; give at least one"),
+            Self::ContextFull { tokens, context } => write!(
+                f,
+                "{tokens} tokens do not fit a context of {context}; shorten the text or ask for a larger context"
+            ),
+            Self::Option { name, wanted } => write!(f, "option {name} must be {wanted}"),
+            Self::Tensor(error) => error.fmt(f),
             Self::Device(error) => error.fmt(f),
         }
     }
@@ -511,6 +597,7 @@ impl std::error::Error for Error {
         match self {
             Self::Io { source, .. } => Some(source.as_ref()),
             Self::Format(error) => Some(error),
+            Self::Tensor(error) => Some(error),
             Self::Device(error) => Some(error),
             _ => None,
         }

@@ -1,8 +1,20 @@
 //! Quantised language models in Rust: files, models and text.
+//!
+//! | to do this | look at |
+//! |---|---|
+//! | get text out of a model file | [`Engine`] |
+//! | drive a model token by token | [`generate::step::Sequence`] |
+//! | cut text into tokens, and back | [`generate::tokenizer`] |
+//! | look into model files | [`formats`] |
+//!
+//! Layers, each knowing only those before it: files; models; text; the engine.
 #![forbid(unsafe_code)]
 
+pub mod engine;
 mod error;
 pub mod formats;
 pub mod generate;
+pub mod models;
 
+pub use engine::{Engine, EngineOptions, Generation, Piece, Timings};
 pub use error::{Error, Fault, FormatError, Place, Result, SetFault, TemplateFault, VocabularyFault};

@@ -1,7 +1,11 @@
-//! From text to token ids and back, and from messages to a prompt.
+//! From text to token ids and back, from messages to a prompt, and from a model to the next token.
 //!
-//! Nothing in here computes with weights; it turns what people write into what a model reads.
-//! Next rooms: [`tokenizer`], then [`template`].
+//! Nothing in here knows one model from another.
+//! Next rooms: [`tokenizer`] and [`template`] for text, [`step`] for running a model, [`sampler`] and [`stop`] for what
+//! is taken of it.
 
+pub mod sampler;
+pub mod step;
+pub mod stop;
 pub mod template;
 pub mod tokenizer;

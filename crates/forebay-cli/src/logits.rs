@@ -1,0 +1,46 @@
+//! `forebay logits`: the logits of every token of a list, as a safetensors file.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use forebay::{
+    formats::write::{self, NamedTensor},
+    generate::step::SequenceOptions,
+};
+use forebay_tensor::DType;
+
+use crate::cli::{Failure, ModelArgs};
+
+/// What `logits` takes.
+#[derive(Debug, Args)]
+pub(crate) struct LogitsArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Token ids, taken as they are
+    #[arg(long, value_delimiter = ',', required = true)]
+    tokens: Vec<u32>,
+    /// The file to write: tensor `logits`, f32, tokens times vocabulary
+    #[arg(long)]
+    out: PathBuf,
+    /// Tokens computed at a time
+    #[arg(long, default_value_t = 32)]
+    chunk: usize,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &LogitsArgs) -> Result<(), Failure> {
+    let engine = args.model.open()?;
+    let options = SequenceOptions { chunk: args.chunk, all_logits: true, ..engine.sequence_options() };
+    let mut logits: Vec<f32> = Vec::new();
+    engine.sequence_with(&options)?.feed_each(&args.tokens, |rows| {
+        logits.extend_from_slice(rows);
+        Ok(())
+    })?;
+    let shape = [args.tokens.len(), engine.model().sizes().vocabulary];
+    let bytes = bytemuck::cast_slice(&logits);
+    write::safetensors(
+        &args.out,
+        &[NamedTensor { name: "logits", dtype: DType::F32, shape: &shape, bytes }],
+    )?;
+    Ok(())
+}

@@ -1,0 +1,297 @@
+//! The paved path: open a model file, generate text.
+//!
+//! An engine is a model, its tokenizer and a device; sequences and generations are made from it, as many as memory
+//! allows. It never prints. What it puts together is in `formats`, `models` and `generate`.
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use forebay_device::{Device, DeviceOptions};
+use forebay_tensor::{DType, Ops};
+
+use crate::{
+    error::Result,
+    formats::weights::{Access, Weights},
+    generate::{
+        sampler::{Greedy, Sampler},
+        step::{Sequence, SequenceOptions},
+        stop::{Stop, StopRule},
+        tokenizer::{Decoder, Tokenizer},
+    },
+    models::{self, Model},
+};
+
+/// How a model is opened.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct EngineOptions {
+    /// The device.
+    pub device: DeviceOptions,
+    /// Positions of a sequence; none is what the model was made for, 4096 at most.
+    pub context: Option<usize>,
+    /// Type of the cache of keys and values: f32 or f16.
+    pub kv: DType,
+    /// How the bytes of the file come to the device.
+    pub access: Access,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self { device: DeviceOptions::cpu(), context: None, kv: DType::F16, access: Access::Mapped }
+    }
+}
+
+impl EngineOptions {
+    /// The device.
+    #[must_use]
+    pub fn device(mut self, device: DeviceOptions) -> Self {
+        self.device = device;
+        self
+    }
+
+    /// Positions of a sequence.
+    #[must_use]
+    pub fn context(mut self, context: usize) -> Self {
+        self.context = Some(context);
+        self
+    }
+
+    /// Type of the cache of keys and values.
+    #[must_use]
+    pub fn kv(mut self, kv: DType) -> Self {
+        self.kv = kv;
+        self
+    }
+
+    /// How the bytes of the file come to the device.
+    #[must_use]
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+}
+
+/// A model that is ready to run.
+///
+/// ```no_run
+/// use forebay::{Engine, generate::stop::StopRule};
+///
+/// let engine = Engine::open("model.gguf")?;
+/// for piece in engine.generate("Once upon a time", StopRule::after(64))? {
+///     print!("{}", piece?.text);
+/// }
+/// # Ok::<(), forebay::Error>(())
+/// ```
+pub struct Engine {
+    device: Device,
+    ops: Arc<Ops>,
+    model: Arc<dyn Model>,
+    tokenizer: Tokenizer,
+    context: usize,
+    kv: DType,
+}
+
+impl Engine {
+    /// Opens a GGUF file on the CPU.
+    ///
+    /// # Errors
+    /// As [`open_with`](Self::open_with).
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(path, &EngineOptions::default())
+    }
+
+    /// Opens a GGUF file.
+    ///
+    /// # Errors
+    /// Those of the device, of [`Weights::open`], of [`models::load`] and of [`Tokenizer::from_gguf`].
+    pub fn open_with(path: impl AsRef<Path>, options: &EngineOptions) -> Result<Self> {
+        let device = Device::open(&options.device)?;
+        let weights = Weights::open(path, &device, options.access)?;
+        let tokenizer = Tokenizer::from_gguf(weights.metadata())?;
+        let model: Arc<dyn Model> = models::load(weights)?.into();
+        let context = options.context.unwrap_or_else(|| model.sizes().context.min(4096));
+        Ok(Self { ops: Arc::new(Ops::open(&device)?), device, model, tokenizer, context, kv: options.kv })
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The model.
+    pub fn model(&self) -> &dyn Model {
+        self.model.as_ref()
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// An empty text, with the context and the cache of the engine's options.
+    ///
+    /// # Errors
+    /// As [`Sequence::new`].
+    pub fn sequence(&self) -> Result<Sequence> {
+        self.sequence_with(&self.sequence_options())
+    }
+
+    /// The options of the engine's own sequences, to be changed.
+    pub fn sequence_options(&self) -> SequenceOptions {
+        SequenceOptions { context: self.context, kv: self.kv, ..SequenceOptions::default() }
+    }
+
+    /// An empty text.
+    ///
+    /// # Errors
+    /// As [`Sequence::new`].
+    pub fn sequence_with(&self, options: &SequenceOptions) -> Result<Sequence> {
+        Sequence::new(&self.device, self.model.clone(), self.ops.clone(), options)
+    }
+
+    /// What follows this text, the largest logit each time.
+    ///
+    /// # Errors
+    /// Those of the tokenizer, and of [`Sequence::feed`] for the prompt.
+    pub fn generate(&self, prompt: &str, stop: StopRule) -> Result<Generation<'_>> {
+        let ids = self.tokenizer.encode(prompt, true)?;
+        self.generate_from(&ids, stop, Box::new(Greedy))
+    }
+
+    /// What follows these tokens.
+    ///
+    /// # Errors
+    /// Those of [`Sequence::feed`] for the prompt.
+    pub fn generate_from<'a>(
+        &'a self,
+        prompt: &[u32],
+        stop: StopRule,
+        sampler: Box<dyn Sampler + 'a>,
+    ) -> Result<Generation<'a>> {
+        let begun = Instant::now();
+        let mut sequence = self.sequence()?;
+        sequence.feed(prompt)?;
+        Ok(Generation {
+            tokenizer: &self.tokenizer,
+            decoder: self.tokenizer.decoder(prompt),
+            sequence,
+            sampler,
+            rule: stop,
+            stop: None,
+            next: None,
+            timings: Timings { prompt_tokens: prompt.len(), prompt: begun.elapsed(), ..Timings::default() },
+        })
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("device", &self.device)
+            .field("sizes", self.model.sizes())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A token as it comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// The token; none for the rest of a text whose last character is not whole.
+    pub token: Option<u32>,
+    /// The text that is certain now; it may be empty.
+    pub text: String,
+}
+
+/// How long things took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timings {
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Time for the prompt, up to the logits of its last token.
+    pub prompt: Duration,
+    /// Tokens generated.
+    pub generated_tokens: usize,
+    /// Time for them.
+    pub generated: Duration,
+}
+
+/// Tokens as they are generated: an iterator that ends when a rule says so.
+pub struct Generation<'a> {
+    tokenizer: &'a Tokenizer,
+    decoder: Decoder<'a>,
+    sequence: Sequence,
+    sampler: Box<dyn Sampler + 'a>,
+    rule: StopRule,
+    stop: Option<Stop>,
+    /// The token that was given out and not yet taken in.
+    next: Option<u32>,
+    timings: Timings,
+}
+
+impl Generation<'_> {
+    /// Why it ended; none while it goes on.
+    pub fn stop(&self) -> Option<Stop> {
+        self.stop
+    }
+
+    /// How long things took so far.
+    pub fn timings(&self) -> Timings {
+        self.timings
+    }
+
+    /// The sequence, as far as it has come.
+    pub fn sequence(&self) -> &Sequence {
+        &self.sequence
+    }
+
+    fn advance(&mut self) -> Result<Option<Piece>> {
+        let begun = Instant::now();
+        let left = self.sequence.context() - self.sequence.len() + usize::from(self.next.is_none());
+        self.stop = self.rule.before(self.timings.generated_tokens, left);
+        if self.stop.is_none() {
+            if let Some(token) = self.next.take() {
+                self.sequence.feed(&[token])?;
+            }
+            let token = self.sampler.pick(&self.sequence)?;
+            self.stop = self.rule.at(token, self.tokenizer);
+            if self.stop.is_none() {
+                self.next = Some(token);
+                let text = self.decoder.push(token)?.to_owned();
+                self.timings.generated_tokens += 1;
+                self.timings.generated += begun.elapsed();
+                return Ok(Some(Piece { token: Some(token), text }));
+            }
+        }
+        let text = self.decoder.finish().to_owned();
+        Ok((!text.is_empty()).then_some(Piece { token: None, text }))
+    }
+}
+
+impl Iterator for Generation<'_> {
+    type Item = Result<Piece>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.stop.is_some() {
+            return None;
+        }
+        let piece = self.advance();
+        if piece.is_err() {
+            // Nothing can be trusted after an error, so nothing follows it.
+            self.stop = Some(Stop::Failure);
+        }
+        piece.transpose()
+    }
+}
+
+impl std::fmt::Debug for Generation<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Generation")
+            .field("sequence", &self.sequence)
+            .field("stop", &self.stop)
+            .finish_non_exhaustive()
+    }
+}

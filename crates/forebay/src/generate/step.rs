@@ -1,0 +1,249 @@
+//! A sequence: one text on one model, its cache, and the steps that take tokens in and leave logits.
+//!
+//! A prompt is taken in chunks, a stage each. A single token is taken by replaying a stage that was recorded once; what
+//! changes from token to token lies in device memory, so nothing is allocated and nothing is patched.
+//! Next room: [`sampler`](super::sampler), which makes a token of logits.
+
+use std::sync::Arc;
+
+use forebay_device::{Device, Recording, Request, Session, Stage, Tag};
+use forebay_tensor::{DType, Ops, Tensor, ops::Argmax};
+
+use crate::{
+    error::{Error, Result},
+    models::{Model, Pass, activations::Activations, kv::KvCache},
+};
+
+/// How a sequence is set up.
+#[derive(Clone, Copy, Debug)]
+pub struct SequenceOptions {
+    /// Positions of the cache.
+    pub context: usize,
+    /// Type of the cache: f32 or f16.
+    pub kv: DType,
+    /// Tokens of a prompt that are computed at a time.
+    pub chunk: usize,
+    /// Logits of every token of a chunk instead of the last one only.
+    pub all_logits: bool,
+}
+
+impl Default for SequenceOptions {
+    fn default() -> Self {
+        Self { context: 4096, kv: DType::F16, chunk: 256, all_logits: false }
+    }
+}
+
+/// One text on one model.
+///
+/// ```no_run
+/// # fn example(engine: forebay::Engine) -> forebay::Result<()> {
+/// let mut sequence = engine.sequence()?;
+/// sequence.feed(&[1, 403, 407])?;
+/// let next = sequence.greedy()?;
+/// sequence.feed(&[next])?;
+/// println!("{} tokens, {} logits", sequence.len(), sequence.logits()?.len());
+/// # Ok(())
+/// # }
+/// ```
+pub struct Sequence {
+    model: Arc<dyn Model>,
+    ops: Arc<Ops>,
+    session: Session,
+    kv: KvCache,
+    buffers: Activations,
+    ids: Tensor,
+    positions: Tensor,
+    largest: Tensor,
+    token: Option<Recording>,
+    all_logits: bool,
+    len: usize,
+}
+
+impl Sequence {
+    /// An empty text.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for a value that cannot be, [`Error::Device`] if there is no memory for the cache.
+    pub fn new(
+        device: &Device,
+        model: Arc<dyn Model>,
+        ops: Arc<Ops>,
+        options: &SequenceOptions,
+    ) -> Result<Self> {
+        let SequenceOptions { context, kv, chunk, all_logits } = *options;
+        if !matches!(kv, DType::F32 | DType::F16) {
+            return Err(Error::Option { name: "kv", wanted: "f32 or f16".to_owned() });
+        }
+        if context == 0 || chunk == 0 {
+            return Err(Error::Option { name: "context and chunk", wanted: "at least 1".to_owned() });
+        }
+        let most = model.sizes().context;
+        if context > most {
+            let wanted = format!("at most {most}, which this model was made for");
+            return Err(Error::Option { name: "context", wanted });
+        }
+        let rows = chunk.min(context);
+        let list = |label: &'static str, rows: usize| -> Result<Tensor> {
+            let request = Request::elements::<u32>(rows).tag(Tag::Activations).label(label);
+            Ok(Tensor::of(DType::U32, &[rows], device.alloc(request)?)?)
+        };
+        Ok(Self {
+            kv: KvCache::new(device, model.sizes(), kv, context)?,
+            buffers: Activations::new(device, model.sizes(), rows, if all_logits { rows } else { 1 })?,
+            ids: list("ids", rows)?,
+            positions: list("positions", rows)?,
+            largest: list("largest", 1)?,
+            session: device.session()?,
+            model,
+            ops,
+            token: None,
+            all_logits,
+            len: 0,
+        })
+    }
+
+    /// Tokens so far.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none yet.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Positions of the cache.
+    pub fn context(&self) -> usize {
+        self.kv.capacity()
+    }
+
+    /// Takes tokens in; the logits of the last one are there afterwards.
+    ///
+    /// # Errors
+    /// [`Error::EmptyPrompt`], [`Error::ContextFull`] or [`Error::TokenId`] before anything is computed, and those of the
+    /// device.
+    pub fn feed(&mut self, ids: &[u32]) -> Result<()> {
+        self.feed_each(ids, |_| Ok(()))
+    }
+
+    /// Takes tokens in and gives the logits of all of them, chunk by chunk; of the last one of each chunk only, unless
+    /// the sequence was made for all.
+    ///
+    /// # Errors
+    /// As [`feed`](Self::feed), and those of `each`.
+    pub fn feed_each(&mut self, ids: &[u32], mut each: impl FnMut(&[f32]) -> Result<()>) -> Result<()> {
+        self.check(ids)?;
+        for chunk in ids.chunks(self.buffers.rows()) {
+            if chunk.len() == 1 && !self.all_logits {
+                self.step(chunk[0])?;
+            } else {
+                self.chunk(chunk)?;
+            }
+            let rows = if self.all_logits { chunk.len() } else { 1 };
+            each(&self.buffers.logits.narrow(0, 0..rows)?.read::<f32>()?)?;
+        }
+        Ok(())
+    }
+
+    /// The logits of the last token.
+    ///
+    /// # Errors
+    /// [`Error::EmptyPrompt`] before the first token, and those of the device.
+    pub fn logits(&self) -> Result<Vec<f32>> {
+        if self.is_empty() || self.all_logits {
+            return Err(Error::EmptyPrompt);
+        }
+        Ok(self.buffers.logits.to_vec()?)
+    }
+
+    /// The token of the largest logit, found on the device.
+    ///
+    /// # Errors
+    /// As [`logits`](Self::logits).
+    pub fn greedy(&self) -> Result<u32> {
+        if self.is_empty() || self.all_logits {
+            return Err(Error::EmptyPrompt);
+        }
+        Ok(self.largest.read::<u32>()?[0])
+    }
+
+    fn check(&self, ids: &[u32]) -> Result<()> {
+        if ids.is_empty() {
+            return Err(Error::EmptyPrompt);
+        }
+        let (tokens, context) = (self.len.saturating_add(ids.len()), self.context());
+        if tokens > context {
+            return Err(Error::ContextFull { tokens, context });
+        }
+        let size = self.model.sizes().vocabulary;
+        match ids.iter().find(|&&id| id as usize >= size) {
+            Some(&id) => Err(Error::TokenId { id, size }),
+            None => Ok(()),
+        }
+    }
+
+    /// Several tokens in a stage of their own.
+    fn chunk(&mut self, ids: &[u32]) -> Result<()> {
+        let (list, positions, buffers) = self.place(ids)?;
+        let mut stage = self.session.stage("prompt");
+        let pass = Pass { ids: &list, positions: &positions, kv: &self.kv, buffers: &buffers };
+        record(&mut stage, &self.ops, self.model.as_ref(), &pass, &self.largest)?;
+        drop(stage.fence()?);
+        self.len += ids.len();
+        Ok(())
+    }
+
+    /// One token by the recorded stage.
+    fn step(&mut self, id: u32) -> Result<()> {
+        let (list, positions, buffers) = self.place(&[id])?;
+        let token = match self.token.take() {
+            Some(token) => token,
+            None => {
+                let mut stage = self.session.stage("token");
+                let pass = Pass { ids: &list, positions: &positions, kv: &self.kv, buffers: &buffers };
+                record(&mut stage, &self.ops, self.model.as_ref(), &pass, &self.largest)?;
+                stage.record()?
+            }
+        };
+        let fence = self.session.replay(&token);
+        self.token = Some(token);
+        drop(fence?);
+        self.len += 1;
+        Ok(())
+    }
+
+    /// Puts tokens and their positions into device memory, and gives buffers of as many rows.
+    fn place(&self, ids: &[u32]) -> Result<(Tensor, Tensor, Activations)> {
+        let rows = ids.len();
+        let list = self.ids.narrow(0, 0..rows)?;
+        let positions = self.positions.narrow(0, 0..rows)?;
+        list.copy_from(ids)?;
+        for (position, place) in (self.len as u32..).zip(positions.write::<u32>()?.iter_mut()) {
+            *place = position;
+        }
+        Ok((list, positions, self.buffers.first(rows, if self.all_logits { rows } else { 1 })?))
+    }
+}
+
+/// Records a pass and the search for the largest logit of its last row.
+fn record(
+    stage: &mut Stage<'_>,
+    ops: &Ops,
+    model: &dyn Model,
+    pass: &Pass<'_>,
+    largest: &Tensor,
+) -> Result<()> {
+    let mut ops = ops.on(stage);
+    model.forward(&mut ops, pass)?;
+    let rows = pass.buffers.logits.shape()[0];
+    let last = pass.buffers.logits.narrow(0, rows - 1..rows)?;
+    ops.record(&Argmax { x: &last, out: largest })?;
+    Ok(())
+}
+
+impl std::fmt::Debug for Sequence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (len, context) = (self.len, self.context());
+        f.debug_struct("Sequence").field("len", &len).field("context", &context).finish_non_exhaustive()
+    }
+}

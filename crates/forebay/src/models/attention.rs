@@ -1,0 +1,87 @@
+//! Self-attention with grouped heads and rotary positions, as most families have it.
+
+use forebay_tensor::{
+    Recorder, Tensor,
+    ops::{Append, Attention, Matmul, Rope, rope::Pairs},
+};
+
+use super::{Pass, Sizes, kv::LayerCache};
+use crate::{error::Result, formats::weights::Weights};
+
+/// Rotary positions: the same for all layers.
+#[derive(Clone, Debug)]
+pub struct Rotary {
+    /// f32: radians a position, for each pair of columns.
+    pub frequencies: Tensor,
+    /// Which columns make a pair.
+    pub pairs: Pairs,
+}
+
+/// The weights of one layer's attention.
+#[derive(Debug)]
+pub struct SelfAttention {
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    output: Tensor,
+    scale: f32,
+}
+
+impl SelfAttention {
+    /// Takes the weights of a layer.
+    ///
+    /// # Errors
+    /// Those of [`Weights::take`].
+    pub fn load(weights: &mut Weights, layer: usize, sizes: &Sizes) -> Result<Self> {
+        let mut take = |name: &str, rows: usize, columns: usize| {
+            weights.take(&format!("blk.{layer}.{name}.weight"), &[rows, columns])
+        };
+        let Sizes { width, heads, kv_heads, head_width, value_width, .. } = *sizes;
+        Ok(Self {
+            query: take("attn_q", heads * head_width, width)?,
+            key: take("attn_k", kv_heads * head_width, width)?,
+            value: take("attn_v", kv_heads * value_width, width)?,
+            output: take("attn_output", width, heads * value_width)?,
+            scale: 1.0 / (head_width as f32).sqrt(),
+        })
+    }
+
+    /// Records what the layer's attention adds to the hidden state: from `normed` to `change`.
+    ///
+    /// # Errors
+    /// Those of recording.
+    pub fn forward(
+        &self,
+        ops: &mut Recorder<'_, '_>,
+        pass: &Pass<'_>,
+        rotary: &Rotary,
+        cache: &LayerCache,
+    ) -> Result<()> {
+        let (b, positions) = (pass.buffers, pass.positions);
+        for (weight, out) in [(&self.query, &b.queries), (&self.key, &b.keys), (&self.value, &b.values)] {
+            ops.record(&Matmul { weight, x: &b.normed, out: &flat(out)? })?;
+        }
+        for x in [&b.queries, &b.keys] {
+            let Rotary { frequencies, pairs } = rotary;
+            ops.record(&Rope { x, positions, frequencies, pairs: *pairs })?;
+        }
+        ops.record(&Append { x: &b.keys, positions, cache: &cache.keys })?;
+        ops.record(&Append { x: &b.values, positions, cache: &cache.values })?;
+        ops.record(&Attention {
+            q: &b.queries,
+            keys: &cache.keys,
+            values: &cache.values,
+            positions,
+            scale: self.scale,
+            out: &b.attended,
+        })?;
+        ops.record(&Matmul { weight: &self.output, x: &flat(&b.attended)?, out: &b.change })?;
+        Ok(())
+    }
+}
+
+/// All heads of a position as one row.
+fn flat(heads: &Tensor) -> Result<Tensor> {
+    let [rows, count, width] = [heads.shape()[0], heads.shape()[1], heads.shape()[2]];
+    Ok(heads.reshape(&[rows, count * width])?)
+}
