@@ -15,7 +15,6 @@ use crate::cli::Failure;
 
 /// What `tokenize` takes.
 #[derive(Debug, Args)]
-#[group(id = "input", multiple = false)]
 pub(crate) struct TokenizeArgs {
     /// A GGUF file; one with a vocabulary alone will do
     model: PathBuf,

@@ -295,3 +295,6 @@ impl std::fmt::Debug for Generation<'_> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! Engines on a tiny model of random weights that is made here, and on files that are wrong in one way each.
+
+use std::{
+    fs,
+    path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use forebay_device::DeviceOptions;
+use forebay_tensor::DType;
+
+use super::{Engine, EngineOptions};
+use crate::{
+    error::{Error, Result},
+    formats::gguf::builder::Builder,
+    generate::{
+        step::SequenceOptions,
+        stop::{Stop, StopRule},
+    },
+};
+
+const WIDTH: usize = 8;
+const FFN: usize = 12;
+const TOKENS: [&str; 10] =
+    ["<unk>", "<s>", "</s>", "\u{2581}", "a", "b", "ab", "\u{2581}ab", "ba", "\u{2581}ba"];
+
+/// A tiny model, wrong in one way if `spoil` says so.
+fn model(spoil: &str) -> Vec<u8> {
+    let mut seed = 1u32;
+    let mut weight = |count: usize| -> Vec<u8> {
+        let mut number = || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            ((seed >> 8) as f32 / (1 << 23) as f32 - 1.0).to_le_bytes()
+        };
+        (0..count).flat_map(|_| number()).collect()
+    };
+    let heads = if spoil == "heads" { 1 } else { 2 };
+    let mut file = Builder::new()
+        .text("general.architecture", if spoil == "family" { "mamba" } else { "llama" })
+        .u32("llama.block_count", 2)
+        .u32("llama.context_length", 32)
+        .u32("llama.embedding_length", WIDTH as u32)
+        .u32("llama.feed_forward_length", FFN as u32)
+        .u32("llama.attention.head_count", heads)
+        .u32("llama.attention.head_count_kv", 1)
+        .u32("llama.rope.dimension_count", if spoil == "rotated" { 64 } else { 4 })
+        .raw(b"llama.attention.layer_norm_rms_epsilon", 6, &1e-5f32.to_le_bytes())
+        .text("tokenizer.ggml.model", "llama")
+        .texts("tokenizer.ggml.tokens", &TOKENS)
+        .f32s("tokenizer.ggml.scores", &[0.0, 0.0, 0.0, -3.0, -4.0, -5.0, -2.0, -1.0, -2.5, -1.5])
+        .i32s("tokenizer.ggml.token_type", &[2, 3, 3, 1, 1, 1, 1, 1, 1, 1]);
+    if spoil == "scaling" {
+        file = file.text("llama.rope.scaling.type", "yarn");
+    }
+    let mut tensors = vec![
+        ("token_embd.weight".to_owned(), TOKENS.len(), WIDTH),
+        ("output_norm.weight".to_owned(), 0, WIDTH),
+    ];
+    for layer in 0..2 {
+        for (name, rows, columns) in [
+            ("attn_norm", 0, WIDTH),
+            ("attn_q", WIDTH, WIDTH),
+            ("attn_k", WIDTH / 2, WIDTH),
+            ("attn_v", WIDTH / 2, WIDTH),
+            ("attn_output", WIDTH, WIDTH),
+            ("ffn_norm", 0, WIDTH),
+            ("ffn_gate", FFN, WIDTH),
+            ("ffn_up", FFN, WIDTH),
+            ("ffn_down", WIDTH, FFN),
+        ] {
+            tensors.push((format!("blk.{layer}.{name}.weight"), rows, columns));
+        }
+    }
+    if spoil == "unused" {
+        tensors.push(("blk.0.attn_q.bias".to_owned(), 0, WIDTH));
+    }
+    for (name, rows, columns) in tensors {
+        let rows = if spoil == "shape" && name == "blk.1.ffn_up.weight" { rows + 1 } else { rows };
+        if spoil == "missing" && name == "blk.1.attn_v.weight" {
+            continue;
+        }
+        let kind = if spoil == "kind" && name == "blk.0.attn_q.weight" { 99 } else { 0 };
+        let bytes = weight(rows.max(1) * columns);
+        let dimensions = if rows == 0 { vec![columns as u64] } else { vec![columns as u64, rows as u64] };
+        file = file.tensor(&name, kind, &dimensions, &bytes);
+    }
+    file.bytes()
+}
+
+/// A file that goes when the test is over.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn with(bytes: &[u8]) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("forebay-engine-{}-{number}.gguf", std::process::id()));
+        fs::write(&path, bytes).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        fs::remove_file(&self.0).unwrap();
+    }
+}
+
+fn open(spoil: &str, threads: usize) -> Result<Engine> {
+    let file = Scratch::with(&model(spoil));
+    Engine::open_with(&file.0, &EngineOptions::default().device(DeviceOptions::cpu().threads(threads)))
+}
+
+#[test]
+fn a_prompt_in_one_chunk_equals_token_by_token_on_any_number_of_threads() {
+    let ids = [1, 7, 8, 4, 5, 6, 9, 3, 3, 0, 2, 7];
+    let logits = |threads: usize, chunk: usize| {
+        let engine = open("", threads).unwrap();
+        let options = SequenceOptions { chunk, all_logits: true, ..engine.sequence_options() };
+        let mut all = Vec::new();
+        let mut sequence = engine.sequence_with(&options).unwrap();
+        sequence
+            .feed_each(&ids, |rows| {
+                all.extend_from_slice(rows);
+                Ok(())
+            })
+            .unwrap();
+        all
+    };
+    let wanted = logits(1, 12);
+    assert_eq!(wanted.len(), ids.len() * TOKENS.len());
+    assert!(wanted.iter().all(|x| x.is_finite()) && wanted[0] != wanted[10]);
+    for (threads, chunk) in [(2, 12), (1, 1), (2, 5)] {
+        assert_eq!(logits(threads, chunk), wanted, "{threads} threads, {chunk} at a time");
+    }
+}
+
+#[test]
+fn generation_ends_for_the_reason_it_gives() {
+    let engine = open("", 1).unwrap();
+    let count = |rule: StopRule| {
+        let mut generation = engine.generate("ab", rule).unwrap();
+        let tokens = generation.by_ref().filter(|piece| piece.as_ref().unwrap().token.is_some()).count();
+        (tokens, generation.stop().unwrap(), generation.timings().generated_tokens)
+    };
+    assert_eq!(count(StopRule { limit: Some(3), ignore_ends: true }), (3, Stop::Limit, 3));
+    assert_eq!(count(StopRule { limit: Some(0), ignore_ends: true }), (0, Stop::Limit, 0));
+    // Two tokens of prompt in 32 positions: the last token that is given out is never taken in.
+    assert_eq!(count(StopRule { limit: None, ignore_ends: true }), (31, Stop::Context, 31));
+}
+
+#[test]
+fn what_cannot_be_fed_is_refused_and_nothing_is_lost() {
+    let engine = open("", 1).unwrap();
+    let mut sequence = engine.sequence().unwrap();
+    assert!(matches!(sequence.logits(), Err(Error::EmptyPrompt)));
+    assert!(matches!(sequence.feed(&[]), Err(Error::EmptyPrompt)));
+    sequence.feed(&[1, 7]).unwrap();
+    let before = sequence.logits().unwrap();
+    assert!(matches!(sequence.feed(&[10]), Err(Error::TokenId { id: 10, size: 10 })));
+    assert!(matches!(sequence.feed(&[3; 31]), Err(Error::ContextFull { tokens: 33, context: 32 })));
+    assert_eq!((sequence.len(), sequence.logits().unwrap()), (2, before));
+    sequence.feed(&[3; 30]).unwrap();
+    assert!(matches!(sequence.feed(&[3]), Err(Error::ContextFull { .. })));
+}
+
+#[test]
+fn options_that_cannot_be_are_refused() {
+    let engine = open("", 1).unwrap();
+    let options = engine.sequence_options();
+    for bad in [
+        SequenceOptions { context: 0, ..options },
+        SequenceOptions { context: 33, ..options },
+        SequenceOptions { chunk: 0, ..options },
+        SequenceOptions { kv: DType::Q8_0, ..options },
+    ] {
+        assert!(matches!(engine.sequence_with(&bad), Err(Error::Option { .. })), "{bad:?}");
+    }
+}
+
+#[test]
+fn files_that_are_wrong_in_one_way_say_which() {
+    for (spoil, wanted) in [
+        ("family", r#"no model family is called "mamba"; known are llama"#),
+        ("missing", r#"has no tensor "blk.1.attn_v.weight""#),
+        ("shape", r#"tensor "blk.1.ffn_up.weight" has shape [13, 8], the model needs [12, 8]"#),
+        ("heads", r#"tensor "blk.0.attn_k.weight" has shape [4, 8], the model needs [8, 8]"#),
+        ("unused", r#"holds 1 tensors that this model does not use, the first is "blk.0.attn_q.bias""#),
+        ("scaling", r#"uses rope scaling "yarn", which cannot be run yet"#),
+        ("rotated", r#"key "llama.rope.dimension_count" holds 64, at most the width of a head is needed"#),
+        ("kind", r#"tensor "blk.0.attn_q.weight" has an element type that is not known"#),
+    ] {
+        let error = open(spoil, 1).map(drop).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{spoil}: {error}");
+    }
+}

@@ -1,0 +1,93 @@
+//! Reads reference files, runs models, and compares.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use forebay::{Engine, EngineOptions, formats::safetensors::Safetensors, generate::step::SequenceOptions};
+use forebay_device::DeviceOptions;
+use forebay_tensor::DType;
+
+/// A folder of the fixtures, if there are any.
+pub(crate) fn folder(name: &str) -> Option<PathBuf> {
+    match std::env::var_os("FOREBAY_FIXTURES") {
+        Some(root) => Some(PathBuf::from(root).join(name)),
+        None => {
+            println!("left out: FOREBAY_FIXTURES is not set");
+            None
+        }
+    }
+}
+
+/// The GGUF files of a model, by what stands between the model's name and the ending.
+pub(crate) fn ggufs(model: &PathBuf) -> BTreeMap<String, PathBuf> {
+    let files = std::fs::read_dir(model.join("gguf")).unwrap();
+    let name =
+        |path: &PathBuf| path.file_stem().unwrap().to_str().unwrap().split_once('.').unwrap().1.to_owned();
+    files.map(|file| file.unwrap().path()).map(|path| (name(&path), path)).collect()
+}
+
+/// The tensors of a reference file.
+pub(crate) struct Reference {
+    bytes: Vec<u8>,
+    table: Safetensors,
+}
+
+impl Reference {
+    pub(crate) fn open(path: PathBuf) -> Self {
+        let bytes = std::fs::read(&path).unwrap();
+        let table = Safetensors::parse(&path, &bytes).unwrap();
+        Self { bytes, table }
+    }
+
+    fn words<T>(&self, name: &str, from: impl Fn([u8; 4]) -> T) -> Vec<T> {
+        let range = self.table.tensor(name).unwrap().range();
+        let bytes = &self.bytes[range.start as usize..range.end as usize];
+        bytes.as_chunks().0.iter().map(|bytes| from(*bytes)).collect()
+    }
+
+    pub(crate) fn floats(&self, name: &str) -> Vec<f32> {
+        self.words(name, f32::from_le_bytes)
+    }
+
+    pub(crate) fn ids(&self, name: &str) -> Vec<u32> {
+        self.words(name, u32::from_le_bytes)
+    }
+}
+
+/// Opens a model on so many threads with such a cache.
+pub(crate) fn open(path: &PathBuf, threads: usize, kv: DType) -> Engine {
+    let options = EngineOptions::default().device(DeviceOptions::cpu().threads(threads)).kv(kv).context(400);
+    Engine::open_with(path, &options).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Logits of all tokens, computed so many at a time.
+pub(crate) fn logits(engine: &Engine, ids: &[u32], chunk: usize) -> Vec<f32> {
+    let options = SequenceOptions { chunk, all_logits: true, ..engine.sequence_options() };
+    let mut all = Vec::new();
+    let mut sequence = engine.sequence_with(&options).unwrap();
+    sequence
+        .feed_each(ids, |rows| {
+            all.extend_from_slice(rows);
+            Ok(())
+        })
+        .unwrap();
+    all
+}
+
+/// The largest distance between two lists; they must be of one length and finite.
+pub(crate) fn distance(got: &[f32], wanted: &[f32]) -> f32 {
+    assert_eq!(got.len(), wanted.len());
+    assert!(got.iter().all(|x| x.is_finite()));
+    got.iter().zip(wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+/// What follows a prompt, the largest logit each time.
+pub(crate) fn greedy(engine: &Engine, prompt: &[u32], count: usize) -> Vec<u32> {
+    let mut sequence = engine.sequence().unwrap();
+    sequence.feed(prompt).unwrap();
+    let mut ids = vec![sequence.greedy().unwrap()];
+    while ids.len() < count {
+        sequence.feed(&ids[ids.len() - 1..]).unwrap();
+        ids.push(sequence.greedy().unwrap());
+    }
+    ids
+}

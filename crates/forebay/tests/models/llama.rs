@@ -1,0 +1,50 @@
+//! A model of random weights with the rope scaling of Llama 3, in every format.
+
+use forebay_tensor::DType;
+
+use crate::fixtures::{Reference, distance, folder, ggufs, greedy, logits, open};
+
+#[test]
+fn logits_of_every_format_agree_with_those_of_the_decoded_weights() {
+    let Some(root) = folder("models/llama") else { return };
+    let files = ggufs(&root);
+    assert!(files.len() > 20);
+    for (name, path) in files {
+        let reference = Reference::open(root.join(format!("ref/llama.{name}.ref.safetensors")));
+        let engine = open(&path, 2, DType::F32);
+        let far =
+            distance(&logits(&engine, &reference.ids("promptA"), 32), &reference.floats("exact.logitsA"));
+        let rows = reference.ids("rowsB");
+        let all = logits(&engine, &reference.ids("promptB"), 32);
+        let vocabulary = engine.model().sizes().vocabulary;
+        let picked: Vec<f32> =
+            rows.iter().flat_map(|&row| &all[row as usize * vocabulary..][..vocabulary]).copied().collect();
+        let far_b = distance(&picked, &reference.floats("exact.logitsB_rows"));
+        println!("llama {name}: {far:.2e}, long prompt {far_b:.2e}");
+        assert!(far.max(far_b) <= 1e-3, "{name}: {far} and {far_b}");
+    }
+}
+
+#[test]
+fn unquantised_files_agree_with_the_model_that_they_came_from() {
+    let Some(root) = folder("models/llama") else { return };
+    let reference = Reference::open(root.join("ref/hf.safetensors"));
+    for name in ["F16", "BF16"] {
+        let engine = open(&ggufs(&root)[name], 1, DType::F32);
+        let far = distance(&logits(&engine, &reference.ids("promptA"), 32), &reference.floats("logitsA"));
+        assert!(far <= 1e-3, "{name}: {far}");
+    }
+}
+
+#[test]
+fn greedy_tokens_are_those_of_the_decoded_weights() {
+    let Some(root) = folder("models/llama") else { return };
+    for (name, path) in ggufs(&root) {
+        let reference = Reference::open(root.join(format!("ref/llama.{name}.ref.safetensors")));
+        let (wanted, gaps) = (reference.ids("greedy.exact"), reference.floats("greedy.exact_gap"));
+        let got = greedy(&open(&path, 1, DType::F32), &reference.ids("greedy.prompt"), wanted.len());
+        if let Some(odd) = got.iter().zip(&wanted).position(|(a, b)| a != b) {
+            assert!(gaps[odd] < 0.01, "{name}: token {odd} differs where the gap is {}", gaps[odd]);
+        }
+    }
+}

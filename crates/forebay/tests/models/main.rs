@@ -1,0 +1,10 @@
+//! Models against what other systems computed with the same files. Found through FOREBAY_FIXTURES; left out without.
+
+#![allow(clippy::print_stdout, reason = "says what is left out, and the figures of comparisons")]
+
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod llama;
+#[cfg(test)]
+mod stories;
