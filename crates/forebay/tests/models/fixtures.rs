@@ -1,6 +1,9 @@
 //! Reads reference files, runs models, and compares.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use forebay::{Engine, EngineOptions, formats::safetensors::Safetensors, generate::step::SequenceOptions};
 use forebay_device::DeviceOptions;
@@ -18,7 +21,7 @@ pub(crate) fn folder(name: &str) -> Option<PathBuf> {
 }
 
 /// The GGUF files of a model, by what stands between the model's name and the ending.
-pub(crate) fn ggufs(model: &PathBuf) -> BTreeMap<String, PathBuf> {
+pub(crate) fn ggufs(model: &Path) -> BTreeMap<String, PathBuf> {
     let files = std::fs::read_dir(model.join("gguf")).unwrap();
     let name =
         |path: &PathBuf| path.file_stem().unwrap().to_str().unwrap().split_once('.').unwrap().1.to_owned();
@@ -54,7 +57,7 @@ impl Reference {
 }
 
 /// Opens a model on so many threads with such a cache.
-pub(crate) fn open(path: &PathBuf, threads: usize, kv: DType) -> Engine {
+pub(crate) fn open(path: &Path, threads: usize, kv: DType) -> Engine {
     let options = EngineOptions::default().device(DeviceOptions::cpu().threads(threads)).kv(kv).context(400);
     Engine::open_with(path, &options).unwrap_or_else(|error| panic!("{error}"))
 }
