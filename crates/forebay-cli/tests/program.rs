@@ -54,7 +54,7 @@ mod tests {
         let output = forebay(&["run", model, "Once upon a time", "-n", "8", "-t", "1"]);
         assert!(output.status.success());
         let text = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(text, "Once upon a time, there was a little girl na\n");
+        assert_eq!(text, "Once upon a time, there was a little girl\n");
         assert!(String::from_utf8(output.stderr).unwrap().contains("generated: 8 tokens"));
     }
 
