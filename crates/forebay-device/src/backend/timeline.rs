@@ -332,6 +332,23 @@ mod loom {
     }
 
     #[test]
+    fn a_wait_for_any_tick_ends_with_the_first_that_is_done() {
+        model(|| {
+            let told = told();
+            let device = {
+                let told = told.clone();
+                thread::spawn(move || {
+                    told.bytes.store(1, Ordering::Relaxed);
+                    told.timeline.advance(1, 1, Err(fault()));
+                })
+            };
+            told.timeline.wait_any(&[(0, 1), (1, 1)], Patience::default()).unwrap();
+            assert_eq!(told.bytes.load(Ordering::Relaxed), 1);
+            device.join().unwrap();
+        });
+    }
+
+    #[test]
     fn waits_for_two_queues_do_not_take_each_others_wake_up() {
         model(|| {
             let told = told();

@@ -119,6 +119,13 @@ fn s6_a_fault_is_reported_at_every_wait(setup: &Setup) {
             "{fence:?}: {outcome:?}"
         );
     }
+    // Without a fence of its own a failure reaches what the session does next all the same.
+    let mut session = bed.session();
+    let mut stage = session.stage("bad");
+    stage.launch(&kernel, Grid::linear(1, 1), &[1u32.into()]).unwrap();
+    stage.submit().unwrap();
+    let next = session.stage("next").fence().unwrap();
+    assert!(matches!(next.wait(), Err(Error::KernelFault { .. })));
     let mut session = bed.session();
     session.stage("another session").fence().unwrap().wait().unwrap();
 }

@@ -7,7 +7,8 @@ use testkit::{Bed, Kernels, Setup, Test, tests};
 
 pub(crate) const TESTS: &[Test] = tests! {
     Steered: a_call_that_fails_anywhere_is_told_and_loses_nothing,
-        memory_that_runs_out_anywhere_is_told_and_loses_nothing;
+        memory_that_runs_out_anywhere_is_told_and_loses_nothing,
+        a_refused_submission_leaves_no_trace;
 };
 
 const CALLS: [NullCall; 12] = [
@@ -142,4 +143,30 @@ fn memory_that_runs_out_anywhere_is_told_and_loses_nothing(setup: &Setup) {
         &Error::Exhausted(Box::default()),
     );
     assert!(places > 2, "{places}");
+}
+
+fn a_refused_submission_leaves_no_trace(setup: &Setup) {
+    let bed = setup.open();
+    let buffer = bed.device.alloc(4096).unwrap();
+    let mut session = bed.session();
+    let before = session.stats();
+    for fenced in [true, false] {
+        bed.control().fail(NullCall::Submit, 1, planted());
+        let mut stage = session.stage("refused");
+        stage.fill(&buffer, 1).unwrap();
+        let outcome = if fenced { stage.fence().map(drop) } else { stage.submit() };
+        assert!(matches!(outcome, Err(Error::Driver { code: 77, .. })), "{outcome:?}");
+        assert_eq!(session.stats(), before);
+        assert_eq!(bed.device.pool().stats().in_use, 1, "the stage still holds the buffer");
+        if setup.bytes {
+            assert!(buffer.try_write::<u8>().is_ok(), "the buffer waits for work that was never queued");
+        }
+    }
+    let mut stage = session.stage("next");
+    assert!(stage.is_empty());
+    stage.fill(&buffer, 2).unwrap();
+    let fence = stage.fence().unwrap();
+    assert_eq!(fence.tick(), 1, "a refused submission takes no tick");
+    fence.wait().unwrap();
+    assert_eq!(bed.control().submissions().len(), 1);
 }

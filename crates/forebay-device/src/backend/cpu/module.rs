@@ -11,7 +11,9 @@
 //!   parts of different groups are disjoint. Otherwise `Launch::is_serial` holds and calls follow each other.
 //! - R4 Within one call an argument is taken at most once for writing and not both for writing and reading.
 
-use std::{cell::Cell, marker::PhantomData, ops::Range, panic::AssertUnwindSafe, ptr, slice, sync::Arc};
+use std::{
+    any::Any, cell::Cell, marker::PhantomData, ops::Range, panic::AssertUnwindSafe, ptr, slice, sync::Arc,
+};
 
 use bytemuck::Pod;
 
@@ -233,8 +235,7 @@ impl Loaded {
             let text = panic.downcast_ref::<&str>().copied();
             let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
             let detail = text.unwrap_or("panicked").into();
-            // What a kernel panics with may panic once more when it is dropped; that one is leaked.
-            std::panic::catch_unwind(AssertUnwindSafe(|| drop(panic))).unwrap_or_else(std::mem::forget);
+            discard(panic);
             detail
         })
     }
@@ -243,6 +244,17 @@ impl Loaded {
     pub(crate) fn is_serial(&self, groups: u64) -> bool {
         self.serial || groups <= 1
     }
+}
+
+/// Drops what a kernel panicked with, which may panic itself, with something that may panic as well.
+fn discard(mut panic: Box<dyn Any + Send>) {
+    for _ in 0..8 {
+        match std::panic::catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+            Ok(()) => return,
+            Err(next) => panic = next,
+        }
+    }
+    std::mem::forget(panic);
 }
 
 /// The part of `count` things that belongs to one worker: contiguous, and the same at every launch.
