@@ -95,7 +95,7 @@ pub enum Error {
         /// What the loader said.
         detail: String,
     },
-    /// A kernel failed while it ran. Its stage and everything after it on the queue is void.
+    /// A kernel failed while it ran. Its stage is void, and what the session submits after it.
     KernelFault {
         /// The kernel.
         kernel: Arc<str>,

@@ -54,12 +54,12 @@ impl AccessGuard<'_> {
 
     /// Whether the host holds any bytes of an allocation.
     pub(crate) fn is_guarded(&self, handle: &Handle) -> bool {
-        handle.guards().load(Ordering::Relaxed) > 0
+        handle.is_guarded()
     }
 
     /// Refuses if the host holds bytes of the range in a way that does not go together with such an access.
     pub(crate) fn check(&self, handle: &Handle, start: u64, end: u64, writes: bool) -> Result<()> {
-        if handle.guards().load(Ordering::Relaxed) == 0 || start == end {
+        if !handle.is_guarded() || start == end {
             return Ok(());
         }
         let clash = self.held.guards.iter().find(|guard| {

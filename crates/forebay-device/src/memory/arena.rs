@@ -435,6 +435,9 @@ impl Chunk {
     /// Takes a lease back if nobody else holds it. Its uses stay with the chunk.
     #[inline]
     fn take_back(&mut self, lease: &mut Handle) -> bool {
+        if lease.is_guarded() {
+            strike_guards(lease);
+        }
         let Some(mut sole) = lease.sole() else { return false };
         let uses = sole.uses();
         if !uses.is_empty() {
@@ -449,6 +452,17 @@ impl Chunk {
         if let Some(mut sole) = self.handle.sole() {
             sole.uses().inherit(&self.uses);
         }
+    }
+}
+
+/// Strikes out guards that were forgotten, if nobody else holds the lease.
+#[cold]
+fn strike_guards(lease: &mut Handle) {
+    let home = lease.owner().home.clone();
+    if let Some(mut sole) = lease.sole()
+        && sole.take_guards()
+    {
+        home.access.lock().forget(sole.key());
     }
 }
 

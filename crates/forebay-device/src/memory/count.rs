@@ -23,7 +23,10 @@ impl Count {
     /// One more handle, made from one that exists: nothing needs to be ordered.
     #[inline]
     pub(super) fn more(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        // Only handles that are forgotten add up to so many. A count that wraps would free bytes under a handle.
+        if self.0.fetch_add(1, Ordering::Relaxed) > u32::MAX / 2 {
+            std::process::abort();
+        }
     }
 
     /// One more handle, made by whoever may hold the only one: then nobody else changes the count, and a store is enough.

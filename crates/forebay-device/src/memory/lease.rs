@@ -142,6 +142,12 @@ impl Handle {
         unsafe { &self.0.as_ref().guards }
     }
 
+    /// Whether the host guards bytes of it, or forgot to stop.
+    #[inline]
+    pub(super) fn is_guarded(&self) -> bool {
+        self.guards().load(Ordering::Relaxed) > 0
+    }
+
     /// Sets whether this is a member of the residency set, and says whether it was.
     pub(super) fn set_member(&self, member: bool) -> bool {
         // SAFETY: L1. The owner's lock orders this with the counts that go with it.
@@ -173,11 +179,13 @@ impl Handle {
     fn release(&self) {
         // SAFETY: L1: the slab and the owner live as long as a lease of it is out. The last handle is going, so the owner
         // has the sole right to the lease (L2).
-        unsafe {
+        let owner = unsafe {
             let lease = self.0.as_ref();
             let owner = (*lease.facts.get()).owner;
-            (*owner).release(Sole::new(self.0));
-        }
+            (*owner).release(Sole::new(self.0))
+        };
+        // The slab may go with it: neither it nor the owner is borrowed any more.
+        drop(owner);
     }
 
     pub(super) fn count(&self) -> u32 {

@@ -114,9 +114,8 @@ impl MappedFile {
 
     fn advise(&self, range: std::ops::Range<usize>, advice: rustix::mm::Advice) {
         let page = rustix::param::page_size();
-        let (start, end) =
-            (range.start.next_multiple_of(page), range.end.min(self.mapping.len) / page * page);
-        if start < end {
+        let end = range.end.min(self.mapping.len) / page * page;
+        if let Some(start) = range.start.checked_next_multiple_of(page).filter(|&start| start < end) {
             let first = self.mapping.start.as_ptr().wrapping_add(start).cast();
             // SAFETY: M1: whole pages of our own mapping; neither advice changes what a read returns.
             let _ = unsafe { rustix::mm::madvise(first, end - start, advice) };

@@ -13,6 +13,7 @@ use super::{
     options::{Init, PoolOptions, Request},
     state::State,
     stats::{PoolStats, Tag},
+    supply::SPAN,
     trace::event::Served,
     uses::Uses,
 };
@@ -54,7 +55,7 @@ pub(crate) struct PoolShared {
     pub(super) options: PoolOptions,
     state: Mutex<State>,
     /// What every request asks of the device.
-    max_buffer: u64,
+    pub(super) max_buffer: u64,
     unified: bool,
     pub(super) own: Weak<Self>,
 }
@@ -66,7 +67,8 @@ impl Pool {
         }
         let shared = Arc::new_cyclic(|own| PoolShared {
             state: Mutex::new(State::new(&home, options.limit)),
-            max_buffer: home.caps().max_buffer,
+            // No region holds more, whatever the device says.
+            max_buffer: home.caps().max_buffer.min(SPAN - SPAN % home.caps().page.max(ALIGN)),
             unified: home.caps().unified,
             home,
             options,
@@ -244,8 +246,10 @@ impl PoolShared {
         live.checked_add(request.bytes).is_some_and(|sum| sum <= self.options.budgets[tag])
     }
 
-    /// Takes a lease back whose last handle is gone.
-    pub(super) fn release(&self, mut lease: Sole<'_>) {
+    /// Takes a lease back whose last handle is gone. What comes back may be all that keeps the pool alive, so it is
+    /// dropped by the caller, when nothing borrows the pool any more.
+    #[must_use]
+    pub(super) fn release(&self, mut lease: Sole<'_>) -> Option<Arc<Self>> {
         if lease.take_guards() {
             // Guards that were leaked: the next owner of the lease has nothing to do with them.
             self.home.access.lock().forget(lease.key());
@@ -266,8 +270,7 @@ impl PoolShared {
         drop(state);
         self.home.sweep_graves();
         self.home.defer(freed);
-        // Dropped last: this may be what kept the pool alive.
-        drop(own);
+        own
     }
 }
 

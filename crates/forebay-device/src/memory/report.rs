@@ -1,6 +1,12 @@
 //! What an out-of-memory error tells: who has the memory, what will come back, and what the largest hole lies between.
 
-use super::{home::Home, pool::PoolShared, range::BlockId, state::State, stats::Tag};
+use super::{
+    home::Home,
+    pool::PoolShared,
+    range::BlockId,
+    state::{NOBODY, State},
+    stats::Tag,
+};
 use crate::error::MemoryReport;
 
 impl State {
@@ -36,6 +42,6 @@ impl State {
 
     fn label_of(&mut self, block: Option<BlockId>) -> String {
         let slot = block.and_then(|block| self.holders.get(block.index()).copied());
-        slot.filter(|slot| *slot != u32::MAX).map_or_else(String::new, |slot| self.slab.label(slot))
+        slot.filter(|slot| *slot != NOBODY).map_or_else(String::new, |slot| self.slab.label(slot))
     }
 }

@@ -24,6 +24,9 @@ use crate::{
     sync::Arc,
 };
 
+/// The holder of a block that no lease stands for.
+pub(super) const NOBODY: u32 = u32::MAX;
+
 /// What the lock of a pool guards.
 pub(super) struct State {
     pub(super) range: Range,
@@ -43,7 +46,7 @@ pub(super) struct State {
     pub(super) keepers: HashMap<u32, Box<dyn Any + Send + Sync>>,
     /// Free mapped bytes that the last look for idle pages left.
     pub(super) vain_look: u64,
-    /// The lease that a block was last handed out with, for reports; by block.
+    /// The lease that stands for a block, for reports; by block.
     pub(super) holders: Vec<u32>,
     pub(super) trace: PoolTrace,
 }
@@ -162,6 +165,8 @@ impl State {
     }
 
     fn free_block(&mut self, pool: &PoolShared, block: BlockId, bytes: u64) -> Result<()> {
+        // The lease is somebody else's from here on, and may change without the pool's lock.
+        self.set_holder(block, NOBODY);
         let retain = pool.retain(&self.stats);
         if self.free_bytes() + bytes <= retain && self.classes.push(bytes, block) {
             return Ok(());
@@ -190,7 +195,7 @@ impl State {
     /// Notes who has a block, for reports.
     pub(super) fn set_holder(&mut self, block: BlockId, slot: u32) {
         if self.holders.len() <= block.index() {
-            self.holders.resize(block.index() + 1, u32::MAX);
+            self.holders.resize(block.index() + 1, NOBODY);
         }
         self.holders[block.index()] = slot;
     }
@@ -362,6 +367,7 @@ impl State {
         let mut handle =
             self.lease(pool, &request, Fate::Block(block), &region, (whole.offset + offset, bytes));
         self.stats.taken += bytes;
+        self.set_holder(block, handle.facts().slot);
         self.note_allocated(&handle, Served::Carved);
         if let Some(mut sole) = handle.sole() {
             sole.uses().inherit(uses);

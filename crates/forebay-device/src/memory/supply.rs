@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Address space that is taken at once where address space is free.
-const SPAN: u64 = LARGEST_REGION / (2 << 20) * (2 << 20);
+pub(super) const SPAN: u64 = LARGEST_REGION / (2 << 20) * (2 << 20);
 /// Bounds of a region where address space comes with memory.
 const SLAB: std::ops::RangeInclusive<u64> = 8 << 20..=256 << 20;
 
@@ -131,7 +131,10 @@ impl PoolShared {
                 let page = self.home.caps().page;
                 let span =
                     self.home.caps().memory.saturating_mul(4).clamp(1 << 30, SPAN).next_multiple_of(page);
-                let region = self.reserve_span(state, span.max(rounded), rounded)?;
+                let region = match self.reserve_span(state, span.max(rounded), rounded) {
+                    Ok(region) => region,
+                    Err(error) => return shortage_of(error),
+                };
                 let local = state.add_region(region);
                 let bytes = region.bytes.min(SPAN) / page * page;
                 if !state.range.add_region(local, bytes, false) {
@@ -145,9 +148,11 @@ impl PoolShared {
         };
         let missing: Vec<_> = state.range.missing(block).collect();
         let bytes = missing.iter().map(|run| run.end - run.start).sum::<u64>();
-        let shortage = self.make_room(state, bytes, rounded)?;
-        if let Some(shortage) = shortage {
+        let room = self.make_room(state, bytes, rounded);
+        if !matches!(room, Ok(None)) {
             state.range.free(block);
+        }
+        if let Some(shortage) = room? {
             return Ok(Look::Short(shortage));
         }
         let local = state.range.block(block).map_or(0, |place| place.region);
@@ -173,13 +178,14 @@ impl PoolShared {
 
     /// Takes address space: as much as helps, or as little as the process is allowed.
     fn reserve_span(&self, state: &mut State, span: u64, least: u64) -> Result<Region> {
-        let mut size = span;
+        let page = self.home.caps().page;
+        let (mut size, least) = (span, least.next_multiple_of(page));
         loop {
             state.stats.driver_calls += 1;
             match self.home.backend.region_reserve(self.options.kind, size) {
                 Err(Error::Exhausted(_)) if size > least => {
                     state.trace.driver_refused(size);
-                    size = (size / 2).max(least).next_multiple_of(self.home.caps().page)
+                    size = (size / 2).max(least).next_multiple_of(page)
                 }
                 outcome => {
                     match &outcome {
@@ -298,16 +304,16 @@ impl PoolShared {
                 if state.free_bytes() <= keep {
                     break;
                 }
-                let bytes = state.range.region_bytes(local).unwrap_or(0);
+                let (region, bytes) = (state.region_id(local), state.range.region_bytes(local).unwrap_or(0));
+                state.stats.driver_calls += 1;
+                // Before anything is noted: what the driver refuses to take stays the pool's.
+                self.home.backend.region_release(region)?;
                 if state.range.remove_region(local) {
-                    let region = state.region_id(local);
                     state.regions[local as usize] = None;
-                    state.stats.driver_calls += 1;
                     self.stage(region, 0, bytes, false);
                     self.account_gone(state, bytes);
                     state.trace.region_released(region, bytes);
                     gone += bytes;
-                    self.home.backend.region_release(region)?;
                 }
             }
         } else if state.free_bytes() > keep {
@@ -319,15 +325,14 @@ impl PoolShared {
                 if state.free_bytes() <= keep {
                     break;
                 }
-                let region = state.region_id(run.region);
+                let (region, bytes) = (state.region_id(run.region), run.bytes.end - run.bytes.start);
+                state.stats.driver_calls += 1;
+                self.home.backend.region_unmap(region, run.bytes.clone())?;
                 if state.range.unmapped(&run) {
-                    let bytes = run.bytes.end - run.bytes.start;
-                    state.stats.driver_calls += 1;
                     self.stage(region, run.bytes.start, bytes, false);
                     self.account_gone(state, bytes);
                     state.trace.region_unmapped(region, run.bytes.start, bytes);
                     gone += bytes;
-                    self.home.backend.region_unmap(region, run.bytes)?;
                 }
             }
         }
@@ -396,7 +401,7 @@ impl PoolShared {
         let most = self.options.limit.min(self.home.limit()).min(self.home.caps().memory);
         let held = state.stats.taken + state.retire.bytes();
         let others = self.home.reserved() - state.stats.reserved.min(self.home.reserved());
-        bytes <= self.home.caps().max_buffer
+        bytes <= self.max_buffer
             && held.checked_add(others).and_then(|sum| sum.checked_add(bytes)).is_some_and(|sum| sum <= most)
     }
 

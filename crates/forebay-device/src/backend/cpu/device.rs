@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use super::{graph::KeptList, memory::Regions, module::Kernels, queue};
+use super::{graph::KeptList, memory::Regions, module::Kernels, queue, team};
 use crate::{
     backend::{
         Backend, Graph, MAX_QUEUES, QueueId, Region, ResidencyChange, Submission, host_region,
@@ -186,12 +186,14 @@ impl Backend for CpuDevice {
     fn close(&self) {
         let mut queues = std::mem::take(&mut *lock(&self.queues));
         queues.iter().for_each(|lane| lane.inbox.close());
+        if team::is_worker() {
+            // A kernel drops the last handle on a device: it cannot wait for itself, and may use the memory still.
+            self.regions.abandon();
+            return;
+        }
         for lane in &mut queues {
             if let Some(thread) = lane.thread.take() {
-                // A kernel may own the last handle of its own device; a thread cannot wait for itself.
-                if thread.thread().id() != thread::current().id() {
-                    let _ = thread.join();
-                }
+                let _ = thread.join();
             }
         }
     }

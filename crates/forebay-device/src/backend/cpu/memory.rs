@@ -75,6 +75,11 @@ impl Regions {
         })
     }
 
+    /// Leaves all memory to the process for good.
+    pub(crate) fn abandon(&self) {
+        std::mem::forget(std::mem::take(&mut lock(&self.table).entries));
+    }
+
     fn with_owned(&self, region: RegionId, act: impl FnOnce(&HostRegion) -> Result<()>) -> Result<()> {
         let table = lock(&self.table);
         match table.entries.get(&region).and_then(|entry| entry.owned.as_ref()) {

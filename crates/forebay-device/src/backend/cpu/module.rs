@@ -129,12 +129,13 @@ impl<'a> Group<'a> {
             panic!("argument {argument} is not a buffer");
         };
         assert!(access.writes() == wanted.writes(), "argument {argument} is declared as {access:?}");
+        assert!(size_of::<T>() > 0, "argument {argument} has elements of no size");
         assert!(
             element as usize == size_of::<T>(),
             "argument {argument} has elements of {element} bytes, not {}",
             size_of::<T>()
         );
-        let all = place.len / u64::from(element.max(1));
+        let all = place.len / u64::from(element);
         let Range { start, end } = match u64::from(per_group) {
             0 => 0..all,
             per => (self.index * per).min(all)..((self.index + 1) * per).min(all),

@@ -9,7 +9,7 @@ use super::{
     fence,
     gate::Gate,
     module::{self, BYTES_WORTH_SHARING, Loaded},
-    team::{Job, Team, Workers},
+    team::{self, Job, Team, Workers},
 };
 use crate::{
     backend::{QueueId, Submission, Work, cpu::device::Shared},
@@ -69,6 +69,7 @@ impl Inbox {
 
 /// The life of a queue's thread.
 pub(crate) fn serve(shared: &Arc<Shared>, queue: QueueId, inbox: &Inbox, workers: usize) {
+    team::become_worker();
     let solo = Arc::new(Workers::new(1));
     let mut team = Crew::NotYet;
     let mut run = Arc::new(Run::new(solo.clone()));

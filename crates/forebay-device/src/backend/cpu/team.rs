@@ -3,11 +3,27 @@
 //! Every worker runs the same job with its own number; inside it `Workers::barrier` separates what has to be
 //! separated. Which groups a worker takes is decided by its number alone, so results do not depend on timing.
 
+use std::cell::Cell;
+
 use super::gate::Gate;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, lock, thread};
 
 /// Rounds a worker spins at the start of a job and at barriers before it sleeps: some tens of microseconds.
 const SPINS: u32 = 3_000;
+
+std::thread_local! {
+    static IS_WORKER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread runs kernels.
+pub(crate) fn is_worker() -> bool {
+    IS_WORKER.get()
+}
+
+/// Says that this thread runs kernels from now on.
+pub(crate) fn become_worker() {
+    IS_WORKER.set(true);
+}
 
 /// What all workers run together.
 pub(crate) trait Job: Send + Sync + 'static {
@@ -66,6 +82,7 @@ impl<J: Job> Workers<J> {
     }
 
     fn help(&self, worker: usize) {
+        become_worker();
         let mut seen = 0;
         loop {
             self.start.wait_past(seen);

@@ -101,6 +101,8 @@ impl NullControl {
 
     /// Takes the device away: everything returns `Lost` from now on.
     pub fn lose(&self, reason: &str) {
+        // Under the lock of the lines: what is told as over must not be running.
+        let _lines = lock(&self.shared.lines);
         self.shared.timeline.lose(Error::Lost { reason: reason.into() });
     }
 

@@ -209,12 +209,12 @@ impl Backend for NullDevice {
     }
 
     fn submit(&self, submission: Submission) -> std::result::Result<(), (Error, Box<Submission>)> {
+        let mut lines = lock(&self.shared.lines);
         let entered = self.shared.timeline.lost().map_or(Ok(()), Err);
         if let Err(error) = entered.and_then(|()| self.shared.enter(NullCall::Submit)) {
             return Err((error, Box::new(submission)));
         }
         lock(&self.shared.log).push(queue::record(&self.shared, &submission));
-        let mut lines = lock(&self.shared.lines);
         lines[submission.queue as usize].waiting.push_back(submission);
         queue::settle(&self.shared, &mut lines);
         Ok(())
