@@ -34,6 +34,10 @@ pub(crate) struct Need {
 pub(super) const VARIABLES: &[(&str, &str)] = &[
     ("FOREBAY_FIXTURES", "export FOREBAY_FIXTURES=FOLDER, the folder with the reference files"),
     ("FOREBAY_SMOLLM2", "export FOREBAY_SMOLLM2=$(.ci/smollm2)"),
+    (
+        "FOREBAY_VOCABULARIES",
+        "export FOREBAY_VOCABULARIES=FOLDER, with vocabularies and their .inp and .out files",
+    ),
 ];
 
 const RUSTFMT: Need = Need {

@@ -151,10 +151,11 @@ fn smollm2() {
 /// Vocabularies with texts (.inp) and their ids (.out) beside them, as llama.cpp distributes them.
 #[test]
 fn vocabularies_with_texts_beside_them() {
-    let folders = [
-        std::env::var_os("FOREBAY_FIXTURES").map(|folder| Path::new(&folder).join("tokenizers/vocab")),
-        std::env::var_os("FOREBAY_VOCABULARIES").map(PathBuf::from),
-    ];
+    let more = std::env::var_os("FOREBAY_VOCABULARIES").map(PathBuf::from);
+    if more.is_none() {
+        eprintln!("left out: FOREBAY_VOCABULARIES is not set");
+    }
+    let folders = [fixtures().map(|folder| folder.join("tokenizers/vocab")), more];
     for folder in folders.into_iter().flatten() {
         let mut names: Vec<PathBuf> =
             std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).collect();
