@@ -5,6 +5,8 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that talks to whoever runs it")]
 
+mod gpu_test;
+mod kernels;
 mod ladder;
 mod mutants;
 mod process;
@@ -24,6 +26,11 @@ usage: cargo xtask COMMAND
         --may-lack TEXT   accept tests that were left out for a reason with this text in it
         --verbose         show what the tools print while they run
         --list            print the rungs, their budgets and what they need, and run nothing
+  gpu-test
+      Builds the contract suite for NVIDIA cards, and prints the command that runs it where a card is.
+  kernels [--check]
+      Compiles the CUDA sources that changed, and packs what comes out beside them.
+        --check           only say whether what is packed was made of the sources as they are; needs no compiler
   tidy
       Checks the rules of the house that no compiler checks: who uses whom, unsafe, names, sizes, text.
   mutants [--only NAME]...
@@ -35,6 +42,8 @@ fn main() -> ExitCode {
     let done = match args.split_first() {
         Some((command, rest)) => match command.as_str() {
             "test" => ladder::command(rest),
+            "gpu-test" => gpu_test::command(rest),
+            "kernels" => kernels::command(rest),
             "mutants" => mutants::command(rest),
             "tidy" => tidy::command(rest),
             "help" | "--help" | "-h" => {

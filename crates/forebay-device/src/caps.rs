@@ -68,10 +68,22 @@ pub struct Caps {
     pub page: u64,
     /// The largest single allocation.
     pub max_buffer: u64,
-    /// Workers that share a launch; 1 where the question has no meaning.
+    /// Workers that share a launch, on a card its multiprocessors; 1 where the question has no meaning.
     pub workers: usize,
     /// Launches and copies on different queues can overlap.
     pub concurrent_queues: bool,
+    /// Which code a card runs, such as 90 for sm_90; 0 where the question has no meaning.
+    pub architecture: u32,
+}
+
+impl Caps {
+    /// The unit in which memory of a kind is mapped; 0 where its address space comes with it.
+    pub(crate) fn page_of(&self, kind: MemoryKind) -> u64 {
+        match kind {
+            MemoryKind::Staging if !self.unified => 0,
+            _ => self.page,
+        }
+    }
 }
 
 /// What a queue is for.

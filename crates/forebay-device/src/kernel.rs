@@ -23,18 +23,37 @@ pub(crate) enum CpuCode {
     Share(ShareFn),
 }
 
-/// Code for a device that is not the host: bytes and the name of the entry point in them.
+/// Code for a device that is not the host.
 #[derive(Clone, Debug)]
-pub struct Image {
-    /// What the bytes are.
-    pub format: ImageFormat,
-    /// The code.
-    pub bytes: Arc<[u8]>,
+#[cfg_attr(not(feature = "cuda"), allow(dead_code, reason = "the backends of this build load no images"))]
+pub(crate) struct Image {
+    pub(crate) format: ImageFormat,
+    /// What it was made for, such as 90 for sm_90; 0 where that is not known.
+    pub(crate) architecture: u32,
     /// The function in it.
-    pub entry: String,
+    pub(crate) entry: String,
+    pub(crate) code: Code,
 }
 
-/// What the bytes of an [`Image`] are.
+/// The bytes of an image.
+#[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "cuda"), allow(dead_code, reason = "the backends of this build load no images"))]
+pub(crate) enum Code {
+    Plain(Arc<[u8]>),
+    /// Compressed, and how many bytes it is when it is not.
+    #[cfg(feature = "cuda")]
+    Packed(&'static [u8], usize),
+}
+
+/// Images of one source, packed by `cargo xtask kernels`, and the function in them.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "cuda"), allow(dead_code, reason = "the backends of this build load no images"))]
+pub(crate) struct Bundle {
+    pub(crate) bytes: &'static [u8],
+    pub(crate) entry: &'static str,
+}
+
+/// What the bytes of an image are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ImageFormat {
@@ -70,12 +89,19 @@ pub struct KernelDef {
     pub(crate) signature: Arc<Signature>,
     pub(crate) cpu: Option<CpuCode>,
     pub(crate) images: Vec<Image>,
+    pub(crate) bundles: Vec<Bundle>,
 }
 
 impl KernelDef {
     /// A kernel without code yet.
     pub fn new(name: impl Into<Arc<str>>, signature: Signature) -> Self {
-        Self { name: name.into(), signature: Arc::new(signature), cpu: None, images: Vec::new() }
+        Self {
+            name: name.into(),
+            signature: Arc::new(signature),
+            cpu: None,
+            images: Vec::new(),
+            bundles: Vec::new(),
+        }
     }
 
     /// Adds a Rust function, called once for every group of the grid.
@@ -95,15 +121,36 @@ impl KernelDef {
         self
     }
 
-    /// Adds code for another device.
+    /// Adds code for another device, and the name of the function in it.
+    ///
+    /// A CUDA kernel gets the arguments in the order of the signature and nothing in between: for a buffer the address
+    /// of its first byte (null if it is empty), for a scalar the scalar.
+    /// [`per_group`](crate::Param::per_group) changes nothing there: every group sees whole buffers.
     #[must_use]
-    pub fn image(
+    pub fn image(self, format: ImageFormat, bytes: impl Into<Arc<[u8]>>, entry: impl Into<String>) -> Self {
+        self.image_for(format, 0, bytes, entry)
+    }
+
+    /// As [`image`](Self::image), for code that was made for one architecture, such as 90 for sm_90. Of several images a
+    /// card takes the one that suits it best.
+    #[must_use]
+    pub fn image_for(
         mut self,
         format: ImageFormat,
+        architecture: u32,
         bytes: impl Into<Arc<[u8]>>,
         entry: impl Into<String>,
     ) -> Self {
-        self.images.push(Image { format, bytes: bytes.into(), entry: entry.into() });
+        let code = Code::Plain(bytes.into());
+        self.images.push(Image { format, architecture, entry: entry.into(), code });
+        self
+    }
+
+    /// Adds the images of one source for several architectures, as `cargo xtask kernels` packs them, and the name of the
+    /// function in them. What is packed is looked at only by a device that loads it.
+    #[must_use]
+    pub fn bundle(mut self, bytes: &'static [u8], entry: &'static str) -> Self {
+        self.bundles.push(Bundle { bytes, entry });
         self
     }
 
@@ -119,7 +166,7 @@ impl fmt::Debug for KernelDef {
             .field("name", &self.name)
             .field("signature", &self.signature)
             .field("cpu", &self.cpu.is_some())
-            .field("images", &self.images.len())
+            .field("images", &(self.images.len() + self.bundles.len()))
             .finish()
     }
 }

@@ -47,7 +47,7 @@ pub use command::{
 };
 pub use device::{Device, DeviceOptions, Kernel, Residency};
 pub use error::{ArgumentFault, Error, Holder, MemoryReport, Result};
-pub use kernel::{Image, ImageFormat, KernelDef};
+pub use kernel::{ImageFormat, KernelDef};
 pub use label::Label;
 pub use launch::{Access, Grid, MAX_ARGUMENTS, Param, Scalar, Signature};
 pub use memory::{

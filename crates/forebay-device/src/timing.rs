@@ -3,7 +3,7 @@
 //! Filled in by the backend while a profiled stage runs, read by the holder of its fence. Profiling never adds a
 //! wait or a barrier.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use crate::{
     launch::KernelId,
@@ -19,10 +19,14 @@ pub(crate) struct Timing {
     pub(crate) took: Duration,
 }
 
+/// Reads timings that only the device has; none as long as the work goes on.
+type Reader = Box<dyn Fn() -> Option<Vec<Timing>> + Send>;
+
 /// Where the backend puts timings.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Timings {
     timings: Mutex<Vec<Timing>>,
+    reader: Mutex<Option<Reader>>,
 }
 
 impl Timings {
@@ -30,7 +34,24 @@ impl Timings {
         lock(&self.timings).push(timing);
     }
 
+    /// Leaves the reading to whoever asks first after the work is done.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn read_later(&self, reader: impl Fn() -> Option<Vec<Timing>> + Send + 'static) {
+        *lock(&self.reader) = Some(Box::new(reader));
+    }
+
     pub(crate) fn timings(&self) -> Vec<Timing> {
+        let mut reader = lock(&self.reader);
+        if let Some(timings) = reader.as_ref().and_then(|read| read()) {
+            *lock(&self.timings) = timings;
+            *reader = None;
+        }
         lock(&self.timings).clone()
+    }
+}
+
+impl fmt::Debug for Timings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Timings").field(&lock(&self.timings)).finish()
     }
 }

@@ -56,7 +56,6 @@ fn table() -> Vec<(&'static str, [bool; 3], &'static str)> {
         HostPoolOptions: "Send Sync Unpin",
         HostPoolStats: "Send Sync Unpin",
         HostVec<f32>: "Send Sync Unpin",
-        Image: "Send Sync Unpin",
         ImageFormat: "Send Sync Unpin",
         Init: "Send Sync Unpin",
         Kernel: "Send Sync Unpin",

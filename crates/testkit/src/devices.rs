@@ -135,6 +135,7 @@ impl Bed {
             (None, BackendKind::Cpu) => {
                 Gate::cpu(&self.gates, &self.device, session).expect("the gate is submitted")
             }
+            (None, BackendKind::Cuda) => Gate::card(&self.device, session).expect("the gate is submitted"),
             _ => Gate::busy(self.kernels(), session).expect("the gate is submitted"),
         }
     }

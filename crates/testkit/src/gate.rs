@@ -1,16 +1,27 @@
+#![allow(unsafe_code, reason = "a card waits for a word that the host sets")]
 //! A gate: what is submitted to a queue after it does not start before the test opens it.
 //!
 //! With a gate a test can look at the middle of something, without guessing how long anything takes. The null device is
-//! held; on the CPU a kernel waits for the test; other devices run the slow kernel for a while. Next: `devices`.
+//! held; on the CPU and on a card a kernel waits for the test; other devices run the slow kernel for a while.
+//! Rule for the unsafe code: G1, a gate owns the pinned word that its kernel looks at, which host and card see at the same
+//! address, and the kernel ends before the word goes, because the gate was opened.
+//!
+//! Next: `devices`.
 
 use std::{
-    sync::{Arc, Condvar, Mutex, MutexGuard},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
-use forebay_device::{Device, Grid, KernelDef, NullControl, Param, Result, Session, Signature};
+use forebay_device::{Buffer, Device, Grid, KernelDef, NullControl, Param, Result, Session, Signature};
 
-use crate::kernels::Kernels;
+use crate::{
+    kernels::{Kernels, bundle},
+    pinned::pinned,
+};
 
 /// After this long nobody will open the gate any more.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -59,6 +70,7 @@ pub struct Gate {
 enum Held {
     Null(NullControl, u32),
     Cpu(Arc<Gates>, u32),
+    Card(Buffer),
     Busy,
 }
 
@@ -82,6 +94,18 @@ impl Gate {
         Ok(gate)
     }
 
+    pub(crate) fn card(device: &Device, session: &mut Session) -> Result<Self> {
+        let def = KernelDef::new("hold", Signature::new([Param::u64(), Param::u32()]))
+            .bundle(bundle!("hold"), "hold");
+        let kernel = device.load(&def)?;
+        let word = pinned(4)?;
+        let args = [word.address().into(), (PATIENCE.as_millis() as u32).into()];
+        let mut stage = session.stage("gate");
+        stage.launch(&kernel, Grid::linear(1, 1), &args)?;
+        stage.submit()?;
+        Ok(Self { held: Held::Card(word) })
+    }
+
     pub(crate) fn busy(kernels: &Kernels, session: &mut Session) -> Result<Self> {
         let scratch = session.alloc(4)?;
         let mut stage = session.stage("gate");
@@ -99,6 +123,13 @@ impl Drop for Gate {
         match &self.held {
             Held::Null(control, queue) => control.hold(*queue, false),
             Held::Cpu(gates, number) => gates.open(*number),
+            Held::Card(word) => {
+                let word = std::ptr::with_exposed_provenance::<AtomicU32>(word.address() as usize);
+                // SAFETY: G1: the word is ours, aligned, and nothing else of the host touches it.
+                unsafe { &*word }.store(1, Ordering::Release);
+                // The word goes back to its pool, and to the next gate, which sets it to 0: not before the kernel saw it.
+                std::thread::sleep(Duration::from_millis(1));
+            }
             Held::Busy => {}
         }
     }

@@ -15,51 +15,69 @@ pub const BLOCK: u32 = 256;
 const READ: Param = Param::read::<u32>().per_group(BLOCK);
 const WRITE: Param = Param::write::<u32>().per_group(BLOCK);
 
+/// What `cargo xtask kernels` made of a CUDA source.
+macro_rules! bundle {
+    ($name:literal) => {
+        include_bytes!(concat!("../kernels/", $name, ".bundle"))
+    };
+}
+pub(crate) use bundle;
+
 /// `add(a, b, out, n)`: sums of the first n elements, wrapping.
 fn add() -> KernelDef {
-    KernelDef::new("add", Signature::new([READ, READ, WRITE, Param::u32()])).cpu(|group| {
-        let (a, b, out) = (group.read::<u32>(0), group.read::<u32>(1), group.write::<u32>(2));
-        let n = left(group.index(), group.u32(3));
-        for ((out, a), b) in out[..n].iter_mut().zip(&a[..n]).zip(&b[..n]) {
-            *out = a.wrapping_add(*b);
-        }
-    })
+    KernelDef::new("add", Signature::new([READ, READ, WRITE, Param::u32()]))
+        .cpu(|group| {
+            let (a, b, out) = (group.read::<u32>(0), group.read::<u32>(1), group.write::<u32>(2));
+            let n = left(group.index(), group.u32(3));
+            for ((out, a), b) in out[..n].iter_mut().zip(&a[..n]).zip(&b[..n]) {
+                *out = a.wrapping_add(*b);
+            }
+        })
+        .bundle(bundle!("add"), "add")
 }
 
 /// `fill(out, value, n)`: sets the first n elements.
 fn fill() -> KernelDef {
-    KernelDef::new("fill", Signature::new([WRITE, Param::u32(), Param::u32()])).cpu(|group| {
-        let n = left(group.index(), group.u32(2));
-        group.write::<u32>(0)[..n].fill(group.u32(1));
-    })
+    KernelDef::new("fill", Signature::new([WRITE, Param::u32(), Param::u32()]))
+        .cpu(|group| {
+            let n = left(group.index(), group.u32(2));
+            group.write::<u32>(0)[..n].fill(group.u32(1));
+        })
+        .bundle(bundle!("fill"), "fill")
 }
 
 /// `copy(from, to, n)`: copies the first n elements.
 fn copy() -> KernelDef {
-    KernelDef::new("copy", Signature::new([READ, WRITE, Param::u32()])).cpu(|group| {
-        let n = left(group.index(), group.u32(2));
-        group.write::<u32>(1)[..n].copy_from_slice(&group.read::<u32>(0)[..n]);
-    })
+    KernelDef::new("copy", Signature::new([READ, WRITE, Param::u32()]))
+        .cpu(|group| {
+            let n = left(group.index(), group.u32(2));
+            group.write::<u32>(1)[..n].copy_from_slice(&group.read::<u32>(0)[..n]);
+        })
+        .bundle(bundle!("copy"), "copy")
 }
 
 /// `reduce_sum(from, sum, n)`: the sum of the first n elements, wrapping, in one group.
 fn reduce_sum() -> KernelDef {
     let signature = Signature::new([Param::read::<u32>(), Param::write::<u32>(), Param::u32()]);
-    KernelDef::new("reduce_sum", signature).cpu(|group| {
-        let n = group.u32(2) as usize;
-        let sum = group.read::<u32>(0)[..n].iter().fold(0u32, |sum, &x| sum.wrapping_add(x));
-        group.write::<u32>(1)[0] = sum;
-    })
+    KernelDef::new("reduce_sum", signature)
+        .cpu(|group| {
+            let n = group.u32(2) as usize;
+            let sum = group.read::<u32>(0)[..n].iter().fold(0u32, |sum, &x| sum.wrapping_add(x));
+            group.write::<u32>(1)[0] = sum;
+        })
+        .bundle(bundle!("reduce_sum"), "reduce_sum")
 }
 
 /// `spin(out, value, n, micros)`: lets the time pass, then sets the first n elements, in one group.
 fn spin() -> KernelDef {
     let signature = Signature::new([Param::write::<u32>(), Param::u32(), Param::u32(), Param::u32()]);
-    KernelDef::new("spin", signature).cpu(|group| {
-        // Asleep, so that many slow tests on few cores do not slow each other.
-        thread::sleep(Duration::from_micros(group.u32(3).into()));
-        group.write::<u32>(0)[..group.u32(2) as usize].fill(group.u32(1));
-    })
+    KernelDef::new("spin", signature)
+        .cpu(|group| {
+            // Asleep, so that many slow tests on few cores do not slow each other.
+            thread::sleep(Duration::from_micros(group.u32(3).into()));
+            group.write::<u32>(0)[..group.u32(2) as usize].fill(group.u32(1));
+        })
+        .bundle(bundle!("spin"), "spin")
 }
 
 /// Elements of a group's block that are among the first n.

@@ -8,11 +8,13 @@
 mod devices;
 mod gate;
 mod kernels;
+mod pinned;
 mod suite;
 mod table;
 
 pub use devices::{Bed, Setup};
 pub use gate::Gate;
 pub use kernels::{BLOCK, Kernels, definitions};
+pub use pinned::pinned;
 pub use suite::{On, Test, run};
 pub use table::{CLAUSES, Clause};

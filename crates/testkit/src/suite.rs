@@ -21,6 +21,12 @@ pub enum On {
     Every,
     /// Devices with bytes to look at.
     Bytes,
+    /// Devices that use the host's memory in place.
+    Host,
+    /// Devices that run kernels written in Rust.
+    Rust,
+    /// Devices that run kernels by a driver, which may refuse a launch.
+    Driven,
     /// Devices that run kernels; the CPU with several counts of workers.
     Kernels,
     /// Null devices, where the test says what completes when, and what fails.
@@ -35,6 +41,9 @@ impl On {
         match self {
             Self::Every => setup.threads.is_none(),
             Self::Bytes => setup.bytes && setup.threads.is_none(),
+            Self::Host => setup.bytes && setup.threads.is_none() && setup.kind != BackendKind::Cuda,
+            Self::Rust => setup.kind == BackendKind::Cpu,
+            Self::Driven => setup.kind == BackendKind::Cuda,
             Self::Kernels => !null,
             Self::Steered => null,
             Self::SteeredBytes => null && setup.bytes,
@@ -73,8 +82,12 @@ macro_rules! tests {
 /// Runs tests on the chosen devices, and checks that the clauses of these families all have some. Without families the
 /// tests are called after no clause.
 pub fn run(families: &str, tests: &[&[Test]]) -> ExitCode {
-    let args = Arguments::from_args();
+    let mut args = Arguments::from_args();
     let setups = devices::chosen();
+    if setups.iter().flatten().any(|setup| setup.kind == BackendKind::Cuda) {
+        // Tests share the card, and its driver may stop for one what another does.
+        args.test_threads.get_or_insert(1);
+    }
     let tests = tests.concat();
     let mut trials = Vec::new();
     for setup in setups.iter().flatten() {

@@ -20,7 +20,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{process::print_now, workspace::Workspace};
 pub(crate) use run::LEFT_OUT;
-use run::Run;
+pub(crate) use run::Run;
 use rungs::{RUNGS, Rung};
 use table::{Demand, Row, Verdict, report, seconds};
 

@@ -9,7 +9,7 @@ use std::{path::Path, process::Command};
 use anyhow::{Context, Result};
 
 use super::{examples, package, run::Run};
-use crate::workspace::Workspace;
+use crate::{kernels, workspace::Workspace};
 
 /// One rung of the ladder.
 pub(crate) struct Rung {
@@ -56,11 +56,20 @@ const DENY: Need = Need {
     remedy: "cargo install --locked cargo-deny@0.20.2",
 };
 
+const PYPI: Need = Need {
+    what: "python3 with pip, and PyPI or the compiler that was fetched from there",
+    present: || answers("python3", &["-m", "pip", "--version"]) && answers("c++", &["--version"]),
+    remedy: "apt-get install python3-pip g++",
+};
+
 /// How often loom may preempt a thread in one run; more finds no more here, and takes far longer.
 pub(crate) const LOOM_PREEMPTIONS: &str = "3";
 
 /// The devices that are there on every machine.
 const DEVICES: (&str, &str) = ("FOREBAY_TEST_DEVICES", "null,cpu");
+
+/// Turns the CUDA backend on. It builds without NVIDIA's software, and what needs no card is tested on every machine.
+const CUDA: &str = "--features=testkit/cuda";
 
 /// The ladder.
 pub(crate) const RUNGS: &[Rung] = &[
@@ -91,7 +100,10 @@ pub(crate) const RUNGS: &[Rung] = &[
         budget: 120,
         needs: &[CLIPPY],
         run: |run| {
-            run.cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]).check().map(drop)
+            let strict = ["--all-targets", "--", "-D", "warnings"];
+            run.cargo(&[["clippy", "--workspace"].as_slice(), &strict].concat()).check()?;
+            let cuda = ["clippy", "--package", "forebay-device", "--package", "testkit", CUDA];
+            run.cargo(&[cuda.as_slice(), &strict].concat()).check().map(drop)
         },
     },
     Rung {
@@ -101,7 +113,7 @@ pub(crate) const RUNGS: &[Rung] = &[
         needs: &[],
         run: |run| {
             let files = test_files(run.workspace);
-            let mut args = vec!["test", "--workspace", "--no-fail-fast", "--lib", "--bins"];
+            let mut args = vec!["test", "--workspace", CUDA, "--no-fail-fast", "--lib", "--bins"];
             args.extend(files.iter().flat_map(|name| ["--test", name]));
             run.cargo(&args).env(DEVICES.0, DEVICES.1).tests()
         },
@@ -138,6 +150,13 @@ pub(crate) const RUNGS: &[Rung] = &[
                 .check()
                 .map(drop)
         },
+    },
+    Rung {
+        name: "kernels",
+        about: "every CUDA source compiles to what is packed beside it",
+        budget: 30,
+        needs: &[PYPI],
+        run: kernels::rung,
     },
     Rung {
         name: "loom",

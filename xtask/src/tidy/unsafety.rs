@@ -13,6 +13,7 @@ const FILES: &[(&str, &str)] = &[
     ("crates/forebay-device/src/backend/host_region.rs", "maps address space and hands out parts of it"),
     ("crates/forebay-device/src/backend/cpu/memory.rs", "copies and fills bytes that several holders share"),
     ("crates/forebay-device/src/backend/cpu/module.rs", "gives a kernel its arguments as slices"),
+    ("crates/forebay-device/src/backend/cuda/*", "calls the driver, which is a C library"),
     ("crates/forebay-device/src/memory/guard.rs", "makes host guards of any element"),
     ("crates/forebay-device/src/memory/map.rs", "maps files"),
     ("crates/forebay-device/src/device/adopt.rs", "takes memory of others on the caller's word"),
@@ -36,6 +37,7 @@ const FILES: &[(&str, &str)] = &[
         "promises that outside memory stays, as a user would",
     ),
     ("crates/testkit/tests/launch_allocations.rs", "counts what the program takes from the host"),
+    ("crates/testkit/src/gate.rs", "sets a word that a kernel waits for"),
     ("bench/peers/src/*", "calls the peers by their own interfaces"),
     ("xtask/planted/past_the_end.rs", "is the fault that the sanitizer has to find"),
 ];

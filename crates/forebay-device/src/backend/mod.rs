@@ -19,6 +19,8 @@
 //! Next room: `memory`, which decides what the bytes of a region are used for.
 
 pub(crate) mod cpu;
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
 mod host_region;
 pub(crate) mod null;
 pub(crate) mod timeline;
@@ -106,7 +108,8 @@ pub(crate) struct ResidencyChange {
 pub(crate) trait Backend: Send + Sync + std::fmt::Debug {
     fn caps(&self) -> &Caps;
 
-    /// Takes address space; memory comes with it unless `caps().page` says that it is mapped page by page.
+    /// Takes address space; memory comes with it unless `caps().page_of(kind)` says that it is mapped
+    /// page by page.
     fn region_reserve(&self, kind: MemoryKind, bytes: u64) -> Result<Region>;
     /// Puts memory behind a range of whole pages.
     fn region_map(&self, region: RegionId, range: Range<u64>) -> Result<()>;

@@ -14,10 +14,28 @@ use crate::{
 /// How long a waiting host spins before it sleeps.
 const SPINS: u32 = if cfg!(loom) { 1 } else { 2_000 };
 
+/// How long a host that reads a device's own words looks at them without a pause, and how long its pauses are then.
+const STARES: Duration = Duration::from_millis(2);
+const PAUSE: Duration = Duration::from_micros(50);
+/// Looks from one look at the clock to the next.
+const STARE: u32 = 100;
+/// How often such a host asks whether the device is still well.
+const CHECKS: Duration = Duration::from_millis(1);
+
+/// A device that writes how far it is where the host can read it, so that nobody has to be told.
+pub(crate) trait Progress: Send + Sync + std::fmt::Debug {
+    /// The last tick of a queue whose work is done.
+    fn completed(&self, queue: QueueId) -> u64;
+    /// An error if the device will not get any further. Slow: asked now and then by whoever waits.
+    fn check(&self) -> Result<()>;
+}
+
 /// The progress of all queues of a device.
 #[derive(Debug)]
 pub(crate) struct Timeline {
-    completed: [Progress; MAX_QUEUES],
+    completed: [Counter; MAX_QUEUES],
+    /// Where the device writes its progress itself; `advance` is not used then.
+    written: Option<Arc<dyn Progress>>,
     sleepers: AtomicU32,
     failed_any: AtomicBool,
     state: Mutex<Failures>,
@@ -27,7 +45,7 @@ pub(crate) struct Timeline {
 /// On its own cache line, because the device writes it while hosts of other queues read theirs.
 #[derive(Debug)]
 #[repr(align(64))]
-struct Progress(AtomicU64);
+struct Counter(AtomicU64);
 
 #[derive(Debug, Default)]
 struct Failures {
@@ -66,7 +84,8 @@ pub(crate) struct Patience<'a> {
 impl Default for Timeline {
     fn default() -> Self {
         Self {
-            completed: std::array::from_fn(|_| Progress(AtomicU64::new(0))),
+            completed: std::array::from_fn(|_| Counter(AtomicU64::new(0))),
+            written: None,
             sleepers: AtomicU32::new(0),
             failed_any: AtomicBool::new(false),
             state: Mutex::new(Failures::default()),
@@ -76,9 +95,32 @@ impl Default for Timeline {
 }
 
 impl Timeline {
+    /// The timeline of a device that writes its progress itself.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn written_by(progress: Arc<dyn Progress>) -> Self {
+        Self { written: Some(progress), ..Self::default() }
+    }
+
     /// The last tick of a queue whose work is done.
     pub(crate) fn completed(&self, queue: QueueId) -> u64 {
-        self.completed[queue as usize].0.load(Ordering::Acquire)
+        match &self.written {
+            None => self.completed[queue as usize].0.load(Ordering::Acquire),
+            Some(written) => written.completed(queue),
+        }
+    }
+
+    /// As `is_done`, for a host that may ask again and again: it also learns of a loss that nobody has noticed.
+    pub(crate) fn poll(&self, queue: QueueId, tick: u64) -> bool {
+        if let Some(written) = self.written.as_ref().filter(|_| !self.is_done(queue, tick)) {
+            self.look_after(written.as_ref());
+        }
+        self.is_done(queue, tick)
+    }
+
+    fn look_after(&self, written: &dyn Progress) {
+        if let Err(error) = written.check() {
+            self.lose(error);
+        }
     }
 
     /// Whether a tick is done, well or not.
@@ -102,11 +144,16 @@ impl Timeline {
         }
     }
 
+    /// Told by the backend, before the tick is done, how it will end.
+    pub(crate) fn fail(&self, queue: QueueId, tick: u64, error: Error) {
+        lock(&self.state).ticks.push((queue, tick, error));
+        self.failed_any.store(true, Ordering::Release);
+    }
+
     /// Told by the backend when a tick is done. Ticks of a queue arrive in order.
     pub(crate) fn advance(&self, queue: QueueId, tick: u64, outcome: Result<()>) {
         if let Err(error) = outcome {
-            lock(&self.state).ticks.push((queue, tick, error));
-            self.failed_any.store(true, Ordering::Release);
+            self.fail(queue, tick, error);
         }
         self.completed[queue as usize].0.store(tick, Ordering::Release);
         self.wake();
@@ -160,12 +207,52 @@ impl Timeline {
             }
             spin_loop();
         }
-        self.sleep(|| self.completed(queue) >= tick, patience)
+        self.settle(|| self.completed(queue) >= tick, patience)
     }
 
     /// Waits until one of these ticks is done, well or not.
     pub(crate) fn wait_any(&self, ticks: &[(QueueId, u64)], patience: Patience<'_>) -> Result<()> {
-        self.sleep(|| ticks.iter().any(|&(queue, tick)| self.completed(queue) >= tick), patience)
+        self.settle(|| ticks.iter().any(|&(queue, tick)| self.completed(queue) >= tick), patience)
+    }
+
+    /// Waits until something is so, or the device is lost.
+    fn settle(&self, done: impl Fn() -> bool, patience: Patience<'_>) -> Result<()> {
+        match &self.written {
+            None => self.sleep(done, patience),
+            Some(written) => self.stare(written.as_ref(), done, patience),
+        }
+    }
+
+    /// Waits for a device that writes its progress itself: looks without a pause first, then now and then.
+    #[cold]
+    fn stare(&self, written: &dyn Progress, done: impl Fn() -> bool, patience: Patience<'_>) -> Result<()> {
+        let start = Instant::now();
+        let mut checked = Duration::ZERO;
+        loop {
+            for _ in 0..STARE {
+                if done() {
+                    return Ok(());
+                }
+                spin_loop();
+            }
+            if self.is_lost() {
+                return Ok(());
+            }
+            if patience.cancel.is_some_and(CancelToken::is_cancelled) {
+                return Err(Error::Cancelled);
+            }
+            let waited = start.elapsed();
+            if let Some(timeout) = patience.timeout.filter(|timeout| *timeout <= waited) {
+                return Err(Error::Timeout { after: timeout });
+            }
+            if waited - checked >= CHECKS {
+                self.look_after(written);
+                checked = waited;
+            }
+            if waited >= STARES {
+                std::thread::sleep(PAUSE);
+            }
+        }
     }
 
     #[cold]

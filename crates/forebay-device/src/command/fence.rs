@@ -61,7 +61,7 @@ impl Fence {
 
     /// Whether the work is done, well or not.
     pub fn is_done(&self) -> bool {
-        self.home.timeline().is_done(self.queue, self.tick)
+        self.home.timeline().poll(self.queue, self.tick)
     }
 
     /// The queue.

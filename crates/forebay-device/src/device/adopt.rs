@@ -10,6 +10,7 @@ use bytemuck::Pod;
 
 use super::Device;
 use crate::{
+    caps::BackendKind,
     error::{Error, Result},
     memory::{buffer::Buffer, map::MappedFile, options::Request},
 };
@@ -24,6 +25,7 @@ impl Device {
         let label =
             file.path().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let request = Request::new(bytes.len() as u64).label(label);
+        self.sees_the_host()?;
         // SAFETY: A1: the mapping is the keeper; it is bytes that nobody writes, and the buffer is read-only.
         unsafe { self.import(NonNull::from(bytes).cast(), &request, true, Box::new(file.clone())) }
     }
@@ -33,6 +35,7 @@ impl Device {
     /// # Errors
     /// `Unsupported` where the device does not see the host's memory.
     pub fn adopt<T: Pod + Send + Sync>(&self, vector: Vec<T>) -> Result<Buffer> {
+        self.sees_the_host()?;
         let request = Request::elements::<T>(vector.len());
         let mut vector = vector;
         let start = NonNull::from(vector.as_mut_slice()).cast();
@@ -40,7 +43,8 @@ impl Device {
         unsafe { self.import(start, &request, false, Box::new(vector)) }
     }
 
-    /// Memory of somebody else as a buffer. It is not a member of the residency set until a pool registers it.
+    /// Memory of somebody else as a buffer. It is not a member of the residency set until a pool registers it. On a
+    /// CUDA device `start` is an address of the card, as its driver gave it to whoever owns the memory.
     ///
     /// # Safety
     /// From now until `keeper` is dropped, `request`'s number of bytes from `start` on must stay valid for reads, and,
@@ -55,14 +59,21 @@ impl Device {
         read_only: bool,
         keeper: Box<dyn Any + Send + Sync>,
     ) -> Result<Buffer> {
-        if !self.caps().unified {
-            return Err(Error::Unsupported {
-                what: "use the host's memory in place",
-                backend: self.kind().name(),
-            });
-        }
-        let host = start.as_ptr().expose_provenance();
-        let region = self.home().backend.region_import(host as u64, host, request.bytes)?;
+        let address = start.as_ptr().expose_provenance();
+        let host = if self.kind() == BackendKind::Cuda {
+            0
+        } else {
+            self.sees_the_host()?;
+            address
+        };
+        let region = self.home().backend.region_import(address as u64, host, request.bytes)?;
         Ok(Buffer::whole(self.pool().shared.import(&region, request, read_only, keeper)))
+    }
+
+    fn sees_the_host(&self) -> Result<()> {
+        if self.caps().unified {
+            return Ok(());
+        }
+        Err(Error::Unsupported { what: "use the host's memory in place", backend: self.kind().name() })
     }
 }

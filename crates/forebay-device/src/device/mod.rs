@@ -11,6 +11,8 @@ pub use self::{kernel::Kernel, residency::Residency};
 
 use std::{collections::HashMap, fmt};
 
+#[cfg(feature = "cuda")]
+use crate::backend::cuda::device::CudaDevice;
 use crate::{
     Buffer, Pool, PoolOptions, Queue, QueueKind, Request, Session, Signature, Trace, TraceOptions,
     backend::{
@@ -71,9 +73,21 @@ impl DeviceOptions {
         Self::new(BackendKind::Cpu)
     }
 
+    /// The first NVIDIA card.
+    pub fn cuda() -> Self {
+        Self::new(BackendKind::Cuda)
+    }
+
     /// The device without kernels.
     pub fn null() -> Self {
         Self::new(BackendKind::Null)
+    }
+
+    /// Which one of the family, from 0 on.
+    #[must_use]
+    pub fn ordinal(mut self, ordinal: usize) -> Self {
+        self.ordinal = ordinal;
+        self
     }
 
     /// Workers of the CPU.
@@ -152,8 +166,13 @@ impl Device {
         let backend: Box<dyn Backend> = match options.backend {
             BackendKind::Cpu => Box::new(CpuDevice::open(options.threads, options.lock_memory)?),
             BackendKind::Null => Box::new(NullDevice::open(&NullOptions::default())?.0),
+            #[cfg(feature = "cuda")]
+            BackendKind::Cuda => Box::new(CudaDevice::open(options.ordinal)?),
+            #[cfg(not(feature = "cuda"))]
             BackendKind::Cuda => {
-                let why = "this build has no CUDA backend; use the cpu device".into();
+                let why =
+                    "this build has no CUDA backend; build with the feature `cuda`, or use the cpu device"
+                        .into();
                 return Err(Error::Unavailable { backend: "cuda", why });
             }
             BackendKind::Metal => {
@@ -161,7 +180,7 @@ impl Device {
                 return Err(Error::Unavailable { backend: "metal", why });
             }
         };
-        if options.ordinal > 0 {
+        if options.ordinal > 0 && options.backend != BackendKind::Cuda {
             let why = format!("there is no number {}; the only one is 0", options.ordinal);
             return Err(Error::Unavailable { backend: options.backend.name(), why });
         }
@@ -252,7 +271,8 @@ impl Device {
         Ok(Session::new(self.clone(), queue))
     }
 
-    /// Loads a kernel, or finds it if one of its name was loaded before.
+    /// Loads a kernel, or finds it if one of its name was loaded before. A card's driver may let that wait for work under
+    /// way: load before the work begins.
     ///
     /// # Errors
     /// `Module` if it has no code for this device, or its code is refused.

@@ -117,7 +117,7 @@ impl<T: Pod> Elements<T> {
         if count == 0 {
             return Ok(Self::Staged(Vec::new()));
         }
-        if view.home().caps().unified {
+        if facts.host != 0 {
             let first = facts.host + view.start as usize;
             return Ok(Self::Here(ptr::with_exposed_provenance_mut(first), count));
         }

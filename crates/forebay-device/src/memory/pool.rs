@@ -56,7 +56,8 @@ pub(crate) struct PoolShared {
     state: Mutex<State>,
     /// What every request asks of the device.
     pub(super) max_buffer: u64,
-    unified: bool,
+    /// The unit in which memory of this pool's kind is mapped; 0 where regions come with it.
+    pub(super) page: u64,
     pub(super) own: Weak<Self>,
 }
 
@@ -65,11 +66,12 @@ impl Pool {
         if options.slack_percent > 1000 {
             return Err(Error::Option { name: "slack_percent", wanted: "at most 1000".into() });
         }
+        let page = home.caps().page_of(options.kind);
         let shared = Arc::new_cyclic(|own| PoolShared {
-            state: Mutex::new(State::new(&home, options.limit)),
+            state: Mutex::new(State::new(&home, page, options.limit)),
             // No region holds more, whatever the device says.
-            max_buffer: home.caps().max_buffer.min(SPAN - SPAN % home.caps().page.max(ALIGN)),
-            unified: home.caps().unified,
+            max_buffer: home.caps().max_buffer.min(SPAN - SPAN % page.max(ALIGN)),
+            page,
             home,
             options,
             own: own.clone(),
@@ -188,7 +190,7 @@ impl PoolShared {
         let exact = request.exact || request.tag == Tag::Weights;
         let rounded = match request.dedicated {
             false => class::round(request.bytes, exact),
-            true => request.bytes.checked_next_multiple_of(self.home.caps().page.max(ALIGN)),
+            true => request.bytes.checked_next_multiple_of(self.page.max(ALIGN)),
         };
         let rounded = rounded.ok_or_else(too_large)?;
         let mut state = self.lock();
@@ -226,7 +228,7 @@ impl PoolShared {
             |offset, bytes, byte| self.home.backend.fill(facts.region, facts.offset + offset, bytes, byte);
         match request.init {
             Init::Zeroed if !zeroed => fill(0, facts.len, 0),
-            Init::Uninit if self.options.poison && self.unified && request.queue.is_none() => {
+            Init::Uninit if self.options.poison && request.queue.is_none() => {
                 // Both ends of a large buffer are enough to notice.
                 let head = facts.len.min(SAMPLE);
                 fill(0, head, POISON)?;

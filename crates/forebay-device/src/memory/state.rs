@@ -62,9 +62,9 @@ pub(super) enum Found {
 }
 
 impl State {
-    pub(super) fn new(home: &Home, limit: u64) -> Self {
+    pub(super) fn new(home: &Home, page: u64, limit: u64) -> Self {
         Self {
-            range: Range::new(home.caps().page),
+            range: Range::new(page),
             classes: Classes::default(),
             retire: Retire::default(),
             slab: Slab::default(),

@@ -115,7 +115,7 @@ impl PoolShared {
     fn grow(&self, state: &mut State, rounded: u64, request: &Request) -> Result<Look> {
         if request.dedicated {
             self.grow_dedicated(state, rounded)
-        } else if self.home.caps().page == 0 {
+        } else if self.page == 0 {
             self.grow_region(state, rounded, request)
         } else {
             self.grow_pages(state, rounded, request)
@@ -128,7 +128,7 @@ impl PoolShared {
         let block = match state.range.alloc(rounded, ALIGN, end, Reach::Any) {
             Some(block) => block,
             None => {
-                let page = self.home.caps().page;
+                let page = self.page;
                 let span =
                     self.home.caps().memory.saturating_mul(4).clamp(1 << 30, SPAN).next_multiple_of(page);
                 let region = match self.reserve_span(state, span.max(rounded), rounded) {
@@ -178,7 +178,7 @@ impl PoolShared {
 
     /// Takes address space: as much as helps, or as little as the process is allowed.
     fn reserve_span(&self, state: &mut State, span: u64, least: u64) -> Result<Region> {
-        let page = self.home.caps().page;
+        let page = self.page;
         let (mut size, least) = (span, least.next_multiple_of(page));
         loop {
             state.stats.driver_calls += 1;
@@ -200,7 +200,7 @@ impl PoolShared {
 
     /// Whether every byte of a block lies in pages that were mapped just now and come zeroed.
     fn is_fresh(&self, state: &State, block: BlockId, mapped: u64, local: u32) -> bool {
-        let page = self.home.caps().page;
+        let page = self.page;
         let zeroed = state.regions.get(local as usize).copied().flatten().is_some_and(|region| region.zeroed);
         let Some(Block { offset, bytes, .. }) = state.range.block(block) else { return false };
         let cover = (offset + bytes).next_multiple_of(page) - offset / page * page;
@@ -296,7 +296,7 @@ impl PoolShared {
     /// what was used longest ago. Returns how much went.
     pub(super) fn give_back(&self, state: &mut State, keep: u64, first: Option<Block>) -> Result<u64> {
         let mut gone = 0;
-        if self.home.caps().page == 0 {
+        if self.page == 0 {
             let mut idle: Vec<u32> = state.range.wholly_free_regions().collect();
             let is_first = |local: u32| first.is_some_and(|first| first.region == local);
             idle.sort_by_key(|&local| Reverse((is_first(local), state.range.region_age(local))));
@@ -319,7 +319,7 @@ impl PoolShared {
         } else if state.free_bytes() > keep {
             let mut idle = state.range.idle();
             if let Some(first) = first {
-                idle = put_first(idle, &first, self.home.caps().page);
+                idle = put_first(idle, &first, self.page);
             }
             for run in idle {
                 if state.free_bytes() <= keep {

@@ -3,7 +3,7 @@
 use forebay_device::{Error, Fence, Grid, Session};
 use testkit::{BLOCK, Setup, Test, tests};
 
-use crate::{empty, faulty, filled};
+use crate::{ODD, empty, faulty, filled};
 
 pub(crate) const TESTS: &[Test] = tests! {
     Every: s1_each_fence_counts_once_and_nothing_else_counts,
@@ -18,7 +18,8 @@ pub(crate) const TESTS: &[Test] = tests! {
         s8_the_device_can_go_before_its_work;
     Steered: s2_the_device_is_told_what_to_wait_for,
         s5_each_submission_carries_its_own_label;
-    Kernels: s5_a_fault_names_the_label_of_its_stage;
+    Rust: s5_a_fault_names_the_label_of_its_stage;
+    Driven: s5_a_launch_that_the_driver_refuses_names_the_label_of_its_stage;
 };
 
 fn s1_each_fence_counts_once_and_nothing_else_counts(setup: &Setup) {
@@ -135,6 +136,34 @@ fn s5_a_fault_names_the_label_of_its_stage(setup: &Setup) {
         assert_eq!((&*kernel, &*stage), ("faulty", label));
         assert!(detail.contains("planted"), "{detail}");
     }
+}
+
+fn s5_a_launch_that_the_driver_refuses_names_the_label_of_its_stage(setup: &Setup) {
+    let bed = setup.open();
+    let (first, last) = (filled(&bed, 1), filled(&bed, 1));
+    for label in ["first", "second"] {
+        let mut session = bed.session();
+        let mut stage = session.stage(label);
+        stage.fill(&first, 0).unwrap();
+        let args = [last.arg(), 9u32.into(), 4u32.into()];
+        // No card has groups of so many threads.
+        stage.launch(&bed.kernels().fill, Grid::linear(1, 1 << 20), &args).unwrap();
+        stage.fill(&last, 0).unwrap();
+        let fence = stage.fence().unwrap();
+        for _ in 0..2 {
+            let Err(Error::KernelFault { kernel, stage, .. }) = fence.wait() else {
+                panic!("the fault is gone");
+            };
+            assert_eq!((&*kernel, &*stage), ("fill", label));
+        }
+        let cascade = session.stage("after it").fence().unwrap().wait();
+        assert!(matches!(cascade, Err(Error::KernelFault { .. })), "{cascade:?}");
+    }
+    let mut session = bed.session();
+    let mut stage = session.stage("the queue goes on");
+    bed.kernels().fill(&mut stage, &first, 5).unwrap();
+    stage.fence().unwrap().wait().unwrap();
+    assert_eq!(first.to_vec::<u32>().unwrap(), vec![5; ODD]);
 }
 
 fn s8_a_dropped_stage_leaves_nothing_behind(setup: &Setup) {

@@ -12,7 +12,7 @@ use forebay_device::{Error, Fence, Grid, Kernel, KernelDef, Param, Signature};
 use testkit::{Bed, Setup, Test, tests};
 
 pub(crate) const TESTS: &[Test] = tests! {
-    Kernels: a_panic_between_barriers_fails_its_stage_and_the_workers_survive,
+    Rust: a_panic_between_barriers_fails_its_stage_and_the_workers_survive,
         what_is_thrown_may_throw_again,
         a_kernel_that_breaks_its_signature_fails_its_stage,
         other_sessions_and_queues_go_on_beside_a_failing_one;

@@ -1,7 +1,7 @@
 #![allow(unsafe_code, reason = "a user of outside memory promises that it stays")]
 //! P8, B7 and B8: memory of somebody else: registered, never owned, never handed out; and memory that is read-only.
 //!
-//! Rule for the unsafe code: O1, the memory is the keeper's own heap block, which lives until the keeper is dropped and
+//! Rule for the unsafe code: O1, the memory is the keeper's own block, which lives until the keeper is dropped and
 //! which nobody else touches before that.
 
 use std::{
@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use forebay_device::{Buffer, Error, MappedFile, Pool, PoolOptions, Request};
+use forebay_device::{BackendKind, Buffer, Error, MappedFile, Pool, PoolOptions, Request};
 use testkit::{Bed, Setup, Test};
 
 use crate::{MIB, holds, is_filled, overlap, pattern};
@@ -27,17 +27,18 @@ pub(crate) const TESTS: &[Test] = testkit::tests! {
         p8_a_buffer_of_a_pool_counts_once,
         p8_memory_of_another_device_is_refused,
         b7_read_only_memory_refuses_writers,
-        b7_a_mapped_file_is_used_where_it_lies,
-        b8_outside_memory_is_used_in_place,
         b8_a_keeper_outlives_the_work_that_uses_its_memory,
         b8_a_keeper_outlives_the_device,
         b8_a_keeper_may_hold_a_buffer_of_the_same_pool;
+    Host: b7_a_mapped_file_is_used_where_it_lies,
+        b8_outside_memory_is_used_in_place;
     Every: b8_where_bytes_are_elsewhere_it_is_an_error;
 };
 
-/// Heap bytes that tell, when dropped, what was in the first of them.
+/// Bytes that tell, when dropped, what was in the first of them: of the heap, or pinned where the device wants that.
 struct Keeper {
     bytes: NonNull<[u8]>,
+    pinned: Option<Buffer>,
     first: Arc<AtomicU8>,
 }
 
@@ -49,24 +50,38 @@ unsafe impl Sync for Keeper {}
 const ALIVE: u8 = 0xA1;
 
 impl Keeper {
-    fn new(len: usize, byte: u8) -> (Self, Arc<AtomicU8>) {
+    fn new(bed: &Bed, len: usize, byte: u8) -> (Self, Arc<AtomicU8>) {
         let first = Arc::new(AtomicU8::new(ALIVE));
-        let block = Box::leak(vec![byte; len].into_boxed_slice());
-        (Self { bytes: NonNull::from(block), first: first.clone() }, first)
+        let pinned = (bed.setup.kind == BackendKind::Cuda).then(|| {
+            let buffer = testkit::pinned(len as u64).unwrap();
+            buffer.write::<u8>().unwrap().fill(byte);
+            buffer
+        });
+        let bytes = match &pinned {
+            None => NonNull::from(Box::leak(vec![byte; len].into_boxed_slice())),
+            Some(buffer) => {
+                let start = std::ptr::with_exposed_provenance_mut(buffer.address() as usize);
+                NonNull::slice_from_raw_parts(NonNull::new(start).unwrap(), len)
+            }
+        };
+        (Self { bytes, pinned, first: first.clone() }, first)
     }
 }
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        // SAFETY: O1: the block is ours, and this is the end of it.
-        let block = unsafe { Box::from_raw(self.bytes.as_ptr()) };
-        self.first.store(block[0], Ordering::SeqCst);
+        // SAFETY: O1: the bytes are ours, and nobody uses them any more.
+        self.first.store(unsafe { self.bytes.as_ref()[0] }, Ordering::SeqCst);
+        if self.pinned.is_none() {
+            // SAFETY: O1: the block is ours, and this is the end of it.
+            drop(unsafe { Box::from_raw(self.bytes.as_ptr()) });
+        }
     }
 }
 
 /// Outside memory of so many bytes, and what tells when it went.
 fn import(bed: &Bed, len: usize, byte: u8) -> (Buffer, Arc<AtomicU8>) {
-    let (keeper, first) = Keeper::new(len, byte);
+    let (keeper, first) = Keeper::new(bed, len, byte);
     let request = Request::new(len as u64).label("outside");
     // SAFETY: O1: the keeper goes with the block.
     let buffer = unsafe { bed.device.import(keeper.bytes.cast(), &request, false, Box::new(keeper)) };
@@ -193,7 +208,7 @@ fn refuses_writers(bed: &Bed, buffer: &Buffer, other: &Buffer) {
 
 fn b7_read_only_memory_refuses_writers(on: &Setup) {
     let bed = on.open();
-    let (keeper, _) = Keeper::new(1000, 3);
+    let (keeper, _) = Keeper::new(&bed, 1000, 3);
     let request = Request::new(1000).label("weights");
     // SAFETY: O1.
     let buffer = unsafe { bed.device.import(keeper.bytes.cast(), &request, true, Box::new(keeper)) }.unwrap();

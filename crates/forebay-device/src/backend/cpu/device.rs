@@ -77,6 +77,7 @@ impl CpuDevice {
             max_buffer: memory,
             workers,
             concurrent_queues: workers > 1,
+            architecture: 0,
         };
         let shared = Shared {
             timeline: Timeline::default(),

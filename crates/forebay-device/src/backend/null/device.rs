@@ -129,6 +129,7 @@ impl NullDevice {
             max_buffer: options.memory,
             workers: 1,
             concurrent_queues: true,
+            architecture: 0,
         };
         let shared = Arc::new(Shared {
             timeline: Timeline::default(),
