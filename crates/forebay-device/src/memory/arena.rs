@@ -198,9 +198,11 @@ impl Arena {
         self.end_plan(&mut report);
         self.learn();
         let mut chunks = std::mem::take(&mut self.chunks);
-        let ends: Vec<usize> = chunks.iter().skip(1).map(|chunk| chunk.first).chain([self.used]).collect();
         let mut detached = Vec::new();
-        for (chunk, end) in chunks.iter_mut().zip(ends) {
+        let mut rest = chunks.as_mut_slice();
+        while let [chunk, later @ ..] = rest {
+            let end = later.first().map_or(self.used, |next| next.first);
+            rest = later;
             let mut survivors = Vec::new();
             for index in chunk.first..end {
                 if chunk.take_back(&mut self.leases[index]) {

@@ -3,7 +3,8 @@
 //! Nothing here submits work, and nothing here knows a queue beyond the ticks it is told. In the order of one
 //! allocation:
 //! - `options`: what is asked for; `pool` and `state`: the fast path; `class` and `range`: where a free block is
-//! - `supply`: the driver, the limits, and what happens when there is nothing left; `report`: what is said then
+//! - `supply`: the driver, the limits, and what happens when there is nothing left; `marks`: how much was needed lately;
+//!   `report`: what is said when all fails
 //! - `lease` and `count`: the right to a block, counted; `buffer`: its public face; `guard` and `access`: what the host
 //!   may touch
 //! - `arena`: memory for one step; `scope`: such that it cannot leave the step; `plan`: packed by lifetime
@@ -22,6 +23,7 @@ pub(crate) mod home;
 pub(crate) mod host_pool;
 pub(crate) mod lease;
 pub(crate) mod map;
+mod marks;
 pub(crate) mod options;
 mod plan;
 pub(crate) mod pool;

@@ -103,7 +103,7 @@ impl From<u64> for Request {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Retain {
-    /// A quarter of the most that was live, and 256 MiB.
+    /// What was needed at once lately beside what stays, at least a quarter of the most that was live and 256 MiB.
     #[default]
     Auto,
     /// At most so many bytes.
@@ -123,8 +123,8 @@ pub struct PoolOptions {
     pub retain: Retain,
     /// The most that the buffers of each tag may ask for, in the order of [`Tag::ALL`].
     pub budgets: [u64; 5],
-    /// When memory has to be taken from the driver, how much of what the pool holds may be free, in percent of what is
-    /// live; what is above goes back first.
+    /// When memory has to be taken from the driver, how much of what the pool holds may be free, in percent of the most
+    /// that was live lately; what is above goes back first.
     pub slack_percent: u64,
     /// Where the memory lies.
     pub kind: MemoryKind,
@@ -142,7 +142,7 @@ impl Default for PoolOptions {
             limit: u64::MAX,
             retain: Retain::Auto,
             budgets: [u64::MAX; 5],
-            slack_percent: 5,
+            slack_percent: 3,
             kind: MemoryKind::Device,
             patience: Duration::from_secs(10),
             poison: cfg!(debug_assertions),

@@ -264,6 +264,9 @@ impl PoolShared {
             state.stats.live -= bytes;
             state.stats.taken -= taken;
             state.stats.by_tag[tag as usize] -= bytes;
+            if tag.stays() {
+                state.marks.lower(taken);
+            }
             state.end_membership(self, &mut lease, fate);
         }
         let freed = state.retire_or_free(self, &mut lease, true);

@@ -8,6 +8,7 @@ use super::{
     class::Classes,
     home::Home,
     lease::{Facts, Fate, Handle, Slab, Sole},
+    marks::Marks,
     options::{Init, Request},
     pool::{ALIGN, PoolShared},
     range::{BlockId, End, Range, Reach},
@@ -36,6 +37,7 @@ pub(super) struct State {
     /// Regions by their number in `range`.
     pub(super) regions: Vec<Option<Region>>,
     pub(super) stats: PoolStats,
+    pub(super) marks: Marks,
     /// Leases with handles.
     pub(super) outstanding: u64,
     /// Keeps the pool alive while leases are out.
@@ -70,6 +72,7 @@ impl State {
             slab: Slab::default(),
             regions: Vec::new(),
             stats: PoolStats::default(),
+            marks: Marks::default(),
             outstanding: 0,
             own: None,
             closed: false,
@@ -167,7 +170,7 @@ impl State {
     fn free_block(&mut self, pool: &PoolShared, block: BlockId, bytes: u64) -> Result<()> {
         // The lease is somebody else's from here on, and may change without the pool's lock.
         self.set_holder(block, NOBODY);
-        let retain = pool.retain(&self.stats);
+        let retain = pool.retain(self);
         if self.free_bytes() + bytes <= retain && self.classes.push(bytes, block) {
             return Ok(());
         }
@@ -415,6 +418,7 @@ impl State {
         self.stats.by_tag[request.tag as usize] += request.bytes;
         self.stats.members += u64::from(member);
         self.stats.note_peaks();
+        self.marks.note(self.stats.taken + self.retire.bytes());
     }
 
     pub(super) fn end_membership(&mut self, pool: &PoolShared, lease: &mut Sole<'_>, fate: Fate) {

@@ -11,7 +11,7 @@ use super::{
     pool::{ALIGN, PoolShared},
     range::{Block, BlockId, End, Idle, LARGEST_REGION, Reach},
     state::{Found, State},
-    stats::{PoolStats, Tag},
+    stats::Tag,
     trace::event::Shortage,
 };
 use crate::{
@@ -33,11 +33,22 @@ enum Look {
 
 impl PoolShared {
     /// How many free bytes the pool may keep.
-    pub(super) fn retain(&self, stats: &PoolStats) -> u64 {
+    #[inline]
+    pub(super) fn retain(&self, state: &State) -> u64 {
         match self.options.retain {
-            Retain::Auto => stats.peak_live / 4 + (256 << 20),
+            Retain::Auto => {
+                let lately = self.dense(state).saturating_sub(state.stats.taken);
+                lately.max(state.stats.peak_live / 4 + (256 << 20))
+            }
             Retain::Bytes(bytes) => bytes,
         }
+    }
+
+    /// How much the pool may have mapped without being loose.
+    #[inline]
+    fn dense(&self, state: &State) -> u64 {
+        let most = state.marks.most();
+        most.saturating_add(most / 100 * self.options.slack_percent)
     }
 
     /// Serves a request that the fast path could not. The lock is given up while waiting.
@@ -262,7 +273,7 @@ impl PoolShared {
     /// Counts bytes against the limits, after giving idle memory back where the pool would get too loose.
     fn make_room(&self, state: &mut State, bytes: u64, rounded: u64) -> Result<Option<Shortage>> {
         let live = (state.stats.taken + state.retire.bytes()).saturating_add(rounded);
-        let dense = live.saturating_add(live / 100 * self.options.slack_percent);
+        let dense = live.saturating_add(live / 100 * self.options.slack_percent).max(self.dense(state));
         let after = state.stats.reserved.saturating_add(bytes);
         let most = dense.min(self.options.limit);
         if after > self.options.limit {
@@ -280,7 +291,7 @@ impl PoolShared {
     /// As `give_back`, for calls on the way of every request. Holes smaller than a page cannot be given back: after a
     /// look that found no others, the next one waits until enough was freed since.
     pub(super) fn ease(&self, state: &mut State, keep: u64, first: Option<Block>) -> Result<()> {
-        if first.is_none() && state.free_bytes() <= state.vain_look.saturating_add(state.stats.reserved / 32)
+        if first.is_none() && state.free_bytes() <= state.vain_look.saturating_add(state.stats.reserved / 256)
         {
             state.vain_look = state.vain_look.min(state.free_bytes());
             return Ok(());

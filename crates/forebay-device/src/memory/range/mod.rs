@@ -234,13 +234,20 @@ impl Range {
         let len = u32::try_from(bytes.div_ceil(GRANULE)).ok()?;
         let align = u32::try_from(align.div_ceil(GRANULE)).ok()?.max(1);
         let want = Want { len, align, sure: len.checked_add(align - 1)?, end };
-        if let Some((node, at)) = self.fit(&self.whole, &want) {
+        let whole = self.fit(&self.whole, &want);
+        if self.torn.is_empty() {
+            let (node, at) = whole?;
+            return Some(self.take(node, at, len));
+        }
+        if let Some((node, at)) = whole {
+            // What would break up pages that could be given back goes, if it can, where none are.
+            let wide = self.nodes[node as usize].len - len >= self.page;
+            let (node, at) = wide.then(|| self.fit_mapped(&self.torn, &want)).flatten().unwrap_or((node, at));
             return Some(self.take(node, at, len));
         }
         let (node, at) = match reach {
-            _ if self.torn.is_empty() => return None,
-            Reach::Any => self.fit(&self.torn, &want)?,
-            Reach::Mapped => self.fit_in_torn(&want)?,
+            Reach::Any => self.fit_thrifty(&self.torn, &want).or_else(|| self.fit(&self.torn, &want))?,
+            Reach::Mapped => self.fit_mapped(&self.torn, &want)?,
         };
         Some(self.take(node, at, len))
     }

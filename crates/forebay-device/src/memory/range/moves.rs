@@ -99,27 +99,52 @@ impl Range {
         None
     }
 
-    /// A piece with unmapped pages whose end, where the block would lie, is mapped.
-    pub(super) fn fit_in_torn(&self, want: &Want) -> Option<(u32, u32)> {
-        let mut list = self.torn.first_from(list_of(want.len));
-        for _ in 0..PROBES {
-            let at = list?;
-            let mut i = self.torn.head(at);
-            for _ in 0..PROBES {
-                if i == NIL {
-                    break;
-                }
-                let node = &self.nodes[i as usize];
-                if let Some(start) = want.place(node)
-                    && self.bare_in(node.region, start, start + want.len) == 0
-                {
-                    return Some((i, start));
-                }
-                i = node.next;
+    /// A piece with unmapped pages that has room for the block in its mapped ones, at either end.
+    pub(super) fn fit_mapped(&self, torn: &Lists, want: &Want) -> Option<(u32, u32)> {
+        self.spots(torn, want).find(|&(i, at)| self.bare_at(i, at, want.len) == 0)
+    }
+
+    /// The piece and its end where the block takes the fewest pages that nothing else is in, and of these needs the
+    /// fewest to be mapped, among the first that are looked at. Pages that something else is in cannot be given back
+    /// anyway, so filling them costs nothing.
+    pub(super) fn fit_thrifty(&self, torn: &Lists, want: &Want) -> Option<(u32, u32)> {
+        self.spots(torn, want).min_by_key(|&(i, at)| {
+            let node = &self.nodes[i as usize];
+            self.regions[node.region as usize].as_ref().map_or((0, 0), |region| {
+                let (own, free) =
+                    (region.pages.around(at, at + want.len), region.pages.within(node.start, node.end()));
+                let empty = own.end.min(free.end).saturating_sub(own.start.max(free.start));
+                (empty, region.pages.runs(own, false).map(|run| run.end - run.start).sum::<u64>())
+            })
+        })
+    }
+
+    /// Both ends of the pieces that fit, shortest pieces first, up to a bound.
+    fn spots(&self, lists: &Lists, want: &Want) -> impl Iterator<Item = (u32, u32)> {
+        let other = match want.end {
+            End::Low => End::High,
+            End::High => End::Low,
+        };
+        let ends = [*want, Want { end: other, ..*want }];
+        let mut list = lists.first_from(list_of(want.len));
+        let mut i = list.map_or(NIL, |list| lists.head(list));
+        let pieces = std::iter::from_fn(move || {
+            while i == NIL {
+                list = lists.first_from(list? + 1);
+                i = list.map_or(NIL, |list| lists.head(list));
             }
-            list = self.torn.first_from(at + 1);
-        }
-        None
+            let at = i;
+            i = self.nodes[i as usize].next;
+            Some(at)
+        });
+        pieces.take(LAST_RESORT).flat_map(move |i| {
+            let node = &self.nodes[i as usize];
+            ends.into_iter().filter_map(move |want| want.place(node).map(|at| (i, at)))
+        })
+    }
+
+    fn bare_at(&self, i: u32, at: u32, len: u32) -> u32 {
+        self.bare_in(self.nodes[i as usize].region, at, at + len)
     }
 
     fn bare_in(&self, region: u32, start: u32, end: u32) -> u32 {
