@@ -1,17 +1,44 @@
-//! Runners that measure forebay and write records to standard output; `bench` alone lists them.
+//! Runners that measure forebay by itself; `bench` alone lists them.
+//!
+//! `cargo run --release -p bench -- NAME --out FILE` writes a record beside the table. Comparisons with crates of other
+//! people are in `peers`.
 
+mod counting;
+mod device;
 mod frag;
 mod traces;
 
-use std::process::ExitCode;
+use std::{io, process::ExitCode};
+
+use bench::record::Record;
+use serde_json::json;
+
+type Runner = fn(&mut Record) -> io::Result<()>;
+
+/// Every runner: its name on the command line, what it measures, itself.
+const RUNNERS: &[(&str, &str, Runner)] = &[
+    ("device", "recording, submitting, waiting, replaying", device::run),
+    ("frag", "memory reserved over memory live, by policy", frag::run),
+];
+
+#[global_allocator]
+static HEAP: counting::Counting = counting::Counting;
 
 fn main() -> ExitCode {
-    let name = std::env::args().nth(1);
-    let done = match name.as_deref() {
-        Some("frag") => frag::run(&mut std::io::stdout().lock()),
-        _ => Err(std::io::Error::other("usage: bench frag   (memory reserved over memory live, by policy)")),
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let (name, out) = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [name] => (name, None),
+        [name, "--out", out] | ["--out", out, name] => (name, Some(out)),
+        _ => ("", None),
     };
-    match done {
+    let Some((_, _, run)) = RUNNERS.iter().find(|(known, ..)| *known == name) else {
+        eprintln!("usage: bench NAME [--out FILE]");
+        RUNNERS.iter().for_each(|(name, what, _)| eprintln!("  {name:8} {what}"));
+        return ExitCode::from(2);
+    };
+    let command = format!("cargo run --release -p bench -- {}", args.join(" "));
+    let record = Record::create(out, &command, json!({ "forebay-device": env!("CARGO_PKG_VERSION") }));
+    match record.and_then(|mut record| run(&mut record).and_then(|()| record.finish())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");

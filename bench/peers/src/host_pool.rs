@@ -13,15 +13,16 @@ use std::{
     time::Instant,
 };
 
+use bench::{
+    clock::{Contender, rounds, thread_ns},
+    record::{Record, human},
+    step,
+};
 use forebay_device::{HostPool, HostPoolOptions, UninitHostVec};
 use mimalloc::MiMalloc;
 use tenferro_cpu::linalg_interop as first;
 use tenferro_cpu_basic::{PooledUninitOutput, buffer_pool as later};
 
-use crate::{
-    clock::{Contender, rounds, thread_ns},
-    record::{Record, human},
-};
 
 const FOREBAY: &str = "forebay";
 const FIRST: &str = "tenferro-cpu 0.1.0";
@@ -237,18 +238,9 @@ fn time_each<R>(asked: &[usize], least: &mut [u64], mut acquire: impl FnMut(usiz
     worst as f64
 }
 
-/// Elements of each buffer of one decoding step: 36 layers of a model with hidden size 4096, and its logits.
-fn step_counts() -> Vec<usize> {
-    let layer =
-        [4096, 4096, 1024, 1024, 4096, 128, 4096, 4096, 12288, 12288, 12288, 4096, 16384, 4096, 64, 4096];
-    let mut counts: Vec<usize> = (0..1749).map(|i| layer[i % layer.len()]).collect();
-    counts.push(151_936);
-    counts
-}
-
 /// All buffers of a step taken, then all given back in the order they were taken.
 fn step(record: &mut Record) -> io::Result<()> {
-    let counts = step_counts();
+    let counts: Vec<usize> = step::bytes().into_iter().map(|bytes| bytes as usize / 4).collect();
     let counts = counts.as_slice();
     let pool = HostPool::default();
     let (mut first_pool, mut later_pool, output_pool) =

@@ -38,6 +38,7 @@ const FILES: &[(&str, &str)] = &[
     ),
     ("crates/testkit/tests/launch_allocations.rs", "counts what the program takes from the host"),
     ("crates/testkit/src/gate.rs", "sets a word that a kernel waits for"),
+    ("bench/src/counting.rs", "is an allocator: it counts what the system's is asked"),
     ("bench/peers/src/*", "calls the peers by their own interfaces"),
     ("xtask/planted/past_the_end.rs", "is the fault that the sanitizer has to find"),
 ];

@@ -1,4 +1,4 @@
-//! Time as these comparisons take it: of the thread where possible, so that other work on the machine is left out.
+//! Time as the runners take it: of the thread where possible, so that other work on the machine is left out.
 //!
 //! Owns: batches, rounds and their order. Every contender runs once a round, so that drift hits all alike.
 //! Next room: `record`.
@@ -13,11 +13,14 @@ pub fn thread_ns() -> u64 {
 
 /// One of the things compared: does its operation this many times.
 pub struct Contender<'a> {
+    /// What the record calls it.
     pub name: &'static str,
+    /// The operation, so many times.
     pub run: Box<dyn FnMut(u64) + 'a>,
 }
 
 impl<'a> Contender<'a> {
+    /// A contender that repeats one operation.
     pub fn new(name: &'static str, mut once: impl FnMut() + 'a) -> Self {
         let run = Box::new(move |count| (0..count).for_each(|_| once()));
         Self { name, run }

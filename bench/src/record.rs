@@ -17,8 +17,11 @@ pub struct Record {
 }
 
 impl Record {
-    /// Opens the record, and writes its header.
-    pub fn create(path: Option<&str>, args: &[String]) -> io::Result<Self> {
+    /// Opens the record, and writes its header. `command` is what was run, `versions` whose code was measured.
+    ///
+    /// # Errors
+    /// What creating or writing the file fails with.
+    pub fn create(path: Option<&str>, command: &str, versions: Value) -> io::Result<Self> {
         let file = path.map(File::create).transpose()?.map(BufWriter::new);
         let mut record = Self { file };
         let cores = std::thread::available_parallelism().map_or(0, usize::from);
@@ -32,16 +35,17 @@ impl Record {
             "rustc": said("rustc", &["-V"]),
             "libc": said("ldd", &["--version"]),
             "commit": said("git", &["rev-parse", "HEAD"]),
-            "versions": versions(),
-            "command": format!(
-                "cargo run --release --ignore-rust-version --manifest-path bench/peers/Cargo.toml -- {}",
-                args.join(" ")
-            ),
+            "versions": versions,
+            "command": command,
         }))?;
         Ok(record)
     }
 
     /// Writes one set of samples, and a line about it for people.
+    ///
+    /// # Errors
+    /// What writing the file fails with.
+    #[allow(clippy::print_stdout, reason = "the table is what a runner is started for")]
     pub fn samples(
         &mut self,
         group: &str,
@@ -53,7 +57,7 @@ impl Record {
         let mut sorted = all.to_vec();
         sorted.sort_by(f64::total_cmp);
         let (median, min) = (sorted[sorted.len() / 2], sorted[0]);
-        println!("{group:24} {case:10} {contender:32} {median:12.1} {unit} (least {min:.1})");
+        println!("{group:28} {case:12} {contender:34} {median:12.1} {unit} (least {min:.1})");
         self.line(&json!({
             "kind": "samples",
             "group": group,
@@ -66,11 +70,19 @@ impl Record {
         }))
     }
 
+    /// Writes out what is still held back.
+    ///
+    /// # Errors
+    /// What writing the file fails with.
     pub fn finish(mut self) -> io::Result<()> {
         self.file.as_mut().map_or(Ok(()), Write::flush)
     }
 
-    fn line(&mut self, value: &Value) -> io::Result<()> {
+    /// Writes one more object.
+    ///
+    /// # Errors
+    /// What writing the file fails with.
+    pub fn line(&mut self, value: &Value) -> io::Result<()> {
         self.file.as_mut().map_or(Ok(()), |file| writeln!(file, "{value}"))
     }
 }
@@ -94,18 +106,4 @@ fn read(path: &str) -> String {
 fn said(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).output().map(|output| output.stdout).unwrap_or_default();
     String::from_utf8_lossy(&output).lines().next().unwrap_or_default().to_string()
-}
-
-/// The versions of the peers, as this build has them.
-fn versions() -> Value {
-    const PEERS: [&str; 4] = ["libmimalloc-sys", "mimalloc", "tenferro-cpu", "tenferro-cpu-basic"];
-    let lock = include_str!("../Cargo.lock");
-    let packages = lock.split("[[package]]").filter_map(|package| {
-        let field = |name: &str| {
-            let line = package.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(" = "))?;
-            Some(line.trim_matches('"').to_string())
-        };
-        Some((field("name")?, Value::from(field("version")?)))
-    });
-    Value::Object(packages.filter(|(name, _)| PEERS.contains(&name.as_str())).collect())
 }
