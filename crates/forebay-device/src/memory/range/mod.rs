@@ -240,8 +240,9 @@ impl Range {
             return Some(self.take(node, at, len));
         }
         if let Some((node, at)) = whole {
-            // What would break up pages that could be given back goes, if it can, where none are.
-            let wide = self.nodes[node as usize].len - len >= self.page;
+            // What would break up pages that could be given back goes, if it can, where none are. Small blocks are not
+            // worth the search.
+            let wide = len >= self.page / 8 && self.nodes[node as usize].len - len >= self.page;
             let (node, at) = wide.then(|| self.fit_mapped(&self.torn, &want)).flatten().unwrap_or((node, at));
             return Some(self.take(node, at, len));
         }
