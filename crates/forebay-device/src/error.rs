@@ -39,6 +39,13 @@ pub enum Error {
         /// Length of what it was taken from.
         len: u64,
     },
+    /// Two lengths that have to be equal are not.
+    Length {
+        /// Bytes given.
+        given: u64,
+        /// Bytes wanted.
+        wanted: u64,
+    },
     /// An offset does not suit the element type or the device.
     Misaligned {
         /// The offset in bytes.
@@ -336,6 +343,9 @@ impl fmt::Display for Error {
             }
             Self::OutOfBounds { start, end, len } => {
                 write!(f, "range {start}..{end} reaches past the end of {len} bytes")
+            }
+            Self::Length { given, wanted } => {
+                write!(f, "{given} bytes were given where {wanted} are wanted; take a slice")
             }
             Self::Misaligned { offset, align } => {
                 write!(f, "offset {offset} is no multiple of {align}")

@@ -91,3 +91,36 @@ fn a_lost_device_lets_no_guard_through() {
         Err(Error::Lost { .. })
     ));
 }
+
+#[test]
+fn a_recording_waits_for_what_the_session_was_told_before_its_replay() {
+    let (device, control) = null();
+    let mut a = device.session().unwrap();
+    let other = device.open_queue(forebay_device::QueueKind::Compute).unwrap();
+    let mut b = device.session_on(other).unwrap();
+    control.hold(0, true);
+    let first = a.stage("slow").fence().unwrap();
+    let mut stage = b.stage("kept");
+    stage.after(&first).unwrap();
+    assert!(matches!(stage.record(), Err(Error::Unsupported { .. })), "a wait would be lost in silence");
+    let kept = b.stage("kept").record().unwrap();
+    b.after(&first).unwrap();
+    let fence = b.replay(&kept).unwrap();
+    assert!(!fence.is_done());
+    control.complete(0);
+    fence.wait().unwrap();
+    let again = b.replay(&kept).unwrap();
+    again.wait().unwrap();
+    assert_eq!(b.stats().waits, 2, "the fence once, and the first replay once");
+}
+
+#[test]
+fn changes_of_residency_that_cancel_out_do_not_pile_up() {
+    let (device, control) = null();
+    for _ in 0..10_000 {
+        drop(device.alloc(forebay_device::Request::new(256).dedicated()).unwrap());
+    }
+    assert!(device.residency().staged() < 5_000, "{}", device.residency().staged());
+    device.session().unwrap().stage("tells").submit().unwrap();
+    assert_eq!(control.calls(forebay_device::NullCall::Residency), 1);
+}

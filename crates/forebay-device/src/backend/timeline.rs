@@ -3,7 +3,10 @@
 //! One counter a queue, which only rises; a waiting host spins briefly, then sleeps. Failures are kept by tick, so
 //! that every wait for that tick reports the same error. This file knows nothing of memory or of who waits.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use super::{MAX_QUEUES, QueueId};
 use crate::{
@@ -49,7 +52,7 @@ struct Counter(AtomicU64);
 
 #[derive(Debug, Default)]
 struct Failures {
-    ticks: Vec<(QueueId, u64, Error)>,
+    ticks: HashMap<(QueueId, u64), Error>,
     lost: Option<Error>,
 }
 
@@ -135,8 +138,8 @@ impl Timeline {
         }
         let state = lock(&self.state);
         // A tick that failed by itself tells more than the loss that followed it.
-        match state.ticks.iter().find(|(q, t, _)| (*q, *t) == (queue, tick)) {
-            Some((_, _, error)) => Err(error.clone()),
+        match state.ticks.get(&(queue, tick)) {
+            Some(error) => Err(error.clone()),
             None => match &state.lost {
                 Some(error) if self.completed(queue) < tick => Err(error.clone()),
                 _ => Ok(()),
@@ -146,7 +149,7 @@ impl Timeline {
 
     /// Told by the backend, before the tick is done, how it will end.
     pub(crate) fn fail(&self, queue: QueueId, tick: u64, error: Error) {
-        lock(&self.state).ticks.push((queue, tick, error));
+        lock(&self.state).ticks.insert((queue, tick), error);
         self.failed_any.store(true, Ordering::Release);
     }
 

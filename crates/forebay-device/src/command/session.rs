@@ -4,7 +4,14 @@
 //! can be open, because it borrows the session.
 
 use super::{bind::Bound, fence::Fence, hazard::Hazards, queue::Queue, stage::Stage};
-use crate::{Buffer, Device, Request, error::Result, label::Label, launch::CommandList, memory::home::Home};
+use crate::{
+    Buffer, Device, Request,
+    error::{Error, Result},
+    label::Label,
+    launch::CommandList,
+    memory::home::Home,
+    sync::Arc,
+};
 
 /// The work of one caller on one queue.
 ///
@@ -33,6 +40,8 @@ pub struct Session {
     pub(super) hazards: Hazards,
     /// Fences that the open stage was told to wait for.
     pub(super) waits: Vec<(u32, u64)>,
+    /// Fences that the next submission was told to wait for.
+    pub(super) asked: Vec<(u32, u64)>,
     /// The tick of the last submission, and whether it had a fence.
     pub(super) last: Option<(u64, bool)>,
     pub(super) stats: SessionStats,
@@ -63,6 +72,7 @@ impl Session {
             bound: Bound::default(),
             hazards: Hazards::default(),
             waits: Vec::new(),
+            asked: Vec::new(),
             last: None,
             stats: SessionStats::default(),
             profiling: false,
@@ -80,6 +90,23 @@ impl Session {
             self.discard();
         }
         Stage { session: self, label: label.into() }
+    }
+
+    /// Makes what this session submits next, a stage or a replay, wait on the device for a fence of any queue.
+    ///
+    /// # Errors
+    /// `ForeignDevice` if the fence belongs to another device.
+    pub fn after(&mut self, fence: &Fence) -> Result<()> {
+        self.check_fence(fence)?;
+        self.asked.push((fence.queue, fence.tick));
+        Ok(())
+    }
+
+    pub(super) fn check_fence(&self, fence: &Fence) -> Result<()> {
+        if std::ptr::eq(Arc::as_ptr(&fence.home), self.home()) {
+            return Ok(());
+        }
+        Err(Error::ForeignDevice { what: "fence", theirs: fence.home.name(), ours: self.home().name() })
     }
 
     /// A buffer for work of this session: it may be made of memory that earlier work on the queue still uses.

@@ -13,7 +13,6 @@ use crate::{
     label::Label,
     launch::{self, Access, ArgumentValue, Command, Grid, MAX_ARGUMENTS, MAX_GROUPS, Param, Place},
     memory::{buffer::Buffer, lease::Handle, scope::Scratch},
-    sync::Arc,
 };
 
 /// An argument of a launch.
@@ -61,7 +60,7 @@ impl<'a> Arg<'a> {
 
 impl<'a> From<&'a Scratch<'_>> for Arg<'a> {
     fn from(scratch: &'a Scratch<'_>) -> Self {
-        Self::bytes(scratch.handle(), scratch.place())
+        Self::bytes(scratch.handle(), scratch.place(0, scratch.len()))
     }
 }
 
@@ -69,6 +68,18 @@ impl Scratch<'_> {
     /// This buffer as an argument of a launch.
     pub fn arg(&self) -> Arg<'_> {
         self.into()
+    }
+
+    /// Part of this buffer as an argument of a launch.
+    ///
+    /// # Errors
+    /// `OutOfBounds` if the range reaches past the end, or ends before it starts.
+    pub fn part(&self, range: std::ops::Range<u64>) -> Result<Arg<'_>> {
+        let std::ops::Range { start, end } = range;
+        if start > end || end > self.len() {
+            return Err(Error::OutOfBounds { start, end, len: self.len() });
+        }
+        Ok(Arg::bytes(self.handle(), self.place(start, end - start)))
     }
 }
 
@@ -158,12 +169,12 @@ impl Stage<'_> {
     /// Records a copy between buffers of equal length that do not overlap.
     ///
     /// # Errors
-    /// `OutOfBounds` if the lengths differ, `Argument` if the ranges overlap, `ForeignDevice` or `ReadOnly`.
+    /// `Length` if the lengths differ, `Argument` if the ranges overlap, `ForeignDevice` or `ReadOnly`.
     pub fn copy<'a>(&mut self, from: impl Into<Arg<'a>>, to: impl Into<Arg<'a>>) -> Result<()> {
         let ((from, source), (to, target)) =
             (place_of("copy", 0, &from.into())?, place_of("copy", 1, &to.into())?);
         if from.len != to.len {
-            return Err(Error::OutOfBounds { start: 0, end: from.len, len: to.len });
+            return Err(Error::Length { given: from.len, wanted: to.len });
         }
         // Places of two devices cannot be compared, so whose they are comes first.
         self.session.home().own(source, "buffer")?;
@@ -207,13 +218,7 @@ impl Stage<'_> {
     /// # Errors
     /// `ForeignDevice` if the fence belongs to another device.
     pub fn after(&mut self, fence: &Fence) -> Result<()> {
-        if !std::ptr::eq(Arc::as_ptr(&fence.home), self.session.home()) {
-            return Err(Error::ForeignDevice {
-                what: "fence",
-                theirs: fence.home.name(),
-                ours: self.session.home().name(),
-            });
-        }
+        self.session.check_fence(fence)?;
         self.session.waits.push((fence.queue, fence.tick));
         Ok(())
     }
@@ -247,7 +252,8 @@ impl Stage<'_> {
     /// Ends the stage without submitting it: it can be replayed any number of times.
     ///
     /// # Errors
-    /// What the driver says.
+    /// `Unsupported` if the stage was told to wait for a fence, which belongs to one submission: tell the session before
+    /// the replay. Otherwise what the driver says.
     pub fn record(self) -> Result<Recording> {
         self.session.keep_stage(self.label.clone())
     }

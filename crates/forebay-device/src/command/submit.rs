@@ -4,7 +4,7 @@
 use super::{bind::BoundLease, fence::Fence, recording::Recording, session::Session};
 use crate::{
     backend::{DeviceWait, Submission, Work, waits::Waits},
-    error::Result,
+    error::{Error, Result},
     label::Label,
     launch::{ArgumentValue, Command, CommandList, Param, Place},
     memory::{access::AccessGuard, lease::Handle},
@@ -24,6 +24,11 @@ impl Session {
 
     /// Keeps what the open stage recorded.
     pub(super) fn keep_stage(&mut self, label: Label) -> Result<Recording> {
+        if !self.waits.is_empty() {
+            let what =
+                "keep a wait for a fence in a recording: call `after` on the session before the replay";
+            return Err(Error::Unsupported { what, backend: self.device.kind().name() });
+        }
         let list = std::mem::replace(&mut self.list, self.device.home().backend.recycle());
         let launches = list.commands.iter().any(|command| matches!(command, Command::Launch { .. }));
         let graph = self.home().backend.graph(list)?;
@@ -55,7 +60,7 @@ impl Session {
         }
         let mut waits = Waits::default();
         let previous = self.last.filter(|&(_, fenced)| fenced).map(|(tick, _)| (queue, tick));
-        for (queue, tick) in previous.into_iter().chain(self.waits.iter().copied()) {
+        for (queue, tick) in previous.into_iter().chain(self.waits.iter().chain(&self.asked).copied()) {
             note_wait(&mut waits, DeviceWait { queue, tick, cascade: true });
         }
         let counted = waits.len() as u64;
@@ -95,6 +100,7 @@ impl Session {
 
         self.last = Some((tick, fenced));
         self.stats.submissions += 1;
+        self.asked.clear();
         self.stats.waits += counted;
         if fenced {
             self.stats.fences += 1;

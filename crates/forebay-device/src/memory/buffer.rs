@@ -174,14 +174,14 @@ impl Buffer {
     /// Copies elements in. The lengths must be equal.
     ///
     /// # Errors
-    /// `OutOfBounds` if they are not; otherwise as [`write`](Self::write).
+    /// `Length` if they are not; otherwise as [`write`](Self::write).
     pub fn copy_from<T: Pod>(&self, elements: &[T]) -> Result<()> {
         if size_of::<T>() == 0 {
             return Err(Error::ZeroSized { name: std::any::type_name::<T>() });
         }
         let bytes: &[u8] = bytemuck::cast_slice(elements);
         if bytes.len() as u64 != self.len {
-            return Err(Error::OutOfBounds { start: 0, end: bytes.len() as u64, len: self.len });
+            return Err(Error::Length { given: bytes.len() as u64, wanted: self.len });
         }
         let claim = Claim::new(self.view(), true, Patience::default(), true)?;
         let facts = self.handle.facts();

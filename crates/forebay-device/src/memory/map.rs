@@ -2,7 +2,8 @@
 //! Files mapped for reading. `device::adopt` makes buffers of them.
 //!
 //! Rules for the unsafe code:
-//! - M1 A mapping covers whole bytes of a file that were there when it was made. A file that another process cuts short
+//! - M1 A mapping covers whole bytes of a file that were there when it was made, and the program has promised that nobody
+//!   changes the file while it is mapped, as `MappedFile` says. A file that another process cuts short
 //!   while it is mapped ends this process when the bytes are touched; sizes are checked before, and reading the file
 //!   instead of mapping it avoids it.
 //! - M2 The mapping goes with the last clone of its `MappedFile`; a buffer made of it holds one.
@@ -21,6 +22,10 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use crate::error::{Error, Result};
 
 /// A file mapped for reading.
+///
+/// Nobody may change the file while it is mapped: what is read then is anything, and a file cut short ends the process when
+/// its missing bytes are touched. Model files are written once; where that is not sure, read the file into a vector and use
+/// [`Device::adopt`](crate::Device::adopt).
 ///
 /// ```
 /// use forebay_device::{Device, DeviceOptions, MappedFile};

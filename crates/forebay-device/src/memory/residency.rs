@@ -4,7 +4,7 @@
 //! regions: a pool's memory is told once when it is taken and once when it is given back, not at every reuse.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Weak},
 };
 
@@ -12,8 +12,25 @@ use super::{lease::Handle, pool::PoolShared};
 use crate::{
     backend::{Backend, ResidencyChange},
     error::Result,
+    launch::RegionId,
     sync::{AtomicBool, AtomicU64, Mutex, Ordering, lock},
 };
+
+/// Staged changes above which what cancels out is dropped, so that a program that never submits stays small.
+const SETTLE: usize = 1024;
+
+/// Drops changes that a later one undoes. The order of what is left is that of its places.
+fn settle(staged: &mut Vec<ResidencyChange>) {
+    let mut net: BTreeMap<(RegionId, u64, u64), i64> = BTreeMap::new();
+    for change in staged.drain(..) {
+        *net.entry((change.region, change.offset, change.bytes)).or_default() +=
+            if change.add { 1 } else { -1 };
+    }
+    for ((region, offset, bytes), sum) in net {
+        let change = ResidencyChange { region, offset, bytes, add: sum > 0 };
+        staged.extend(std::iter::repeat_n(change, sum.unsigned_abs() as usize));
+    }
+}
 
 /// The set of one device, and its counters.
 #[derive(Debug)]
@@ -119,7 +136,11 @@ impl Residency {
 
     pub(super) fn stage(&self, change: ResidencyChange) {
         if self.enabled && change.bytes > 0 {
-            lock(&self.staged).push(change);
+            let mut staged = lock(&self.staged);
+            if staged.len() >= SETTLE && staged.len() == staged.capacity() {
+                settle(&mut staged);
+            }
+            staged.push(change);
             self.dirty.store(true, Ordering::Release);
         }
     }

@@ -14,7 +14,11 @@ use super::{
     lease::{Handle, ScopedHandle},
     options::{Init, Request},
 };
-use crate::{backend::timeline::Patience, error::Result, launch::Place};
+use crate::{
+    backend::timeline::Patience,
+    error::{Error, Result},
+    launch::Place,
+};
 
 /// A step of an arena.
 #[derive(Debug)]
@@ -84,12 +88,33 @@ impl Scratch<'_> {
         Write::new(self.view(), true)
     }
 
+    /// Copies elements in. The lengths must be equal.
+    ///
+    /// # Errors
+    /// `Length` if they are not; otherwise as [`Buffer::write`].
+    pub fn copy_from<T: Pod>(&self, elements: &[T]) -> Result<()> {
+        let bytes: &[u8] = bytemuck::cast_slice(elements);
+        if bytes.len() as u64 != self.len {
+            return Err(Error::Length { given: bytes.len() as u64, wanted: self.len });
+        }
+        self.write::<u8>()?.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Copies all elements out.
+    ///
+    /// # Errors
+    /// As [`Buffer::read`].
+    pub fn to_vec<T: Pod>(&self) -> Result<Vec<T>> {
+        Ok(self.read::<T>()?.to_vec())
+    }
+
     pub(crate) fn handle(&self) -> &Handle {
         self.handle.get()
     }
 
-    pub(crate) fn place(&self) -> Place {
-        self.handle.get().facts().place(0, self.len)
+    pub(crate) fn place(&self, start: u64, len: u64) -> Place {
+        self.handle.get().facts().place(start, len)
     }
 
     fn view(&self) -> View<'_> {

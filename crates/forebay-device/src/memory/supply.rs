@@ -60,11 +60,22 @@ impl PoolShared {
     ) -> Result<(MutexGuard<'a, State>, Found)> {
         let started = Instant::now();
         let mut callbacks = self.options.on_pressure.iter();
+        let mut others = false;
         loop {
             let shortage = match self.look(&mut state, rounded, request)? {
                 Look::Found(found) => return Ok((state, found)),
                 Look::Short(shortage) => shortage,
             };
+            // What is idle in the device's other pools may be all that is missing. Their locks are taken without ours.
+            if !others && !matches!(shortage, Shortage::Budget) {
+                others = true;
+                drop(state);
+                let freed = self.home.residency.trim_others(self)?;
+                state = self.lock();
+                if freed > 0 {
+                    continue;
+                }
+            }
             // Waiting is worth it only for work that is under way, and for no budget.
             let mut pending = Vec::new();
             if !matches!(shortage, Shortage::Budget) {
@@ -112,11 +123,9 @@ impl PoolShared {
             Look::Short(shortage) => shortage,
             found @ Look::Found(_) => return Ok(found),
         };
-        // Idle memory elsewhere may be all that is missing: this pool's, then that of the device's other pools.
+        // Idle memory in the wrong place may be all that is missing.
         state.flush_classes();
-        let mut freed = self.give_back(state, 0, None)?;
-        freed += self.home.residency.trim_others(self)?;
-        if freed == 0 {
+        if self.give_back(state, 0, None)? == 0 {
             return Ok(Look::Short(first));
         }
         self.grow(state, rounded, request)

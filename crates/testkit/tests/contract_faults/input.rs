@@ -50,7 +50,7 @@ fn ranges_past_the_end_are_errors(setup: &Setup) {
     assert_eq!(inner.slice(100..).unwrap().len(), 0);
     let mut session = bed.session();
     let mut stage = session.stage("lengths");
-    assert!(matches!(stage.copy(&buffer, &inner), Err(Error::OutOfBounds { .. })));
+    assert!(matches!(stage.copy(&buffer, &inner), Err(Error::Length { .. })));
     assert!(stage.copy(&inner, &buffer.slice(150..250).unwrap()).is_err(), "overlap");
     assert!(stage.is_empty());
 }
