@@ -11,8 +11,38 @@ const MOST: usize = 64;
 /// The ranges since the last barrier.
 #[derive(Debug, Default)]
 pub(crate) struct Hazards {
-    reads: Vec<Place>,
-    writes: Vec<Place>,
+    reads: Spans,
+    writes: Spans,
+}
+
+/// Ranges of the device's addresses, first bytes beside first bytes: all of them are compared at once.
+#[derive(Debug, Default)]
+struct Spans {
+    starts: Vec<u64>,
+    ends: Vec<u64>,
+}
+
+impl Spans {
+    fn len(&self) -> usize {
+        self.starts.len()
+    }
+
+    fn clear(&mut self) {
+        self.starts.clear();
+        self.ends.clear();
+    }
+
+    fn push(&mut self, place: Place) {
+        self.starts.push(place.address);
+        self.ends.push(place.address + place.len);
+    }
+
+    /// Whether any of them overlaps a range that is not empty.
+    fn meet(&self, place: Place) -> bool {
+        let (start, end) = (place.address, place.address + place.len);
+        let spans = self.starts.iter().zip(&self.ends);
+        spans.fold(false, |met, (&first, &last)| met | (first < end) & (start < last))
+    }
 }
 
 impl Hazards {
@@ -23,12 +53,12 @@ impl Hazards {
 
     /// Whether a command with these accesses has to come after a barrier. The accesses are kept either way.
     pub(crate) fn note(&mut self, accesses: impl Iterator<Item = (Place, bool)> + Clone) -> bool {
+        // Bytes that are not there conflict with nothing.
+        let accesses = accesses.filter(|(place, _)| place.len > 0);
         let full = self.reads.len() + self.writes.len() + accesses.clone().count() > MOST;
-        let clash = !self.writes.is_empty() | !self.reads.is_empty()
-            && accesses.clone().any(|(place, writes)| {
-                self.writes.iter().any(|other| other.overlaps(&place))
-                    || writes && self.reads.iter().any(|other| other.overlaps(&place))
-            });
+        let clash = accesses
+            .clone()
+            .any(|(place, writes)| self.writes.meet(place) || writes && self.reads.meet(place));
         let barrier = full || clash;
         if barrier {
             self.clear();
@@ -45,7 +75,7 @@ mod tests {
     use super::*;
 
     fn at(region: u32, start: u64, end: u64) -> Place {
-        Place { region, offset: start, address: start, len: end - start }
+        Place { region, offset: start, address: (u64::from(region) << 32) + start, len: end - start }
     }
 
     fn note(hazards: &mut Hazards, reads: &[Place], writes: &[Place]) -> bool {
@@ -79,6 +109,14 @@ mod tests {
         assert!(needs((&[], &[x]), (&[], &[x])), "write after write");
         assert!(!needs((&[x], &[]), (&[x], &[y])), "read after read");
         assert!(!needs((&[], &[x]), (&[at(1, 0, 64)], &[])), "another region");
+    }
+
+    #[test]
+    fn what_has_no_bytes_conflicts_with_nothing_around_it() {
+        let mut hazards = Hazards::default();
+        assert!(!note(&mut hazards, &[], &[at(0, 0, 64)]));
+        assert!(!note(&mut hazards, &[at(0, 32, 32)], &[at(0, 16, 16)]));
+        assert!(!note(&mut hazards, &[], &[at(0, 64, 128)]));
     }
 
     #[test]
