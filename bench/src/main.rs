@@ -3,6 +3,8 @@
 //! `cargo run --release -p bench -- NAME --out FILE` writes a record beside the table. Comparisons with crates of other
 //! people are in `peers`.
 
+#[cfg(feature = "cuda")]
+mod card;
 mod counting;
 mod device;
 mod frag;
@@ -17,6 +19,8 @@ type Runner = fn(&mut Record) -> io::Result<()>;
 
 /// Every runner: its name on the command line, what it measures, itself.
 const RUNNERS: &[(&str, &str, Runner)] = &[
+    #[cfg(feature = "cuda")]
+    ("card", "what the device layer costs on an NVIDIA card", card::run),
     ("device", "recording, submitting, waiting, replaying", device::run),
     ("frag", "memory reserved over memory live, by policy", frag::run),
 ];

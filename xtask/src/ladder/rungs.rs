@@ -69,7 +69,7 @@ pub(crate) const LOOM_PREEMPTIONS: &str = "3";
 const DEVICES: (&str, &str) = ("FOREBAY_TEST_DEVICES", "null,cpu");
 
 /// Turns the CUDA backend on. It builds without NVIDIA's software, and what needs no card is tested on every machine.
-const CUDA: &str = "--features=testkit/cuda";
+const CUDA: &str = "--features=testkit/cuda,bench/cuda";
 
 /// The ladder.
 pub(crate) const RUNGS: &[Rung] = &[
@@ -102,7 +102,8 @@ pub(crate) const RUNGS: &[Rung] = &[
         run: |run| {
             let strict = ["--all-targets", "--", "-D", "warnings"];
             run.cargo(&[["clippy", "--workspace"].as_slice(), &strict].concat()).check()?;
-            let cuda = ["clippy", "--package", "forebay-device", "--package", "testkit", CUDA];
+            let cuda =
+                ["clippy", "--package", "forebay-device", "--package", "testkit", "--package", "bench", CUDA];
             run.cargo(&[cuda.as_slice(), &strict].concat()).check().map(drop)
         },
     },

@@ -193,6 +193,25 @@ impl Buffer {
         copied
     }
 
+    /// Copies all elements out, into memory that is there already. The lengths must be equal.
+    ///
+    /// # Errors
+    /// `OutOfBounds` if they are not; otherwise as [`read`](Self::read).
+    pub fn copy_to<T: Pod>(&self, elements: &mut [T]) -> Result<()> {
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(elements);
+        if bytes.len() as u64 != self.len {
+            return Err(Error::OutOfBounds { start: 0, end: bytes.len() as u64, len: self.len });
+        }
+        let claim = Claim::new(self.view(), false, Patience::default(), true)?;
+        let facts = self.handle.facts();
+        let copied = match self.len {
+            0 => Ok(()),
+            _ => self.home().backend.read(facts.region, facts.offset + self.start, bytes),
+        };
+        drop(claim);
+        copied
+    }
+
     /// Copies all elements out.
     ///
     /// # Errors

@@ -121,8 +121,8 @@ impl<T: Pod> Elements<T> {
             let first = facts.host + view.start as usize;
             return Ok(Self::Here(ptr::with_exposed_provenance_mut(first), count));
         }
-        let mut copy = vec![T::zeroed(); count];
-        let bytes = bytemuck::cast_slice_mut(&mut copy);
+        let mut copy = bytemuck::zeroed_vec(count);
+        let bytes = bytemuck::cast_slice_mut::<T, u8>(&mut copy);
         view.home().backend.read(facts.region, facts.offset + view.start, bytes)?;
         Ok(Self::Staged(copy))
     }

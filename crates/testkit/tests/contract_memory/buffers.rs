@@ -154,6 +154,10 @@ fn b4_typed_access_sees_exactly_the_slice(on: &Setup) {
     let slice = buffer.slice(200..208).unwrap().slice(2..6).unwrap();
     assert_eq!(slice.to_vec::<u16>().unwrap(), [101, 102]);
     slice.write::<u16>().unwrap().copy_from_slice(&[7, 8]);
+    let mut two = [0u16; 2];
+    slice.copy_to(&mut two).unwrap();
+    assert_eq!(two, [7, 8]);
+    assert!(matches!(slice.copy_to(&mut [0u16; 3]), Err(Error::OutOfBounds { end: 6, len: 4, .. })));
     slice.slice(0..2).unwrap().copy_from(&[9u16]).unwrap();
     let all = buffer.to_vec::<u16>().unwrap();
     assert_eq!(all[99..105], [99, 100, 9, 8, 103, 104]);
