@@ -180,13 +180,6 @@ pub(crate) const RUNGS: &[Rung] = &[
         run: sanitized,
     },
     Rung {
-        name: "mutants",
-        about: "each kept mutation breaks the tests that it names",
-        budget: 300,
-        needs: &[],
-        run: |run| run.cargo(&["xtask", "mutants"]).check().map(drop),
-    },
-    Rung {
         name: "package",
         about: "each shipped crate packs, is small enough and carries its licences",
         budget: 30,
