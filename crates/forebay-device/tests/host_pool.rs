@@ -41,14 +41,14 @@ fn keep(pool: &HostPool, sizes: &[usize]) -> Result<()> {
 
 /// The capacities the pool keeps, found by taking everything out, newest first where equal.
 fn kept(pool: &HostPool, candidates: &[usize]) -> Result<Vec<usize>> {
-    let mut found = Vec::new();
+    let (mut found, mut held) = (Vec::new(), Vec::new());
     for &size in candidates {
         let before = pool.len();
         let taken = pool.acquire_uninit::<u8>(size)?;
         if pool.len() < before && taken.capacity() == size {
             found.push(size);
         }
-        std::mem::forget(taken);
+        held.push(taken);
     }
     Ok(found)
 }

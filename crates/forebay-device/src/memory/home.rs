@@ -232,6 +232,6 @@ impl Drop for Home {
         self.backend.close();
         self.sweep_graves();
         // Left is only what a kernel still uses that dropped its own device: that memory stays.
-        std::mem::take(&mut *lock(&self.graves)).into_iter().for_each(std::mem::forget);
+        lock(&self.graves).drain(..).for_each(|grave| std::mem::forget(grave.keepers));
     }
 }

@@ -77,7 +77,9 @@ impl Regions {
 
     /// Leaves all memory to the process for good.
     pub(crate) fn abandon(&self) {
-        std::mem::forget(std::mem::take(&mut lock(&self.table).entries));
+        for (_, entry) in lock(&self.table).entries.drain() {
+            std::mem::forget(entry.owned);
+        }
     }
 
     fn with_owned(&self, region: RegionId, act: impl FnOnce(&HostRegion) -> Result<()>) -> Result<()> {
