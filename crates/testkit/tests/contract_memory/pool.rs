@@ -257,12 +257,16 @@ fn p11_retention_is_bounded(on: &Setup) {
     let unit = if bed.device.caps().page == 0 { 8 * MIB } else { bed.device.caps().page };
     for retain in [0, MIB, 5 * MIB, 20 * MIB] {
         for size in [100 * KIB, MIB, 3 * MIB, 11 * MIB] {
-            let pool = Pool::new(&bed.device, PoolOptions::default().retain(retain)).unwrap();
-            let all: Vec<_> = (0..66 * MIB / size).map(|_| pool.alloc(size).unwrap()).collect();
-            drop(all);
-            let stats = pool.stats();
-            assert!(stats.free <= retain.next_multiple_of(unit), "{} of {retain} kept ({size})", stats.free);
-            sound(&stats);
+            // Few enough to be kept for their class, and too many for that.
+            for count in [6, 66 * MIB / size] {
+                let pool = Pool::new(&bed.device, PoolOptions::default().retain(retain)).unwrap();
+                let all: Vec<_> = (0..count).map(|_| pool.alloc(size).unwrap()).collect();
+                drop(all);
+                let stats = pool.stats();
+                let most = retain.next_multiple_of(unit);
+                assert!(stats.free <= most, "{} of {retain} kept ({count} of {size})", stats.free);
+                sound(&stats);
+            }
         }
     }
 }
