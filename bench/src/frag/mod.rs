@@ -126,11 +126,12 @@ mod tests {
     }
 
     #[test]
-    fn ours_reserves_a_twentieth_more_than_is_live_at_most() {
+    fn ours_stays_within_its_bound_on_each_trace() {
         for trace in traces::all() {
             let cell = play(&trace, &mut ours::Ours::new().unwrap());
             let ratio = cell.peak_reserved as f64 / trace.peak_live as f64;
-            // Random sizes pin pages by both ends of what lies between them.
+            // The goal is a twentieth everywhere. Random sizes pin pages by both ends of what lies between them, and miss it:
+            // their bound only keeps that from growing.
             let most = if trace.name.starts_with("random") { 1.12 } else { 1.05 };
             assert!(ratio <= most, "{}: {ratio}", trace.name);
         }
