@@ -8,6 +8,7 @@ use std::{fmt, sync::Arc};
 
 use crate::{
     backend::cpu::module::{Group, Share},
+    caps::BackendKind,
     launch::Signature,
 };
 
@@ -106,8 +107,9 @@ impl KernelDef {
 
     /// Adds a Rust function, called once for every group of the grid.
     ///
-    /// Where a written parameter has no [`per_group`](crate::Param::per_group), the groups of a launch run one
-    /// after another on one worker, because each of them may write all of it.
+    /// Where a written parameter has no [`per_group`](crate::Param::per_group) and no
+    /// [`per_group_of`](crate::Param::per_group_of), the groups of a launch run one after another on one worker, because
+    /// each of them may write all of it.
     #[must_use]
     pub fn cpu(mut self, code: impl Fn(&Group<'_>) + Send + Sync + 'static) -> Self {
         self.cpu = Some(CpuCode::Group(Arc::new(code)));
@@ -152,6 +154,17 @@ impl KernelDef {
     pub fn bundle(mut self, bytes: &'static [u8], entry: &'static str) -> Self {
         self.bundles.push(Bundle { bytes, entry });
         self
+    }
+
+    /// Whether it has code for devices of this family.
+    pub fn has_code_for(&self, kind: BackendKind) -> bool {
+        let of = |formats: &[ImageFormat]| self.images.iter().any(|image| formats.contains(&image.format));
+        match kind {
+            BackendKind::Null => true,
+            BackendKind::Cpu => self.cpu.is_some(),
+            BackendKind::Cuda => !self.bundles.is_empty() || of(&[ImageFormat::Ptx, ImageFormat::Cubin]),
+            BackendKind::Metal => of(&[ImageFormat::Msl]),
+        }
     }
 
     /// The name it is known by.

@@ -37,6 +37,17 @@ impl Access {
     }
 }
 
+/// What a group of the grid sees of a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PerGroup {
+    /// All of it, as every other group does.
+    All,
+    /// So many elements of its own.
+    Elements(u32),
+    /// As many elements of its own as this argument says, which is a `u32`.
+    Argument(u8),
+}
+
 /// One parameter of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -47,8 +58,8 @@ pub enum Param {
         access: Access,
         /// Bytes of one element; offset and length must be multiples.
         element: u32,
-        /// Elements that each group of the grid owns; 0 when every group sees all of it.
-        per_group: u32,
+        /// What each group of the grid owns of it.
+        per_group: PerGroup,
     },
     /// A scalar.
     Scalar(Scalar),
@@ -57,21 +68,30 @@ pub enum Param {
 impl Param {
     /// A buffer of `T` that is only read.
     pub const fn read<T>() -> Self {
-        Self::Buffer { access: Access::Read, element: size_of::<T>() as u32, per_group: 0 }
+        Self::Buffer { access: Access::Read, element: size_of::<T>() as u32, per_group: PerGroup::All }
     }
     /// A buffer of `T` that is written.
     pub const fn write<T>() -> Self {
-        Self::Buffer { access: Access::Write, element: size_of::<T>() as u32, per_group: 0 }
+        Self::Buffer { access: Access::Write, element: size_of::<T>() as u32, per_group: PerGroup::All }
     }
     /// A buffer of `T` that is changed in place.
     pub const fn read_write<T>() -> Self {
-        Self::Buffer { access: Access::ReadWrite, element: size_of::<T>() as u32, per_group: 0 }
+        Self::Buffer { access: Access::ReadWrite, element: size_of::<T>() as u32, per_group: PerGroup::All }
     }
     /// Gives each group of the grid its own `elements` of this buffer, in order; the last group gets what is left.
     #[must_use]
     pub const fn per_group(self, elements: u32) -> Self {
+        self.split(PerGroup::Elements(elements))
+    }
+    /// As [`per_group`](Self::per_group), for as many elements as an argument of the launch says, which is a `u32`.
+    #[must_use]
+    pub const fn per_group_of(self, argument: u8) -> Self {
+        self.split(PerGroup::Argument(argument))
+    }
+
+    const fn split(self, per_group: PerGroup) -> Self {
         match self {
-            Self::Buffer { access, element, .. } => Self::Buffer { access, element, per_group: elements },
+            Self::Buffer { access, element, .. } => Self::Buffer { access, element, per_group },
             scalar @ Self::Scalar(_) => scalar,
         }
     }
@@ -223,7 +243,14 @@ pub(crate) fn check(kernel: &Arc<str>, signature: &Signature, values: &[Argument
     }
     for (index, (value, &param)) in values.iter().zip(params).enumerate() {
         match (value, param) {
-            (ArgumentValue::Buffer(place), Param::Buffer { access, element, .. }) => {
+            (ArgumentValue::Buffer(place), Param::Buffer { access, element, per_group }) => {
+                if let PerGroup::Argument(length) = per_group {
+                    let length = usize::from(length);
+                    let given = values.get(length).map_or("missing", ArgumentValue::kind);
+                    if !matches!(values.get(length), Some(ArgumentValue::U32(_))) {
+                        return fault(length, ArgumentFault::Kind { given, wanted: Scalar::U32.name() });
+                    }
+                }
                 let element = u64::from(element.max(1));
                 let align = 1 << element.trailing_zeros();
                 if !place.len.is_multiple_of(element) || !place.address.is_multiple_of(align) {
@@ -313,6 +340,16 @@ mod tests {
         let same = [place(0, 64), place(0, 64)];
         assert_eq!(fault(&same, &[Param::read::<u8>(), Param::read::<u8>()]), None);
         assert!(fault(&same, &[Param::write::<u8>(), Param::write::<u8>()]).is_some());
+    }
+
+    #[test]
+    fn a_length_for_each_group_is_a_u32_of_the_launch() {
+        let length = ArgumentValue::U32(3);
+        let split = |argument| Param::write::<f32>().per_group_of(argument);
+        assert_eq!(fault(&[place(0, 64), length], &[split(1), Param::u32()]), None);
+        let kind = |given| ArgumentFault::Kind { given, wanted: "a u32" };
+        assert_eq!(fault(&[place(0, 64), length], &[split(0), Param::u32()]), Some((0, kind("a buffer"))));
+        assert_eq!(fault(&[place(0, 64), length], &[split(2), Param::u32()]), Some((2, kind("missing"))));
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub use device::{Device, DeviceOptions, Kernel, Residency};
 pub use error::{ArgumentFault, Error, Holder, MemoryReport, Result};
 pub use kernel::{ImageFormat, KernelDef};
 pub use label::Label;
-pub use launch::{Access, Grid, MAX_ARGUMENTS, Param, Scalar, Signature};
+pub use launch::{Access, Grid, MAX_ARGUMENTS, Param, PerGroup, Scalar, Signature};
 pub use memory::{
     arena::{Arena, ArenaReport, ArenaStats},
     buffer::Buffer,

@@ -19,7 +19,25 @@ pub(crate) const TESTS: &[Test] = tests! {
         k2_arguments_are_those_of_the_moment_of_recording,
         k3_dependent_launches_of_one_stage_see_each_others_writes,
         s11_a_stage_with_a_refused_launch_still_runs;
+    Rust: k2_groups_own_as_many_elements_as_an_argument_says;
 };
+
+fn k2_groups_own_as_many_elements_as_an_argument_says(setup: &Setup) {
+    let bed = setup.open();
+    let signature = Signature::new([Param::write::<u32>().per_group_of(1), Param::u32()]);
+    let def = KernelDef::new("number", signature).cpu(|group| group.write(0).fill(group.index() as u32));
+    let kernel = bed.device.load(&def).unwrap();
+    let mut session = bed.session();
+    for length in [1, 3, 7, 64, 100] {
+        let buffer = bed.device.upload(&[99u32; 64]).unwrap();
+        let mut stage = session.stage("number");
+        let groups = 64u32.div_ceil(length) + 1;
+        stage.launch(&kernel, Grid::linear(groups, 1), &[buffer.arg(), length.into()]).unwrap();
+        stage.fence().unwrap().wait().unwrap();
+        let wanted: Vec<u32> = (0..64).map(|i| i / length).collect();
+        assert_eq!(buffer.to_vec::<u32>().unwrap(), wanted, "{length} elements a group");
+    }
+}
 
 fn k1_a_kernel_is_loaded_once_and_found_by_name(setup: &Setup) {
     let bed = setup.open();

@@ -1,6 +1,6 @@
 //! What has no size is legal everywhere and does nothing.
 
-use forebay_device::{Access, Arena, Error, Grid, ImageFormat, Param, Request, Signature};
+use forebay_device::{Access, Arena, Error, Grid, ImageFormat, Param, PerGroup, Request, Signature};
 use testkit::{BLOCK, Setup, Test, tests};
 
 pub(crate) const TESTS: &[Test] = tests! {
@@ -61,7 +61,8 @@ fn empty_stages_and_recordings_run(setup: &Setup) {
 fn a_launch_without_groups_runs_nothing(setup: &Setup) {
     let bed = setup.open();
     let buffer = bed.device.upload(&[7u32; 64]).unwrap();
-    let signature = Signature::new([Param::Buffer { access: Access::Write, element: 4, per_group: 0 }]);
+    let signature =
+        Signature::new([Param::Buffer { access: Access::Write, element: 4, per_group: PerGroup::All }]);
     const TRAP: &str = ".version 7.0\n.target sm_70\n.address_size 64\n\
         .visible .entry never(.param .u64 a) { trap; }\n";
     let def = forebay_device::KernelDef::new("never", signature).cpu(|_| panic!("it ran")).image(

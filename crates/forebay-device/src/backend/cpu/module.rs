@@ -20,7 +20,7 @@ use bytemuck::Pod;
 use crate::{
     error::{Error, Result},
     kernel::{CpuCode, KernelDef},
-    launch::{Access, ArgumentValue, Grid, KernelId, Param, Place, Signature},
+    launch::{Access, ArgumentValue, Grid, KernelId, Param, PerGroup, Place, Signature},
     sync::{Mutex, lock},
 };
 
@@ -136,9 +136,11 @@ impl<'a> Group<'a> {
             size_of::<T>()
         );
         let all = place.len / u64::from(element);
-        let Range { start, end } = match u64::from(per_group) {
-            0 => 0..all,
-            per => (self.index * per).min(all)..((self.index + 1) * per).min(all),
+        let own = |per: u64| (self.index * per).min(all)..((self.index + 1) * per).min(all);
+        let Range { start, end } = match per_group {
+            PerGroup::All => 0..all,
+            PerGroup::Elements(elements) => own(elements.into()),
+            PerGroup::Argument(argument) => own(self.u32(argument.into()).into()),
         };
         let first = place.address as usize + start as usize * size_of::<T>();
         (ptr::with_exposed_provenance_mut(first), (end - start) as usize)
@@ -280,7 +282,7 @@ impl Kernels {
                 detail: "it has no code for the CPU; add some with `cpu`".into(),
             });
         };
-        let whole = |p: &Param| matches!(p, Param::Buffer { access, per_group: 0, .. } if access.writes());
+        let whole = |p: &Param| matches!(p, Param::Buffer { access, per_group: PerGroup::All, .. } if access.writes());
         let serial = matches!(code, CpuCode::Group(_)) && def.signature.params().iter().any(whole);
         let kernel = Loaded { name: def.name.clone(), signature: def.signature.clone(), code, serial };
         let mut loaded = lock(&self.loaded);
