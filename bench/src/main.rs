@@ -8,6 +8,7 @@ mod card;
 mod counting;
 mod device;
 mod frag;
+mod trace;
 mod traces;
 
 use std::{io, process::ExitCode};
@@ -22,6 +23,7 @@ const RUNNERS: &[(&str, &str, Runner)] = &[
     #[cfg(feature = "cuda")]
     ("card", "what the device layer costs on an NVIDIA card", card::run),
     ("device", "recording, submitting, waiting, replaying", device::run),
+    ("trace", "what keeping a trace adds to an event", trace::run),
     ("frag", "memory reserved over memory live, by policy", frag::run),
 ];
 

@@ -50,7 +50,7 @@ pub(crate) struct Home {
     /// Bytes that all pools together took from the driver.
     reserved: AtomicU64,
     limit: u64,
-    deferred: Arc<Deferred>,
+    deferred: Deferred,
     pub(crate) trace: Tracing,
     /// Dropped before the graves: it finishes queued work, which may still use what they keep.
     pub(crate) backend: Box<dyn Backend>,
@@ -94,14 +94,13 @@ impl Home {
         residency: bool,
         trace: Option<&TraceOptions>,
     ) -> Result<Self> {
-        let deferred = Arc::default();
-        let trace = Tracing::open(trace, backend.caps(), limit, &deferred)?;
+        let trace = Tracing::open(trace, backend.caps(), limit)?;
         Ok(Self {
             access: AccessTable::new(trace.submissions()),
             residency: Residency::new(residency),
             reserved: AtomicU64::new(0),
             limit,
-            deferred,
+            deferred: Deferred::default(),
             trace,
             backend,
             has_graves: AtomicBool::new(false),

@@ -13,12 +13,13 @@ use super::{
     pool::{PoolTrace, Vacant},
     reader::TraceReader,
     recorder::{LaneWriter, Recorder},
+    writer::Writer,
 };
 use crate::{
     backend::{Submission, Work, timeline::Timeline},
     caps::Caps,
     error::{Error, Result},
-    memory::{arena::ArenaReport, home::Deferred},
+    memory::arena::ArenaReport,
     sync::{Arc, AtomicU32, Mutex, Ordering, lock},
 };
 
@@ -44,18 +45,16 @@ struct On {
     pools: Mutex<u32>,
     arenas: AtomicU32,
     vacant: Arc<Vacant>,
+    /// Gone before the last flush, which is the device's own.
+    writer: Option<Writer>,
 }
 
 impl Tracing {
-    /// Starts a trace, if one is wanted. Errors that nobody can be told go to `deferred`.
-    pub(in crate::memory) fn open(
-        options: Option<&TraceOptions>,
-        caps: &Caps,
-        limit: u64,
-        deferred: &Arc<Deferred>,
-    ) -> Result<Self> {
+    /// Starts a trace, if one is wanted.
+    pub(in crate::memory) fn open(options: Option<&TraceOptions>, caps: &Caps, limit: u64) -> Result<Self> {
         let Some(options) = options else { return Ok(Self(None)) };
-        let recorder = Recorder::new(&options.keep, TraceHeader::new(caps, limit), deferred.clone())?;
+        let recorder = Recorder::new(&options.keep, TraceHeader::new(caps, limit))?;
+        let writer = Writer::start(&recorder)?;
         let side = Mutex::new(recorder.lane());
         Ok(Self(Some(On {
             recorder,
@@ -63,6 +62,7 @@ impl Tracing {
             pools: Mutex::new(0),
             arenas: AtomicU32::new(0),
             vacant: Arc::default(),
+            writer,
         })))
     }
 
@@ -125,13 +125,13 @@ impl Tracing {
         }
     }
 
-    /// Flushes when much waits. Called where no lock is held.
+    /// Calls the writer when much waits. Called where no lock is held.
     #[inline]
     pub(crate) fn flush_if_due(&self) {
         if let Some(on) = &self.0
             && on.recorder.is_due()
         {
-            on.recorder.flush_later_told();
+            on.recorder.ring();
         }
     }
 
@@ -142,7 +142,8 @@ impl Tracing {
 
 impl Drop for Tracing {
     fn drop(&mut self) {
-        if let Some(on) = &self.0 {
+        if let Some(on) = &mut self.0 {
+            on.writer = None;
             // Also if somebody still holds the trace. A drop has nobody to tell of an error.
             let _ = on.recorder.flush();
         }
@@ -245,6 +246,8 @@ impl Trace {
         if ours.is_some() && path.canonicalize().ok() == ours {
             return self.flush();
         }
+        // A trace that has ended makes no file.
+        self.flush()?;
         let created = File::create(path).map_err(|source| Error::Io {
             path: path.to_owned(),
             action: "create",

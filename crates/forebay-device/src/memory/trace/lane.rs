@@ -103,6 +103,15 @@ impl Pen {
         self.has_room()
     }
 
+    /// Records that the drain has not taken out; none if nobody drains.
+    pub(super) fn waiting(&mut self) -> u64 {
+        if self.keeps_newest {
+            return 0;
+        }
+        self.look_for_room();
+        self.head + self.lane.room() - self.limit
+    }
+
     /// Puts a record in. There must be room.
     #[inline]
     pub(super) fn put(&mut self, record: Record) {

@@ -2,7 +2,7 @@
 //!
 //! Recording never waits for a reader and takes no lock: each pool, and the access table for submissions, has a lane of
 //! its own, written under the lock that is held anyway. Rooms: `event` (what is told), `record` (how it lies in bytes),
-//! `lane` and `labels` (where it is put), `recorder` (numbers, clock, file), `pool` and `device` (who tells it), `file`
+//! `lane` and `labels` (where it is put), `recorder` (numbers, clock, file), `writer` (the thread of a file), `pool` and `device` (who tells it), `file`
 //! and `reader` (the file).
 //!
 //! # The file
@@ -66,6 +66,7 @@ mod record;
 mod recorder;
 #[cfg(all(test, not(loom)))]
 mod tests;
+mod writer;
 
 pub(crate) use device::{DeviceTrace, Tracing};
 pub(in crate::memory) use pool::PoolTrace;

@@ -36,9 +36,10 @@ impl TraceOptions {
         Self { keep: Keep::Newest(events.max(64)) }
     }
 
-    /// All events, in a file. A file of that name is written over. What was not yet written when the program ends
-    /// badly is lost: at most what happened since the last [`Trace::flush`](crate::Trace::flush), or some ten thousand
-    /// events.
+    /// All events, in a file that a thread of its own writes. A file of that name is written over. When the program
+    /// ends badly, what was not yet written is lost: what happened in the last twentieth of a second, or since the last
+    /// [`Trace::flush`](crate::Trace::flush). A file that cannot be written any more ends the trace and disturbs no work;
+    /// `flush` says so.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self { keep: Keep::File(path.into()) }
     }

@@ -2,7 +2,8 @@
 //!
 //! Numbers have no gaps, so sorting by number and stopping at the first one that is missing gives a trace that is
 //! complete up to there, even while other threads are at it: the missing record is still under its pen and comes with
-//! the next flush. The clock is read at submissions, completions and driver calls and once in a while in each lane;
+//! the next flush. A file has a thread of its own that writes (`writer`); who records only rings for it, and writes
+//! by itself when its lane is full. What writing fails with is kept here, and disturbs nobody's work. The clock is read at submissions, completions and driver calls and once in a while in each lane;
 //! what lies between is ordered by number.
 
 use std::{
@@ -20,18 +21,18 @@ use super::{
     lane::{Lane, Line, Pen},
     options::Keep,
     record::{self, Record},
+    writer::Bell,
 };
 use crate::{
     backend::{MAX_QUEUES, timeline::Timeline},
     error::{Error, Result},
     label::Label,
-    memory::home::Deferred,
     sync::{Arc, AtomicU64, Mutex, Ordering, lock},
 };
 
 /// Records of a lane that goes to a file.
-const LANE: usize = 1 << 13;
-/// A submission flushes when so many records wait.
+const LANE: usize = 1 << 14;
+/// The writer is called when so many records wait: in a lane, or in all at a submission.
 const DUE: u64 = 1 << 12;
 /// Records of a lane between two readings of the clock.
 const CLOCK: u32 = 256;
@@ -40,7 +41,7 @@ const CLOCK: u32 = 256;
 pub(super) struct Recorder {
     /// The next record's.
     number: Line,
-    /// At this number a submission flushes.
+    /// At this number a submission calls the writer.
     due: AtomicU64,
     /// The last tick of each queue that was seen to be done.
     seen: [AtomicU64; MAX_QUEUES],
@@ -51,7 +52,7 @@ pub(super) struct Recorder {
     labels: Labels,
     /// None if the lanes keep the newest.
     sink: Option<Mutex<Sink>>,
-    deferred: Arc<Deferred>,
+    bell: Arc<Bell>,
 }
 
 /// Where drained records go.
@@ -68,10 +69,10 @@ struct Sink {
 }
 
 impl Recorder {
-    pub(super) fn new(keep: &Keep, header: TraceHeader, deferred: Arc<Deferred>) -> Result<Arc<Self>> {
+    pub(super) fn new(keep: &Keep, header: TraceHeader) -> Result<Arc<Self>> {
         let (to, path): (Box<dyn Write + Send>, PathBuf) = match keep {
             Keep::Newest(records) => {
-                return Ok(Arc::new(Self::with(None, *records, header, deferred)));
+                return Ok(Arc::new(Self::with(None, *records, header)));
             }
             Keep::File(path) => {
                 let file = File::create(path).map_err(|error| io_error(path, "create", error))?;
@@ -86,10 +87,10 @@ impl Recorder {
             .write_all(&header.to_bytes())
             .and_then(|()| sink.to.flush())
             .map_err(|error| io_error(&sink.path, "write to", error))?;
-        Ok(Arc::new(Self::with(Some(sink), LANE, header, deferred)))
+        Ok(Arc::new(Self::with(Some(sink), LANE, header)))
     }
 
-    fn with(sink: Option<Sink>, room: usize, header: TraceHeader, deferred: Arc<Deferred>) -> Self {
+    fn with(sink: Option<Sink>, room: usize, header: TraceHeader) -> Self {
         Self {
             number: Line::default(),
             due: AtomicU64::new(if sink.is_some() { DUE } else { u64::MAX }),
@@ -100,7 +101,7 @@ impl Recorder {
             room,
             labels: Labels::default(),
             sink: sink.map(Mutex::new),
-            deferred,
+            bell: Arc::default(),
         }
     }
 
@@ -127,7 +128,19 @@ impl Recorder {
         self.number.0.load(Ordering::Relaxed)
     }
 
-    /// Whether so much waits that a submission should flush.
+    /// What calls the writer, if the trace goes to a file.
+    pub(super) fn bell(&self) -> Option<&Arc<Bell>> {
+        self.sink.as_ref().map(|_| &self.bell)
+    }
+
+    /// Calls the writer.
+    #[cold]
+    pub(super) fn ring(&self) {
+        self.due.store(u64::MAX, Ordering::Relaxed);
+        self.bell.ring();
+    }
+
+    /// Whether so much waits that a submission should call the writer.
     #[inline]
     pub(super) fn is_due(&self) -> bool {
         self.number.0.load(Ordering::Relaxed) >= self.due.load(Ordering::Relaxed)
@@ -163,16 +176,10 @@ impl Recorder {
         outcome
     }
 
-    /// As `flush`, where nobody can be told of an error: the next fallible call is, once.
+    /// As `flush`, where nobody is told of an error: whoever asks is, from then on.
     #[cold]
-    pub(super) fn flush_later_told(&self) {
-        let Some(sink) = &self.sink else { return };
-        let mut sink = lock(sink);
-        if sink.ended.is_none() {
-            let outcome = self.flush_sink(&mut sink);
-            drop(sink);
-            self.deferred.keep(outcome);
-        }
+    pub(super) fn flush_untold(&self) {
+        let _ = self.flush();
     }
 
     /// Writes a whole trace of what is kept.
@@ -301,6 +308,9 @@ impl LaneWriter {
     #[cold]
     pub(super) fn read_clock(&mut self) {
         self.until_clock = CLOCK;
+        if self.pen.waiting() >= DUE {
+            self.recorder.ring();
+        }
         self.put_numbered(record::clock(self.recorder.nanoseconds()));
     }
 
@@ -316,7 +326,7 @@ impl LaneWriter {
     #[cold]
     fn make_room(&mut self) -> bool {
         if !self.pen.look_for_room() {
-            self.recorder.flush_later_told();
+            self.recorder.flush_untold();
         }
         self.pen.look_for_room()
     }

@@ -172,32 +172,29 @@ fn labels_that_were_never_given_and_long_ones_are_refused() {
 }
 
 #[test]
-fn a_full_disk_ends_the_trace_and_is_told_once_and_work_goes_on() {
+fn a_full_disk_ends_the_trace_and_nothing_else() {
     for room in [200, 5_000, 100_000] {
         let file = Writer::with_room(room);
         let device = file.device();
         let mut session = device.session().unwrap();
-        let mut failures = Vec::new();
-        for step in 0..200 {
+        for _ in 0..200 {
             for size in 1..200 {
                 drop(device.alloc(Request::new(size * 100).label("scratch")).unwrap());
             }
             let buffer = device.alloc(64).unwrap();
             let mut stage = session.stage("step");
             stage.fill(&buffer, 3).unwrap();
-            match stage.fence() {
-                Ok(fence) => fence.wait().unwrap(),
-                Err(error) => failures.push((step, error)),
-            }
+            stage.fence().unwrap().wait().unwrap();
         }
-        let [(step, Error::Io { action: "write to", source, .. })] = &failures[..] else {
-            panic!("{failures:?}")
-        };
-        assert!(*step > 0 && source.kind() == io::ErrorKind::StorageFull);
-        assert_eq!((session.stats().submissions, device.pool().stats().in_use), (199, 0));
-        let again = device.trace().unwrap().flush();
-        assert!(matches!(again, Err(Error::Io { .. })), "who asks is told again");
-        drop((session, device));
+        assert_eq!((session.stats().submissions, device.pool().stats().in_use), (200, 0));
+        let trace = device.trace().unwrap();
+        for _ in 0..2 {
+            let Err(Error::Io { action: "write to", source, .. }) = trace.flush() else { panic!("{room}") };
+            assert_eq!(source.kind(), io::ErrorKind::StorageFull, "whoever asks is told");
+        }
+        let copy = std::env::temp_dir().join(format!("forebay-never-made-{}", std::process::id()));
+        assert!(trace.save(&copy).is_err() && !copy.exists());
+        drop((session, device, trace));
 
         let bytes = file.bytes();
         assert_eq!(bytes.len(), room, "it was written as far as it went");
@@ -206,6 +203,21 @@ fn a_full_disk_ends_the_trace_and_is_told_once_and_work_goes_on() {
         assert!(some.len() + 20 >= room.saturating_sub(200) / 32, "{} events in {room} bytes", some.len());
         assert!(some.iter().zip(0..).all(|(entry, number)| entry.number == number));
     }
+}
+
+#[test]
+fn the_writer_comes_without_being_called_and_goes_with_the_device() {
+    let file = Writer::with_room(usize::MAX);
+    let device = file.device();
+    drop(device.alloc(Request::new(1000).label("seen")).unwrap());
+    let begun = std::time::Instant::now();
+    while !entries(&file.bytes()).0.iter().any(|entry| matches!(entry.event, Event::FreeRequested { .. })) {
+        assert!(begun.elapsed().as_secs() < 20, "nobody wrote");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    drop(device);
+    // The device, its thread and its recorder are gone: nobody but this test holds the file.
+    assert_eq!(Arc::strong_count(&file.bytes), 1);
 }
 
 #[test]
