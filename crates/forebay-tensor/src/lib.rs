@@ -10,6 +10,8 @@
 //! Layers, each knowing only those before it: types and shapes; formats; tensors; what an op is; code that ops share;
 //! the ops; the list of them.
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod dtype;
 mod error;
 mod layout;
@@ -24,7 +26,9 @@ mod tiles;
 pub use dtype::{Affine, DType};
 pub use error::{ArgumentFault, DeviceError, Error, Result};
 pub use layout::Layout;
-pub use op::Op;
+pub use op::{Op, Served};
+#[cfg(any(test, feature = "conformance"))]
+pub use registry::subjects;
 pub use registry::{Ops, Recorder, Registered};
 pub use shape::{MAX_RANK, Shape};
 pub use tensor::{Element, Tensor};

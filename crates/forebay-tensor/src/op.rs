@@ -1,30 +1,47 @@
 //! What an op is: a plain struct of its arguments, a contract that checks them, and kernels that a device loads once.
 //!
 //! Recording an op checks it first, so that kernels meet only arguments that suit each other; the error names the
-//! argument. Nothing here knows a particular op; those are in `ops`, and the one list of them is `registry`.
+//! argument. The words of contracts are `contract`. Nothing here knows a particular op; those are in `ops`, and the
+//! one list of them is `registry`.
 
-use forebay_device::{Device, Stage};
+pub(crate) mod contract;
 
-use crate::{ArgumentFault, DType, Error, Result, Tensor, quant};
+use std::fmt;
+
+use forebay_device::{BackendKind, Buffer, Device, Grid, Kernel, KernelDef, Stage};
+
+pub(crate) use self::contract::{argument, bad_value, groups, size};
+use crate::{DType, Result, Tensor};
 
 /// An op with its arguments.
 pub trait Op {
     /// What a device loads to run it.
-    type Kernels: Send + Sync;
+    type Kernels: Loaded;
     /// The name: that of its folder, of its kernels and of its cases.
     const NAME: &'static str;
+
+    /// Every kernel of the op, with what it serves.
+    fn served() -> Vec<Served>;
 
     /// Loads the kernels.
     ///
     /// # Errors
     /// What the device says.
-    fn load(device: &Device) -> Result<Self::Kernels>;
+    fn load(device: &Device) -> Result<Self::Kernels> {
+        Self::Kernels::load(device, &Self::served())
+    }
 
     /// Whether the arguments suit each other and the op.
     ///
     /// # Errors
-    /// [`Error::Argument`] naming the argument that is wrong.
+    /// [`Error::Argument`](crate::Error::Argument) naming the argument that is wrong.
     fn check(&self) -> Result<()>;
+
+    /// The kernel that serves arguments that were checked; the first of several that run one after another.
+    ///
+    /// # Errors
+    /// [`Error::NoFormat`](crate::Error::NoFormat) for a type that no kernel serves.
+    fn kernel<'k>(&self, kernels: &'k Self::Kernels) -> Result<&'k Kernel>;
 
     /// Records the launch of arguments that were checked.
     ///
@@ -33,86 +50,91 @@ pub trait Op {
     fn launch(&self, kernels: &Self::Kernels, stage: &mut Stage<'_>) -> Result<()>;
 }
 
-/// Checks of one argument, in the name of an op.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Argument<'a> {
-    op: &'static str,
-    name: &'static str,
-    tensor: &'a Tensor,
+/// The kernels of an op on one device.
+pub trait Loaded: Sized + Send + Sync + 'static {
+    /// Loads what an op serves.
+    ///
+    /// # Errors
+    /// What the device says.
+    fn load(device: &Device, served: &[Served]) -> Result<Self>;
 }
 
-/// The checks of an argument begin here.
-pub(crate) fn argument<'a>(op: &'static str, name: &'static str, tensor: &'a Tensor) -> Argument<'a> {
-    Argument { op, name, tensor }
-}
-
-/// A number that an op cannot work with.
-pub(crate) fn bad_value(op: &'static str, argument: &'static str, given: f64, wanted: &'static str) -> Error {
-    Error::Argument { op, argument, fault: ArgumentFault::Value { given, wanted } }
-}
-
-impl<'a> Argument<'a> {
-    fn fault(&self, fault: ArgumentFault) -> Error {
-        Error::Argument { op: self.op, argument: self.name, fault }
-    }
-
-    /// Its elements lie in a row. What kernels ask of all their arguments.
-    pub(crate) fn in_a_row(self) -> Result<Self> {
-        match self.tensor.layout().is_contiguous() {
-            true => Ok(self),
-            false => {
-                Err(self.fault(ArgumentFault::Strided { strides: self.tensor.layout().strides().to_vec() }))
-            }
-        }
-    }
-
-    /// It is of this plain type, and in a row.
-    pub(crate) fn of(self, dtype: DType) -> Result<Self> {
-        self.one_of(&[dtype], dtype.name())
-    }
-
-    /// It is of one of these types, and in a row.
-    pub(crate) fn one_of(self, dtypes: &[DType], wanted: &'static str) -> Result<Self> {
-        if !dtypes.contains(&self.tensor.dtype()) {
-            return Err(self.fault(ArgumentFault::Type { dtype: self.tensor.dtype().name(), wanted }));
-        }
-        self.in_a_row()
-    }
-
-    /// It is of a weight format that keeps all of a block in one plane, and in a row.
-    pub(crate) fn weight(self) -> Result<Self> {
-        let dtype = self.tensor.dtype();
-        if quant::format_of(dtype).is_err() {
-            let wanted = "a weight format of one plane";
-            return Err(self.fault(ArgumentFault::Type { dtype: dtype.name(), wanted }));
-        }
-        self.in_a_row()
-    }
-
-    /// It has so many axes, whose sizes are given back.
-    pub(crate) fn axes<const N: usize>(self) -> Result<[usize; N]> {
-        self.tensor
-            .shape()
-            .try_into()
-            .map_err(|_| self.fault(ArgumentFault::Rank { shape: self.tensor.shape().to_vec(), wanted: N }))
-    }
-
-    /// It has this shape.
-    pub(crate) fn shaped(self, wanted: &[usize]) -> Result<()> {
-        if self.tensor.shape() == wanted {
-            return Ok(());
-        }
-        let (shape, wanted) = (self.tensor.shape().to_vec(), wanted.to_vec());
-        Err(self.fault(ArgumentFault::Shape { shape, wanted }))
+/// For an op of one kernel.
+impl Loaded for Kernel {
+    fn load(device: &Device, served: &[Served]) -> Result<Self> {
+        let [kernel] = Loaded::load(device, served)?;
+        Ok(kernel)
     }
 }
 
-/// Groups of a grid; a launch cannot have more than a `u32` counts.
-pub(crate) fn groups(op: &'static str, count: usize) -> Result<u32> {
-    u32::try_from(count).map_err(|_| bad_value(op, "groups", count as f64, "below 2^32"))
+/// For an op of so many kernels, in the order in which it names them.
+impl<const N: usize> Loaded for [Kernel; N] {
+    fn load(device: &Device, served: &[Served]) -> Result<Self> {
+        let kernels = served.iter().map(|one| one.load(device)).collect::<Result<Vec<_>>>()?;
+        let wanted = "what the op has places for";
+        kernels.try_into().map_err(|_| bad_value("op", "number of kernels", served.len() as f64, wanted))
+    }
 }
 
-/// A size as kernels take it.
-pub(crate) fn size(op: &'static str, argument: &'static str, size: usize) -> Result<u32> {
-    u32::try_from(size).map_err(|_| bad_value(op, argument, size as f64, "below 2^32"))
+/// Checks an op and records it.
+pub(crate) fn record<O: Op>(op: &O, kernels: &O::Kernels, stage: &mut Stage<'_>) -> Result<()> {
+    op.check()?;
+    op.launch(kernels, stage)
+}
+
+/// One kernel of an op and what it serves.
+pub struct Served {
+    types: String,
+    def: KernelDef,
+}
+
+impl Served {
+    /// What a kernel serves, in words or by the name of a type.
+    pub(crate) fn new(types: impl Into<String>, def: KernelDef) -> Self {
+        Self { types: types.into(), def }
+    }
+
+    /// The types of elements or weights, or what else distinguishes the arguments that it serves.
+    pub fn types(&self) -> &str {
+        &self.types
+    }
+
+    /// The name of the kernel.
+    pub fn kernel(&self) -> &str {
+        self.def.name()
+    }
+
+    /// The type that it serves, where `types` names one.
+    pub(crate) fn dtype(&self) -> Result<DType> {
+        self.types.parse()
+    }
+
+    /// Loads the kernel.
+    pub(crate) fn load(&self, device: &Device) -> Result<Kernel> {
+        Ok(device.load(&self.def)?)
+    }
+
+    /// Whether it runs on devices of this family.
+    pub fn runs_on(&self, kind: BackendKind) -> bool {
+        self.def.has_code_for(kind)
+    }
+}
+
+impl fmt::Debug for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Served").field("types", &self.types).field("kernel", &self.kernel()).finish()
+    }
+}
+
+/// The buffer of an argument that can be missing; without it no bytes of a buffer that is there anyway.
+pub(crate) fn optional(tensor: Option<&Tensor>, other: &Tensor) -> Result<Buffer> {
+    match tensor {
+        Some(tensor) => Ok(tensor.buffer().clone()),
+        None => Ok(other.buffer().slice(0..0)?),
+    }
+}
+
+/// A grid of so many groups.
+pub(crate) fn grid(op: &'static str, count: usize) -> Result<Grid> {
+    Ok(Grid::linear(groups(op, count)?, 1))
 }

@@ -4,7 +4,9 @@
 
 use forebay_device::{Device, Stage};
 
-use crate::{Op, Result, ops};
+#[cfg(any(test, feature = "conformance"))]
+use crate::conformance::Subject;
+use crate::{Op, Result, op, ops};
 
 /// An op of the list.
 pub trait Registered: Op {
@@ -38,22 +40,35 @@ macro_rules! registry {
             }
         })*
 
-        #[cfg(test)]
-        pub(crate) const CASES: &[(&str, crate::ops::conformance::Cases)] =
-            &[$((<ops::$op<'static> as Op>::NAME, ops::$folder::cases::cases)),*];
+        /// Every op with its oracle and its cases.
+        #[cfg(any(test, feature = "conformance"))]
+        pub fn subjects() -> &'static [Subject] {
+            use ops::*;
+            const { &[$(Subject::of::<$op<'static>>($folder::cases::cases, $folder::cases::measure)),*] }
+        }
     };
 }
 
 registry! {
+    activate: Activate,
     add: Add,
     append: Append,
     argmax: Argmax,
     attention: Attention,
     embed: Embed,
+    gate: Gate,
+    gated_norm: GatedNorm,
+    l2_norm: L2Norm,
+    layer_norm: LayerNorm,
     matmul: Matmul,
+    mul: Mul,
     rms_norm: RmsNorm,
     rope: Rope,
-    silu_gate: SiluGate,
+    scale: Scale,
+    softcap: Softcap,
+    softmax: Softmax,
+    sort: Sort,
+    top_k: TopK,
 }
 
 impl Ops {
@@ -62,8 +77,16 @@ impl Ops {
     /// # Errors
     /// [`Error::Argument`](crate::Error::Argument) naming the argument that is wrong, or what the stage says.
     pub fn record<O: Registered>(&self, stage: &mut Stage<'_>, op: &O) -> Result<()> {
+        op::record(op, O::kernels(self), stage)
+    }
+
+    /// The name of the kernel that serves an op; of the first one, if several run one after another.
+    ///
+    /// # Errors
+    /// As [`record`](Self::record).
+    pub fn explain<O: Registered>(&self, op: &O) -> Result<&str> {
         op.check()?;
-        op.launch(O::kernels(self), stage)
+        Ok(op.kernel(O::kernels(self))?.name())
     }
 
     /// A stage together with these ops.
@@ -92,5 +115,32 @@ impl Recorder<'_, '_> {
     /// As [`Ops::record`].
     pub fn record<O: Registered>(&mut self, op: &O) -> Result<()> {
         self.ops.record(self.stage, op)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::Rig;
+    use forebay_device::DeviceOptions;
+
+    /// The bits of all results of an op on a device of so many workers.
+    fn bits(subject: &Subject, workers: usize) -> Vec<Vec<u8>> {
+        let device = Device::open(&DeviceOptions::cpu().threads(workers)).unwrap();
+        let mut rig = Rig::new(&device, 1).unwrap();
+        (subject.cases)(&mut rig).unwrap_or_else(|error| panic!("{}: {error}", subject.name));
+        let missing = rig.facts().missing();
+        assert!(missing.is_empty(), "the cases of {} leave out: {missing:?}", subject.name);
+        rig.seen().to_vec()
+    }
+
+    #[test]
+    fn every_op_agrees_with_its_oracle_and_with_any_number_of_workers() {
+        for subject in subjects() {
+            let (one, many) = (bits(subject, 1), bits(subject, 3));
+            let odd = one.iter().zip(&many).position(|(a, b)| a != b);
+            assert_eq!(odd, None, "{}: the result with this number differs", subject.name);
+            assert_eq!(one.len(), many.len(), "{}", subject.name);
+        }
     }
 }

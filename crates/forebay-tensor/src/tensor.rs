@@ -6,7 +6,7 @@
 use std::{any::type_name, fmt, ops::Range};
 
 use bytemuck::Pod;
-use forebay_device::{Buffer, Device, Label, Read, Request, Write};
+use forebay_device::{Arg, Buffer, Device, Label, Read, Request, Write};
 
 use crate::{DType, Error, Layout, Result, Shape, quant};
 
@@ -202,6 +202,11 @@ impl Tensor {
         let mut elements = vec![0.0; self.elements()];
         quant::decode(self.dtype(), &self.buffer.read::<u8>()?, &mut elements)?;
         Ok(elements)
+    }
+
+    /// The bytes as an argument of a launch.
+    pub(crate) fn arg(&self) -> Arg<'_> {
+        self.buffer.arg()
     }
 
     fn check_host<T: Element>(&self) -> Result<()> {

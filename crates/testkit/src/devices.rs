@@ -53,7 +53,10 @@ const ALL: &[Setup] = &[
 ];
 
 /// The set-ups that the environment asks for.
-pub(crate) fn chosen() -> Result<Vec<Setup>, String> {
+///
+/// # Errors
+/// What is wrong with the variable.
+pub fn chosen() -> Result<Vec<Setup>, String> {
     choose(&env::var(VARIABLE).unwrap_or_else(|_| DEFAULT.to_owned()))
 }
 

@@ -34,7 +34,7 @@ const MODULES: &[(&str, &[&[&str]])] = &[
             &["quant"],
             &["tensor"],
             &["op", "select"],
-            &["tiles"],
+            &["tiles", "conformance"],
             &["ops"],
             &["registry"],
         ],

@@ -5,21 +5,30 @@
 //! axis. Kernels on the CPU rely on two rules of `tiles::cpu::arguments`: A2, what is declared as read nobody writes
 //! while the launch runs; A3, a worker takes for writing only what its own groups own.
 //!
-//! To add an op: copy the smallest folder, `add`, and give the op its line in `registry`.
+//! To add an op: copy the smallest folder, `scale`, and give the op its line in `registry`.
 
+pub mod activate;
 pub mod add;
 pub mod append;
 pub mod argmax;
 pub mod attention;
-#[cfg(test)]
-pub(crate) mod conformance;
 pub mod embed;
+pub mod gate;
+pub mod gated_norm;
+pub mod l2_norm;
+pub mod layer_norm;
 pub mod matmul;
+pub mod mul;
 pub mod rms_norm;
 pub mod rope;
-pub mod silu_gate;
+pub mod scale;
+pub mod softcap;
+pub mod softmax;
+pub mod sort;
+pub mod top_k;
 
 pub use self::{
-    add::Add, append::Append, argmax::Argmax, attention::Attention, embed::Embed, matmul::Matmul,
-    rms_norm::RmsNorm, rope::Rope, silu_gate::SiluGate,
+    activate::Activate, add::Add, append::Append, argmax::Argmax, attention::Attention, embed::Embed,
+    gate::Gate, gated_norm::GatedNorm, l2_norm::L2Norm, layer_norm::LayerNorm, matmul::Matmul, mul::Mul,
+    rms_norm::RmsNorm, rope::Rope, scale::Scale, softcap::Softcap, softmax::Softmax, sort::Sort, top_k::TopK,
 };

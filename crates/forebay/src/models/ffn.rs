@@ -2,7 +2,7 @@
 
 use forebay_tensor::{
     Recorder, Tensor,
-    ops::{Matmul, SiluGate},
+    ops::{Gate, Matmul, activate::Curve, gate::Gating},
 };
 
 use super::{Pass, Sizes};
@@ -40,7 +40,7 @@ impl GatedFfn {
         let b = pass.buffers;
         ops.record(&Matmul { weight: &self.gate, x: &b.normed, out: &b.gate })?;
         ops.record(&Matmul { weight: &self.up, x: &b.normed, out: &b.up })?;
-        ops.record(&SiluGate { gate: &b.gate, up: &b.up })?;
+        ops.record(&Gate { gate: &b.gate, up: &b.up, gating: Gating::Curve(Curve::Silu) })?;
         ops.record(&Matmul { weight: &self.down, x: &b.up, out: &b.change })?;
         Ok(())
     }

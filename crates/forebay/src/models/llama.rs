@@ -51,17 +51,27 @@ impl Model for Llama {
         let epsilon = self.epsilon;
         ops.record(&Embed { table: &self.embedding, ids: pass.ids, out: &b.hidden })?;
         for (layer, cache) in self.layers.iter().zip(pass.kv.layers()) {
-            ops.record(&RmsNorm { x: &b.hidden, weight: &layer.attention_norm, epsilon, out: &b.normed })?;
+            ops.record(&RmsNorm {
+                x: &b.hidden,
+                weight: Some(&layer.attention_norm),
+                epsilon,
+                out: Some(&b.normed),
+            })?;
             layer.attention.forward(ops, pass, &self.rotary, cache)?;
             ops.record(&Add { x: &b.hidden, y: &b.change })?;
 
-            ops.record(&RmsNorm { x: &b.hidden, weight: &layer.ffn_norm, epsilon, out: &b.normed })?;
+            ops.record(&RmsNorm {
+                x: &b.hidden,
+                weight: Some(&layer.ffn_norm),
+                epsilon,
+                out: Some(&b.normed),
+            })?;
             layer.ffn.forward(ops, pass)?;
             ops.record(&Add { x: &b.hidden, y: &b.change })?;
         }
         let last = b.rows() - b.logits.shape()[0]..b.rows();
         let (hidden, normed) = (b.hidden.narrow(0, last.clone())?, b.normed.narrow(0, last)?);
-        ops.record(&RmsNorm { x: &hidden, weight: &self.norm, epsilon, out: &normed })?;
+        ops.record(&RmsNorm { x: &hidden, weight: Some(&self.norm), epsilon, out: Some(&normed) })?;
         ops.record(&Matmul { weight: &self.output, x: &normed, out: &b.logits })?;
         Ok(())
     }

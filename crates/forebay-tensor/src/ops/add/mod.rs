@@ -1,24 +1,22 @@
-//! Adds one tensor to another in place: the residual path of a layer.
+//! Adds one tensor to another in place: the residual path of a layer, and the bias of a row.
 //!
 //! Next rooms: `reference` for what it means, `cpu` for how it runs.
 
-#[cfg(test)]
+#[cfg(any(test, feature = "conformance"))]
 pub(crate) mod cases;
 mod cpu;
-#[cfg(test)]
+#[cfg(any(test, feature = "conformance"))]
 mod reference;
 
-use forebay_device::{Device, Grid, Kernel, Stage};
+use forebay_device::{Kernel, Stage};
 
 use crate::{
-    DType, Op, Result, Tensor,
-    op::{argument, groups},
+    Op, Result, Served, Tensor,
+    op::{argument, grid},
+    tiles::PART,
 };
 
-/// Elements of a group.
-const PART: usize = 4096;
-
-/// `x = x + y`.
+/// `x = x + y`; a shorter `y` is added to every row.
 ///
 /// ```
 /// use forebay_device::{Device, DeviceOptions};
@@ -26,20 +24,20 @@ const PART: usize = 4096;
 ///
 /// let device = Device::open(&DeviceOptions::cpu())?;
 /// let ops = Ops::open(&device)?;
-/// let x = Tensor::from_slice(&device, &[3], &[1.0f32, 2.0, 3.0])?;
-/// let y = Tensor::from_slice(&device, &[3], &[0.5f32, 0.5, -3.0])?;
+/// let x = Tensor::from_slice(&device, &[2, 2], &[1.0f32, 2.0, 3.0, 4.0])?;
+/// let y = Tensor::from_slice(&device, &[2], &[0.5f32, -2.0])?;
 /// let mut session = device.session()?;
 /// let mut stage = session.stage("sum");
 /// ops.record(&mut stage, &Add { x: &x, y: &y })?;
 /// stage.submit()?;
-/// assert_eq!(x.to_vec::<f32>()?, [1.5, 2.5, 0.0]);
+/// assert_eq!(x.to_vec::<f32>()?, [1.5, 0.0, 3.5, 2.0]);
 /// # Ok::<(), forebay_tensor::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Add<'a> {
     /// f32 of any shape; changed in place.
     pub x: &'a Tensor,
-    /// f32 of the shape of `x`.
+    /// f32 of the shape of `x`, or of its last axes.
     pub y: &'a Tensor,
 }
 
@@ -47,17 +45,21 @@ impl Op for Add<'_> {
     type Kernels = Kernel;
     const NAME: &'static str = "add";
 
-    fn load(device: &Device) -> Result<Kernel> {
-        Ok(device.load(&cpu::kernel())?)
+    fn served() -> Vec<Served> {
+        vec![Served::new("f32", cpu::kernel())]
     }
 
     fn check(&self) -> Result<()> {
-        argument(Self::NAME, "x", self.x).of(DType::F32)?;
-        argument(Self::NAME, "y", self.y).of(DType::F32)?.shaped(self.x.shape())
+        argument(Self::NAME, "x", self.x).f32()?;
+        argument(Self::NAME, "y", self.y).f32()?.repeats_over(self.x.shape())
+    }
+
+    fn kernel<'k>(&self, kernel: &'k Kernel) -> Result<&'k Kernel> {
+        Ok(kernel)
     }
 
     fn launch(&self, kernel: &Kernel, stage: &mut Stage<'_>) -> Result<()> {
-        let grid = Grid::linear(groups(Self::NAME, self.x.elements().div_ceil(PART))?, 1);
-        Ok(stage.launch(kernel, grid, &[self.x.buffer().arg(), self.y.buffer().arg()])?)
+        let grid = grid(Self::NAME, self.x.elements().div_ceil(PART))?;
+        Ok(stage.launch(kernel, grid, &[self.x.arg(), self.y.arg()])?)
     }
 }

@@ -2,18 +2,18 @@
 //!
 //! Next rooms: `reference` for what it means, `cpu` for how it runs, `attention` for who reads the cache.
 
-#[cfg(test)]
+#[cfg(any(test, feature = "conformance"))]
 pub(crate) mod cases;
 mod cpu;
-#[cfg(test)]
+#[cfg(any(test, feature = "conformance"))]
 mod reference;
 
-use forebay_device::{Device, Grid, Stage};
+use forebay_device::{Grid, Kernel, Stage};
 
 use crate::{
-    DType, Op, Result, Tensor,
+    DType, Op, Result, Served, Tensor,
     op::{argument, groups, size},
-    tiles::PerType,
+    tiles::{PerType, per_type},
 };
 
 /// Types that a cache can have.
@@ -54,8 +54,8 @@ impl Op for Append<'_> {
     type Kernels = PerType;
     const NAME: &'static str = "append";
 
-    fn load(device: &Device) -> Result<PerType> {
-        PerType::load(device, CACHE_TYPES, cpu::kernel)
+    fn served() -> Vec<Served> {
+        per_type(CACHE_TYPES, cpu::kernel)
     }
 
     fn check(&self) -> Result<()> {
@@ -67,6 +67,10 @@ impl Op for Append<'_> {
         cache.shaped(&[heads, capacity, width])
     }
 
+    fn kernel<'k>(&self, kernels: &'k PerType) -> Result<&'k Kernel> {
+        kernels.of(self.cache.dtype())
+    }
+
     fn launch(&self, kernels: &PerType, stage: &mut Stage<'_>) -> Result<()> {
         if self.x.elements() == 0 {
             return Ok(());
@@ -74,6 +78,6 @@ impl Op for Append<'_> {
         let grid = Grid::linear(groups(Self::NAME, self.x.shape()[1])?, 1);
         let heads = size(Self::NAME, "heads", self.x.shape()[1])?;
         let [x, positions, cache] = [self.x, self.positions, self.cache].map(|tensor| tensor.buffer().arg());
-        Ok(stage.launch(kernels.of(self.cache.dtype())?, grid, &[x, positions, cache, heads.into()])?)
+        Ok(stage.launch(self.kernel(kernels)?, grid, &[x, positions, cache, heads.into()])?)
     }
 }

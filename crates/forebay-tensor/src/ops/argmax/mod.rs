@@ -1,18 +1,18 @@
 //! The place of the largest element of every row.
 //!
-//! Next rooms: `reference` for what it means, `cpu` for how it runs.
+//! Next rooms: `reference` for what it means, `cpu` for how it runs, `top_k` for more than one.
 
-#[cfg(test)]
+#[cfg(any(test, feature = "conformance"))]
 pub(crate) mod cases;
 mod cpu;
-#[cfg(test)]
+#[cfg(any(test, feature = "conformance"))]
 mod reference;
 
-use forebay_device::{Device, Grid, Kernel, Stage};
+use forebay_device::{Kernel, Stage};
 
 use crate::{
-    ArgumentFault, DType, Error, Op, Result, Tensor,
-    op::{argument, groups, size},
+    Op, Result, Served, Tensor,
+    op::{argument, contract::ensure, grid, size},
 };
 
 /// `out[i]` is the first index of the largest element of row `i`. What is not a number is never the largest; a row
@@ -45,22 +45,23 @@ impl Op for Argmax<'_> {
     type Kernels = Kernel;
     const NAME: &'static str = "argmax";
 
-    fn load(device: &Device) -> Result<Kernel> {
-        Ok(device.load(&cpu::kernel())?)
+    fn served() -> Vec<Served> {
+        vec![Served::new("f32", cpu::kernel())]
     }
 
     fn check(&self) -> Result<()> {
-        let [rows, width] = argument(Self::NAME, "x", self.x).of(DType::F32)?.axes()?;
-        if width == 0 {
-            let fault = ArgumentFault::Shape { shape: vec![rows, 0], wanted: vec![rows, 1] };
-            return Err(Error::Argument { op: Self::NAME, argument: "x", fault });
-        }
-        size(Self::NAME, "width", width)?;
-        argument(Self::NAME, "out", self.out).of(DType::U32)?.shaped(&[rows])
+        let [rows, width] = argument(Self::NAME, "x", self.x).f32()?.axes()?;
+        ensure(width > 0, Self::NAME, "width of x", 0.0, "at least 1")?;
+        argument(Self::NAME, "out", self.out).u32()?.shaped(&[rows])
+    }
+
+    fn kernel<'k>(&self, kernel: &'k Kernel) -> Result<&'k Kernel> {
+        Ok(kernel)
     }
 
     fn launch(&self, kernel: &Kernel, stage: &mut Stage<'_>) -> Result<()> {
-        let grid = Grid::linear(groups(Self::NAME, self.x.shape()[0])?, 1);
-        Ok(stage.launch(kernel, grid, &[self.x.buffer().arg(), self.out.buffer().arg()])?)
+        let [rows, width] = argument(Self::NAME, "x", self.x).rows()?;
+        let width = size(Self::NAME, "width", width)?;
+        Ok(stage.launch(kernel, grid(Self::NAME, rows)?, &[self.x.arg(), self.out.arg(), width.into()])?)
     }
 }

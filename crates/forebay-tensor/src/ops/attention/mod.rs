@@ -2,19 +2,19 @@
 //!
 //! Next rooms: `reference` for what it means, `cpu` for how it runs, `append` for who fills the cache.
 
-#[cfg(test)]
+#[cfg(any(test, feature = "conformance"))]
 pub(crate) mod cases;
 mod cpu;
-#[cfg(test)]
+#[cfg(any(test, feature = "conformance"))]
 mod reference;
 
-use forebay_device::{Device, Grid, Stage};
+use forebay_device::{Grid, Kernel, Stage};
 
 use super::append::{CACHE_NAMES, CACHE_TYPES};
 use crate::{
-    DType, Op, Result, Tensor,
+    DType, Op, Result, Served, Tensor,
     op::{argument, bad_value, groups, size},
-    tiles::PerType,
+    tiles::{PerType, per_type},
 };
 
 /// The widest head.
@@ -62,8 +62,8 @@ impl Op for Attention<'_> {
     type Kernels = PerType;
     const NAME: &'static str = "attention";
 
-    fn load(device: &Device) -> Result<PerType> {
-        PerType::load(device, CACHE_TYPES, cpu::kernel)
+    fn served() -> Vec<Served> {
+        per_type(CACHE_TYPES, cpu::kernel)
     }
 
     fn check(&self) -> Result<()> {
@@ -89,6 +89,10 @@ impl Op for Attention<'_> {
         Ok(())
     }
 
+    fn kernel<'k>(&self, kernels: &'k PerType) -> Result<&'k Kernel> {
+        kernels.of(self.keys.dtype())
+    }
+
     fn launch(&self, kernels: &PerType, stage: &mut Stage<'_>) -> Result<()> {
         if self.q.elements() == 0 {
             return Ok(());
@@ -102,6 +106,6 @@ impl Op for Attention<'_> {
         let scalars = [heads.into(), kv_heads.into(), self.scale.into()];
         let [heads, kv_heads, scale] = scalars;
         let arguments = [q, keys, values, positions, out, heads, kv_heads, scale];
-        Ok(stage.launch(kernels.of(self.keys.dtype())?, grid, &arguments)?)
+        Ok(stage.launch(self.kernel(kernels)?, grid, &arguments)?)
     }
 }

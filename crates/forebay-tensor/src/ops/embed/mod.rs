@@ -2,18 +2,18 @@
 //!
 //! Next rooms: `reference` for what it means, `cpu` for how it runs.
 
-#[cfg(test)]
+#[cfg(any(test, feature = "conformance"))]
 pub(crate) mod cases;
 mod cpu;
-#[cfg(test)]
+#[cfg(any(test, feature = "conformance"))]
 mod reference;
 
-use forebay_device::{Device, Grid, Stage};
+use forebay_device::{Grid, Kernel, Stage};
 
 use crate::{
-    DType, Op, Result, Tensor,
+    DType, Op, Result, Served, Tensor,
     op::{argument, groups},
-    tiles::PerType,
+    tiles::{PerType, per_format},
 };
 
 /// `out[i] = table[ids[i]]`. An id that the table does not have fails the stage.
@@ -48,8 +48,8 @@ impl Op for Embed<'_> {
     type Kernels = PerType;
     const NAME: &'static str = "embed";
 
-    fn load(device: &Device) -> Result<PerType> {
-        PerType::load_formats(device, cpu::kernel)
+    fn served() -> Vec<Served> {
+        per_format(cpu::kernel)
     }
 
     fn check(&self) -> Result<()> {
@@ -59,12 +59,16 @@ impl Op for Embed<'_> {
         argument(Self::NAME, "out", self.out).of(DType::F32)?.shaped(&[count, width])
     }
 
+    fn kernel<'k>(&self, kernels: &'k PerType) -> Result<&'k Kernel> {
+        kernels.of(self.table.dtype())
+    }
+
     fn launch(&self, kernels: &PerType, stage: &mut Stage<'_>) -> Result<()> {
         if self.out.elements() == 0 {
             return Ok(());
         }
         let grid = Grid::linear(groups(Self::NAME, self.ids.elements())?, 1);
         let arguments = [self.table, self.ids, self.out].map(|tensor| tensor.buffer().arg());
-        Ok(stage.launch(kernels.of(self.table.dtype())?, grid, &arguments)?)
+        Ok(stage.launch(self.kernel(kernels)?, grid, &arguments)?)
     }
 }

@@ -1,7 +1,11 @@
 //! Every format with one and several rows of activations, sizes around the parts, and arguments that do not fit.
 
 use super::{Matmul, PART, reference};
-use crate::{DType, Result, ops::conformance::Rig, quant};
+use crate::{
+    DType, Result,
+    conformance::{Rig, Work},
+    quant,
+};
 
 pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
     for format in quant::formats() {
@@ -26,11 +30,27 @@ pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
     let x = rig.tensor(&[1, 32], &[0.0f32; 32])?;
     let out = rig.output(DType::F32, &[1, 4])?;
     let bad = Matmul { weight: &weight, x: &x, out: &out };
-    rig.refuses(&bad, "matmul: x has shape [1, 32], [1, 64] is wanted");
-    rig.refuses(&Matmul { x: &weight, ..bad }, "matmul: x is of type q8_0, f32 is wanted");
+    rig.refuses(&bad, "matmul: x has shape [1, 32], [1, 64] is wanted")?;
+    rig.refuses(&Matmul { x: &weight, ..bad }, "matmul: x is of type q8_0, f32 is wanted")?;
     let cut = weight.narrow(1, 32..64)?;
     let bad = Matmul { weight: &cut, x: &x, out: &out };
-    rig.refuses(&bad, "matmul: weight has strides [64, 1]; its elements have to lie in a row");
+    rig.refuses(&bad, "matmul: weight has strides [64, 1]; its elements have to lie in a row")?;
+    let (square, x) = (rig.tensor(&[2, 2], &[1.0f32; 4])?, rig.tensor(&[1, 2], &[f32::NAN, 1.0])?);
+    rig.refuses_overlap(&Matmul { weight: &square, x: &x, out: &x })?;
+    let out = rig.output(DType::F32, &[1, 2])?;
+    rig.run(&Matmul { weight: &square, x: &x, out: &out })?;
+    rig.same("what is not a number", &out, &[f32::NAN; 2])
+}
+
+pub(crate) fn measure(rig: &mut Rig) -> Result<()> {
+    for format in quant::formats() {
+        let (weight, _) = rig.weight(format.dtype(), &[1024, 2048])?;
+        let x = rig.floats(2048);
+        let (x, out) = (rig.tensor(&[1, 2048], &x)?, rig.output(DType::F32, &[1, 1024])?);
+        let work = Work { bytes: weight.layout().bytes(), operations: 2 * weight.elements() };
+        let op = Matmul { weight: &weight, x: &x, out: &out };
+        rig.time(format!("1 x 1024 x 2048 {}", format.dtype()), work, &op)?;
+    }
     Ok(())
 }
 

@@ -3,18 +3,18 @@
 //! The kernel `decode` serves every format: it decodes a piece of a weight's row into f32 and takes its product with
 //! all rows of activations. Next rooms: `reference` for what it means, `cpu` for how it runs.
 
-#[cfg(test)]
+#[cfg(any(test, feature = "conformance"))]
 pub(crate) mod cases;
 mod cpu;
-#[cfg(test)]
+#[cfg(any(test, feature = "conformance"))]
 mod reference;
 
-use forebay_device::{Device, Grid, Stage};
+use forebay_device::{Grid, Kernel, Stage};
 
 use crate::{
-    DType, Op, Result, Tensor,
+    DType, Op, Result, Served, Tensor,
     op::{argument, groups},
-    tiles::PerType,
+    tiles::{PerType, per_format},
 };
 
 /// Rows of the weight of a group.
@@ -52,8 +52,8 @@ impl Op for Matmul<'_> {
     type Kernels = PerType;
     const NAME: &'static str = "matmul";
 
-    fn load(device: &Device) -> Result<PerType> {
-        PerType::load_formats(device, cpu::decode)
+    fn served() -> Vec<Served> {
+        per_format(cpu::decode)
     }
 
     fn check(&self) -> Result<()> {
@@ -62,6 +62,10 @@ impl Op for Matmul<'_> {
         let [count, _] = x.axes()?;
         x.shaped(&[count, width])?;
         argument(Self::NAME, "out", self.out).of(DType::F32)?.shaped(&[count, rows])
+    }
+
+    fn kernel<'k>(&self, kernels: &'k PerType) -> Result<&'k Kernel> {
+        kernels.of(self.weight.dtype())
     }
 
     fn launch(&self, kernels: &PerType, stage: &mut Stage<'_>) -> Result<()> {
@@ -75,6 +79,6 @@ impl Op for Matmul<'_> {
         let grid = Grid::linear(groups(Self::NAME, rows.div_ceil(PART))?, 1);
         let [weight, x, out] = [self.weight, self.x, self.out].map(|tensor| tensor.buffer().arg());
         let rows = crate::op::size(Self::NAME, "rows", rows)?;
-        Ok(stage.launch(kernels.of(self.weight.dtype())?, grid, &[weight, x, out, rows.into()])?)
+        Ok(stage.launch(self.kernel(kernels)?, grid, &[weight, x, out, rows.into()])?)
     }
 }

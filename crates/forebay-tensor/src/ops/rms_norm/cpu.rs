@@ -1,26 +1,38 @@
-#![allow(unsafe_code, reason = "the kernel takes slices of device memory")]
 //! `rms_norm` on the CPU: a group owns a row.
 
 use forebay_device::{KernelDef, Param, Signature};
 
-use crate::tiles::cpu::{arguments, dot::dot};
+use crate::tiles::cpu::{dot::dot, rows::beside};
 
 pub(super) fn kernel() -> KernelDef {
-    let signature =
-        Signature::new([Param::read::<f32>(), Param::read::<f32>(), Param::write::<f32>(), Param::f32()]);
-    KernelDef::new("rms_norm", signature).cpu_shares(|share| {
-        // SAFETY: A2: the signature declares both as read.
-        let (x, weight): (&[f32], &[f32]) = unsafe { (arguments::read(share, 0), arguments::read(share, 1)) };
-        let (epsilon, width) = (arguments::float(share, 3), weight.len());
-        let own = share.groups().start * width..share.groups().end * width;
-        let x = &x[own.clone()];
-        // SAFETY: A3: a group owns the row of its number.
-        let out: &mut [f32] = unsafe { arguments::write(share, 2, own) };
-        for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
-            let scale = 1.0 / (dot(x, x) / width as f32 + epsilon).sqrt();
-            for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
-                *out = x * scale * weight;
-            }
-        }
+    let signature = Signature::new([
+        Param::read::<f32>().per_group_of(3),
+        Param::read::<f32>(),
+        Param::write::<f32>().per_group_of(3),
+        Param::u32(),
+        Param::f32(),
+    ]);
+    KernelDef::new("rms_norm", signature).cpu(|group| {
+        let (x, out) = (group.read::<f32>(0), group.write::<f32>(2));
+        out.copy_from_slice(x);
+        scale(out, group.read(1), group.f32(4));
     })
+}
+
+pub(super) fn in_place() -> KernelDef {
+    let signature = Signature::new([
+        Param::read_write::<f32>().per_group_of(2),
+        Param::read::<f32>(),
+        Param::u32(),
+        Param::f32(),
+    ]);
+    KernelDef::new("rms_norm_in_place", signature)
+        .cpu(|group| scale(group.write(0), group.read(1), group.f32(3)))
+}
+
+/// Scales a row; an empty weight is none.
+fn scale(row: &mut [f32], weight: &[f32], epsilon: f32) {
+    let scale = 1.0 / (dot(row, row) / row.len() as f32 + epsilon).sqrt();
+    row.iter_mut().for_each(|x| *x *= scale);
+    beside(row, weight, 0, |x, weight| *x *= weight);
 }

@@ -1,18 +1,19 @@
 //! Scales every row to a root mean square of one, then each column by its weight.
 //!
+//! Rows are the last axis, so that heads are normalised one by one where they have an axis of their own.
 //! Next rooms: `reference` for what it means, `cpu` for how it runs.
 
-#[cfg(test)]
+#[cfg(any(test, feature = "conformance"))]
 pub(crate) mod cases;
 mod cpu;
-#[cfg(test)]
+#[cfg(any(test, feature = "conformance"))]
 mod reference;
 
-use forebay_device::{Device, Grid, Kernel, Stage};
+use forebay_device::{Kernel, Stage};
 
 use crate::{
-    DType, Op, Result, Tensor,
-    op::{argument, bad_value, groups},
+    Op, Result, Served, Tensor,
+    op::{argument, contract::epsilon, grid, optional, size},
 };
 
 /// `out = x / sqrt(mean(x * x) + epsilon) * weight`, a row at a time.
@@ -28,48 +29,58 @@ use crate::{
 /// let out = Tensor::of(DType::F32, &[1, 2], device.alloc(8)?)?;
 /// let mut session = device.session()?;
 /// let mut stage = session.stage("norm");
-/// ops.record(&mut stage, &RmsNorm { x: &x, weight: &weight, epsilon: 0.0, out: &out })?;
+/// ops.record(&mut stage, &RmsNorm { x: &x, weight: Some(&weight), epsilon: 0.0, out: Some(&out) })?;
 /// stage.submit()?;
 /// assert_eq!(out.to_vec::<f32>()?, [1.0, -0.5]);
 /// # Ok::<(), forebay_tensor::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct RmsNorm<'a> {
-    /// f32, `[rows, width]`.
+    /// f32, `[.., width]`.
     pub x: &'a Tensor,
-    /// f32, `[width]`.
-    pub weight: &'a Tensor,
+    /// f32, `[width]`; without it columns stay as they are.
+    pub weight: Option<&'a Tensor>,
     /// Keeps a row of zeros from a division by zero.
     pub epsilon: f32,
-    /// f32, `[rows, width]`.
-    pub out: &'a Tensor,
+    /// f32 of the shape of `x`; without it `x` is changed in place.
+    pub out: Option<&'a Tensor>,
 }
 
 impl Op for RmsNorm<'_> {
-    type Kernels = Kernel;
+    type Kernels = [Kernel; 2];
     const NAME: &'static str = "rms_norm";
 
-    fn load(device: &Device) -> Result<Kernel> {
-        Ok(device.load(&cpu::kernel())?)
+    fn served() -> Vec<Served> {
+        vec![Served::new("f32", cpu::kernel()), Served::new("f32, in place", cpu::in_place())]
     }
 
     fn check(&self) -> Result<()> {
-        let [rows, width] = argument(Self::NAME, "x", self.x).of(DType::F32)?.axes()?;
-        argument(Self::NAME, "weight", self.weight).of(DType::F32)?.shaped(&[width])?;
-        argument(Self::NAME, "out", self.out).of(DType::F32)?.shaped(&[rows, width])?;
-        if self.epsilon >= 0.0 && self.epsilon.is_finite() {
-            return Ok(());
+        let [_, width] = argument(Self::NAME, "x", self.x).f32()?.rows()?;
+        if let Some(weight) = self.weight {
+            argument(Self::NAME, "weight", weight).f32()?.shaped(&[width])?;
         }
-        Err(bad_value(Self::NAME, "epsilon", self.epsilon.into(), "finite and not negative"))
+        if let Some(out) = self.out {
+            argument(Self::NAME, "out", out).f32()?.like(self.x)?;
+        }
+        epsilon(Self::NAME, self.epsilon)
     }
 
-    fn launch(&self, kernel: &Kernel, stage: &mut Stage<'_>) -> Result<()> {
-        if self.x.elements() == 0 {
-            return Ok(());
+    fn kernel<'k>(&self, [apart, in_place]: &'k [Kernel; 2]) -> Result<&'k Kernel> {
+        Ok(if self.out.is_some() { apart } else { in_place })
+    }
+
+    fn launch(&self, kernels: &[Kernel; 2], stage: &mut Stage<'_>) -> Result<()> {
+        let [rows, width] = argument(Self::NAME, "x", self.x).rows()?;
+        let weight = optional(self.weight, self.x)?;
+        let (grid, width) = (grid(Self::NAME, rows)?, size(Self::NAME, "width", width)?);
+        let (weight, epsilon) = (weight.arg(), self.epsilon.into());
+        let kernel = self.kernel(kernels)?;
+        match self.out {
+            Some(out) => {
+                stage.launch(kernel, grid, &[self.x.arg(), weight, out.arg(), width.into(), epsilon])?
+            }
+            None => stage.launch(kernel, grid, &[self.x.arg(), weight, width.into(), epsilon])?,
         }
-        let grid = Grid::linear(groups(Self::NAME, self.x.shape()[0])?, 1);
-        let buffers = [self.x, self.weight, self.out].map(|tensor| tensor.buffer().arg());
-        let [x, weight, out] = buffers;
-        Ok(stage.launch(kernel, grid, &[x, weight, out, self.epsilon.into()])?)
+        Ok(())
     }
 }

@@ -3,16 +3,16 @@
 //! Every scheme of scaling is folded into the table of frequencies, made once by [`frequencies`] or by the model.
 //! Next rooms: `reference` for what it means, `cpu` for how it runs.
 
-#[cfg(test)]
+#[cfg(any(test, feature = "conformance"))]
 pub(crate) mod cases;
 mod cpu;
-#[cfg(test)]
+#[cfg(any(test, feature = "conformance"))]
 mod reference;
 
-use forebay_device::{Device, Grid, Kernel, Stage};
+use forebay_device::{Grid, Kernel, Stage};
 
 use crate::{
-    ArgumentFault, DType, Error, Op, Result, Tensor,
+    ArgumentFault, DType, Error, Op, Result, Served, Tensor,
     op::{argument, groups, size},
 };
 
@@ -71,8 +71,8 @@ impl Op for Rope<'_> {
     type Kernels = Kernel;
     const NAME: &'static str = "rope";
 
-    fn load(device: &Device) -> Result<Kernel> {
-        Ok(device.load(&cpu::kernel())?)
+    fn served() -> Vec<Served> {
+        vec![Served::new("f32", cpu::kernel())]
     }
 
     fn check(&self) -> Result<()> {
@@ -85,6 +85,10 @@ impl Op for Rope<'_> {
             return Err(Error::Argument { op: Self::NAME, argument: "frequencies", fault });
         }
         Ok(())
+    }
+
+    fn kernel<'k>(&self, kernel: &'k Kernel) -> Result<&'k Kernel> {
+        Ok(kernel)
     }
 
     fn launch(&self, kernel: &Kernel, stage: &mut Stage<'_>) -> Result<()> {

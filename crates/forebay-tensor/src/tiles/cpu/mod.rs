@@ -1,5 +1,8 @@
-//! What kernels on the CPU share: arguments as slices, products of rows, and elements of caches.
+//! What kernels on the CPU share: arguments as slices, sums in a fixed order, curves, and elements of caches.
 
 pub(crate) mod arguments;
 pub(crate) mod cache;
+pub(crate) mod curves;
 pub(crate) mod dot;
+pub(crate) mod order;
+pub(crate) mod rows;

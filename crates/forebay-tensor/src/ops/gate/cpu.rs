@@ -1,0 +1,39 @@
+//! `gate` on the CPU: a group owns a part of the elements.
+
+use forebay_device::{KernelDef, Param, Signature};
+
+use super::Curve;
+use crate::tiles::{PART, cpu::curves};
+
+const GATE: Param = Param::read::<f32>().per_group(PART as u32);
+const UP: Param = Param::read_write::<f32>().per_group(PART as u32);
+
+pub(super) fn kernel(curve: Curve) -> KernelDef {
+    match curve {
+        Curve::Silu => with(curve, curves::silu),
+        Curve::GeluTanh => with(curve, curves::gelu_tanh),
+        Curve::GeluErf => with(curve, curves::gelu_erf),
+        Curve::Sigmoid => with(curve, curves::sigmoid),
+        Curve::Softplus => with(curve, curves::softplus),
+    }
+}
+
+fn with(curve: Curve, of: impl Fn(f32) -> f32 + Send + Sync + 'static) -> KernelDef {
+    KernelDef::new(format!("gate_{}", curve.name()), Signature::new([GATE, UP])).cpu(move |group| {
+        let gate = group.read::<f32>(0);
+        group.write::<f32>(1).iter_mut().zip(gate).for_each(|(up, gate)| *up *= of(*gate));
+    })
+}
+
+pub(super) fn clamped() -> KernelDef {
+    let signature = Signature::new([GATE, UP, Param::f32(), Param::f32()]);
+    KernelDef::new("gate_clamped", signature).cpu(|group| {
+        let (gate, alpha, limit) = (group.read::<f32>(0), group.f32(2), group.f32(3));
+        for (up, &gate) in group.write::<f32>(1).iter_mut().zip(gate) {
+            let gate = if gate > limit { limit } else { gate };
+            let held = if *up > limit { limit } else { *up };
+            let held = if held < -limit { -limit } else { held };
+            *up = curves::silu(alpha * gate) / alpha * (held + 1.0);
+        }
+    })
+}

@@ -1,0 +1,101 @@
+//! Multiplies one tensor by a curve of another: the middle of a gated feed-forward network.
+//!
+//! Next rooms: `reference` for what it means, `cpu` for how it runs, `activate` for the curves alone.
+
+#[cfg(any(test, feature = "conformance"))]
+pub(crate) mod cases;
+mod cpu;
+#[cfg(any(test, feature = "conformance"))]
+pub(crate) mod reference;
+
+use forebay_device::{Kernel, Stage};
+
+use super::activate::Curve;
+use crate::{
+    Op, Result, Served, Tensor,
+    op::{argument, contract::positive, grid},
+    tiles::PART,
+};
+
+/// What the gate makes of its two tensors.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Gating {
+    /// `curve(gate) * up`.
+    Curve(Curve),
+    /// `g / (1 + e^(-alpha g)) * (u + 1)`, where `g` is `gate` held below the limit, and `u` is `up` held between the limit
+    /// and its negative.
+    Clamped {
+        /// How steep the gate is; above zero.
+        alpha: f32,
+        /// What numbers are held within; above zero.
+        limit: f32,
+    },
+}
+
+/// `up = gating(gate, up)`.
+///
+/// ```
+/// use forebay_device::{Device, DeviceOptions};
+/// use forebay_tensor::{Ops, Tensor, ops::{Gate, activate::Curve, gate::Gating}};
+///
+/// let device = Device::open(&DeviceOptions::cpu())?;
+/// let ops = Ops::open(&device)?;
+/// let gate = Tensor::from_slice(&device, &[3], &[0.0f32, 100.0, -100.0])?;
+/// let up = Tensor::from_slice(&device, &[3], &[7.0f32, 2.0, 5.0])?;
+/// let mut session = device.session()?;
+/// let mut stage = session.stage("gate");
+/// ops.record(&mut stage, &Gate { gate: &gate, up: &up, gating: Gating::Curve(Curve::Silu) })?;
+/// stage.submit()?;
+/// let up = up.to_vec::<f32>()?;
+/// assert!(up[0] == 0.0 && (up[1] - 200.0).abs() < 1e-3 && up[2].abs() < 1e-30);
+/// # Ok::<(), forebay_tensor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Gate<'a> {
+    /// f32 of the shape of `up`.
+    pub gate: &'a Tensor,
+    /// f32 of any shape; changed in place.
+    pub up: &'a Tensor,
+    /// What becomes of the two.
+    pub gating: Gating,
+}
+
+impl Op for Gate<'_> {
+    type Kernels = [Kernel; Curve::ALL.len() + 1];
+    const NAME: &'static str = "gate";
+
+    fn served() -> Vec<Served> {
+        let curves =
+            Curve::ALL.map(|curve| Served::new(format!("f32, {}", curve.name()), cpu::kernel(curve)));
+        curves.into_iter().chain([Served::new("f32, clamped", cpu::clamped())]).collect()
+    }
+
+    fn check(&self) -> Result<()> {
+        argument(Self::NAME, "up", self.up).f32()?;
+        argument(Self::NAME, "gate", self.gate).f32()?.like(self.up)?;
+        if let Gating::Clamped { alpha, limit } = self.gating {
+            positive(Self::NAME, "alpha", alpha)?;
+            positive(Self::NAME, "limit", limit)?;
+        }
+        Ok(())
+    }
+
+    fn kernel<'k>(&self, kernels: &'k Self::Kernels) -> Result<&'k Kernel> {
+        Ok(match self.gating {
+            Gating::Curve(curve) => &kernels[curve as usize],
+            Gating::Clamped { .. } => &kernels[Curve::ALL.len()],
+        })
+    }
+
+    fn launch(&self, kernels: &Self::Kernels, stage: &mut Stage<'_>) -> Result<()> {
+        let grid = grid(Self::NAME, self.up.elements().div_ceil(PART))?;
+        let (kernel, gate, up) = (self.kernel(kernels)?, self.gate.arg(), self.up.arg());
+        match self.gating {
+            Gating::Curve(_) => stage.launch(kernel, grid, &[gate, up])?,
+            Gating::Clamped { alpha, limit } => {
+                stage.launch(kernel, grid, &[gate, up, alpha.into(), limit.into()])?;
+            }
+        }
+        Ok(())
+    }
+}
