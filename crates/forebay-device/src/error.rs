@@ -8,6 +8,9 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// A result in two registers, for what is called once a buffer and hardly ever fails.
+pub(crate) type Brief<T> = std::result::Result<T, Box<Error>>;
+
 /// What went wrong, and by its name what helps.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

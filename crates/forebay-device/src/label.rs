@@ -6,10 +6,14 @@ use std::{fmt, sync::Arc};
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Label(Text);
 
+// Two words: every lease has one.
+const _: () = assert!(size_of::<Label>() == 16);
+
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Text {
     Static(&'static str),
-    Shared(Arc<str>),
+    /// One word, so that a label is as long as a name known at compile time.
+    Shared(Arc<Arc<str>>),
 }
 
 impl Label {
@@ -36,13 +40,13 @@ impl From<&'static str> for Label {
 
 impl From<String> for Label {
     fn from(text: String) -> Self {
-        Self(Text::Shared(text.into()))
+        Self::from(Arc::<str>::from(text))
     }
 }
 
 impl From<Arc<str>> for Label {
     fn from(text: Arc<str>) -> Self {
-        Self(Text::Shared(text))
+        Self(Text::Shared(Arc::new(text)))
     }
 }
 
@@ -50,7 +54,7 @@ impl From<&Label> for Arc<str> {
     fn from(label: &Label) -> Self {
         match &label.0 {
             Text::Static(text) => (*text).into(),
-            Text::Shared(text) => text.clone(),
+            Text::Shared(text) => Arc::clone(text),
         }
     }
 }

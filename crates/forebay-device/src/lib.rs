@@ -51,14 +51,16 @@ pub use kernel::{ImageFormat, KernelDef};
 pub use label::Label;
 pub use launch::{Access, Grid, MAX_ARGUMENTS, Param, PerGroup, Scalar, Signature};
 pub use memory::{
-    arena::{Arena, ArenaReport, ArenaStats},
+    arena::{
+        Arena, ArenaReport, ArenaStats,
+        scope::{Scope, Scratch},
+    },
     buffer::Buffer,
     guard::{Read, Write},
     host_pool::{HostElement, HostPool, HostPoolOptions, HostPoolStats, HostVec, UninitHostVec},
     map::MappedFile,
     options::{Init, PoolOptions, PressureFn, Request, Retain},
     pool::Pool,
-    scope::{Scope, Scratch},
     stats::{PoolStats, Tag},
     trace::{
         device::Trace,

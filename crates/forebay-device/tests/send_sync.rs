@@ -83,8 +83,8 @@ fn table() -> Vec<(&'static str, [bool; 3], &'static str)> {
         Result<()>: "Send Sync Unpin",
         Retain: "Send Sync Unpin",
         Scalar: "Send Sync Unpin",
-        Scope<'static>: "Send Sync Unpin",
-        // A buffer of a scope is counted without a lock: it stays on its thread.
+        // A scope and its buffers share tables without a lock: they stay on their thread.
+        Scope<'static>: "Unpin",
         Scratch<'static>: "Unpin",
         Served: "Send Sync Unpin",
         Session: "Send Sync Unpin",

@@ -18,6 +18,8 @@ const FILES: &[(&str, &str)] = &[
     ("crates/forebay-device/src/memory/map.rs", "maps files"),
     ("crates/forebay-device/src/device/adopt.rs", "takes memory of others on the caller's word"),
     ("crates/forebay-device/src/memory/lease.rs", "counts leases in place, beside what they describe"),
+    ("crates/forebay-device/src/memory/arena/slots.rs", "lends slots of a table that grows"),
+    ("crates/forebay-device/src/memory/arena/scope.rs", "lends slots for as long as a scope lasts"),
     ("crates/forebay-device/src/memory/host_pool/block.rs", "owns raw blocks of any element type"),
     ("crates/forebay-device/src/memory/host_pool/source.rs", "takes blocks from the system and returns them"),
     ("crates/forebay-device/src/memory/host_pool/shared.rs", "keeps lists of raw blocks under a lock"),

@@ -41,8 +41,8 @@ impl Bound {
     }
 
     pub(crate) fn bind(&mut self, handle: &Handle, access: Access) {
-        // Leases are a multiple of 64 bytes apart.
-        let place = (handle.key() >> 6) % PLACES;
+        // Leases are a multiple of 128 bytes apart.
+        let place = (handle.key() >> 7) % PLACES;
         let recent = self.recent[place].checked_sub(1).map(|index| index as usize);
         let lease = match recent.filter(|&index| self.leases[index].handle.key() == handle.key()) {
             Some(index) => &mut self.leases[index],

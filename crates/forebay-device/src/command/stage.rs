@@ -12,7 +12,7 @@ use crate::{
     error::{ArgumentFault, Error, Result},
     label::Label,
     launch::{self, Access, ArgumentValue, Command, Grid, MAX_ARGUMENTS, MAX_GROUPS, Param, Place},
-    memory::{buffer::Buffer, lease::Handle, scope::Scratch},
+    memory::{arena::scope::Scratch, buffer::Buffer, lease::Handle},
 };
 
 /// An argument of a launch.

@@ -49,6 +49,12 @@ impl Buffer {
     #[inline]
     pub(crate) fn whole(handle: Handle) -> Self {
         let len = handle.facts().len;
+        Self::new(handle, len)
+    }
+
+    /// All of a lease of known length.
+    #[inline]
+    pub(super) fn new(handle: Handle, len: u64) -> Self {
         Self { handle, start: 0, len }
     }
 
@@ -79,7 +85,7 @@ impl Buffer {
     /// The bytes that the pool set aside for the allocation, for statistics only.
     pub fn capacity(&self) -> u64 {
         let facts = self.handle.facts();
-        facts.taken.max(facts.len)
+        facts.taken().max(facts.len)
     }
 
     /// Where the first byte is, as the device sees it. For interfaces to other libraries.

@@ -38,17 +38,6 @@ impl Count {
         }
     }
 
-    /// One handle less, if there are two and their holders cannot change the count at the same time. What was done with
-    /// the bytes comes before whatever the other one does next.
-    #[inline]
-    pub(super) fn leave_one(&self) -> bool {
-        let two = self.get() == 2;
-        if two {
-            self.0.store(1, Ordering::Release);
-        }
-        two
-    }
-
     /// One handle less. True for the last one, and then all that was done through the others is visible.
     #[inline]
     pub(super) fn less(&self) -> bool {
@@ -146,32 +135,6 @@ mod loom {
             held.write(0);
             held.go();
             cloning.join().unwrap();
-            assert_eq!(held.ended.load(Ordering::Relaxed), 1);
-        });
-    }
-
-    #[test]
-    fn a_step_that_ends_while_its_work_goes_leaves_the_arena_alone() {
-        model(|| {
-            let held = Held::start();
-            held.write(2);
-            held.count.second();
-            held.count.more();
-            let work = {
-                let held = held.clone();
-                thread::spawn(move || {
-                    held.write(1);
-                    held.go();
-                })
-            };
-            held.write(0);
-            if !held.count.leave_one() {
-                held.go();
-            }
-            assert_eq!(held.ended.load(Ordering::Relaxed), 0, "ended under the arena");
-            work.join().unwrap();
-            assert_eq!(held.count.get(), 1);
-            held.go();
             assert_eq!(held.ended.load(Ordering::Relaxed), 1);
         });
     }

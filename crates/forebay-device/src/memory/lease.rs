@@ -8,58 +8,79 @@
 //! - L3 `uses` are touched only under the access lock of the device, or by the owner as in L2.
 //! - L4 The count is raised only through an existing handle, so whoever sees it at 1 while holding a handle is alone.
 //! - L5 `fate` is written only by the owner under its lock, before the owner lowers the count by a handle of its own.
-//! - L6 A scoped handle lives on one thread, inside a scope that borrows its arena: while it exists, the arena's own
-//!   handle is neither cloned nor dropped.
 //!
 //! Next room: `buffer`, the public face of a handle; `pool`, the owner.
 
-use std::{cell::UnsafeCell, fmt, marker::PhantomData, mem::ManuallyDrop, ptr::NonNull};
+use std::{cell::UnsafeCell, fmt, marker::PhantomData, ptr::NonNull};
 
-use super::{access::AccessGuard, count::Count, pool::PoolShared, range::BlockId, uses::Uses};
+use super::{
+    access::AccessGuard,
+    count::Count,
+    pool::PoolShared,
+    range::{BlockId, GRANULE},
+    uses::Uses,
+};
 use crate::{
     label::Label,
     launch::{Place, RegionId},
     sync::{AtomicU32, Ordering},
 };
 
-/// One lease in its slab.
+/// One lease in its slab: two cache lines. The first holds the counters, the uses and the length, which is all that a
+/// reset looks at.
 #[repr(C, align(64))]
 pub(crate) struct Lease {
     handles: Count,
-    /// Host guards on it; the guards themselves are listed in `access`.
+    /// Host guards on it, which are listed in `access`, and [`MEMBER`].
     guards: AtomicU32,
-    /// 1 while the allocation is a member of the residency set.
-    member: AtomicU32,
-    // The counters and the first use share a cache line: that is all a reset looks at.
     uses: UnsafeCell<Uses>,
     facts: UnsafeCell<Facts>,
     fate: UnsafeCell<Fate>,
 }
 
+const _: () = assert!(size_of::<Lease>() == 128);
+
+/// The bit beside the count of guards that says that the allocation is a member of the residency set.
+const MEMBER: u32 = 1 << 31;
+
 /// What does not change while handles exist.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub(crate) struct Facts {
-    /// The owner. Null only while the lease is in its slab.
-    pub(super) owner: *const PoolShared,
-    pub(crate) region: RegionId,
+    /// Bytes asked for.
+    pub(crate) len: u64,
     /// Number of the lease in its slab.
     pub(super) slot: u32,
+    pub(crate) tag: super::stats::Tag,
+    pub(crate) read_only: bool,
+    /// The owner. Null only while the lease is in its slab.
+    pub(super) owner: *const PoolShared,
     /// First byte, counted from the start of the region.
     pub(crate) offset: u64,
     /// First byte as the device sees it.
     pub(crate) address: u64,
     /// First byte as the host sees it; 0 if it does not.
     pub(crate) host: usize,
-    /// Bytes asked for.
-    pub(crate) len: u64,
-    /// Bytes set aside.
-    pub(crate) taken: u64,
     pub(crate) label: Label,
-    pub(crate) tag: super::stats::Tag,
-    pub(crate) read_only: bool,
+    pub(crate) region: RegionId,
+    /// Granules set aside.
+    granules: u32,
 }
 
 impl Facts {
+    /// Bytes set aside.
+    #[inline]
+    pub(crate) fn taken(&self) -> u64 {
+        u64::from(self.granules) * GRANULE
+    }
+
+    /// Notes the bytes set aside, which are whole granules of one region.
+    #[inline]
+    pub(super) fn set_taken(&mut self, bytes: u64) {
+        debug_assert!(bytes.is_multiple_of(GRANULE) && bytes / GRANULE <= u64::from(u32::MAX), "{bytes}");
+        self.granules = (bytes / GRANULE) as u32;
+    }
+
     /// Part of the allocation, as launches name it.
     #[inline]
     pub(crate) fn place(&self, start: u64, len: u64) -> Place {
@@ -96,21 +117,20 @@ impl Lease {
         Self {
             handles: Count::none(),
             guards: AtomicU32::new(0),
-            member: AtomicU32::new(0),
+            uses: UnsafeCell::new(Uses::default()),
             facts: UnsafeCell::new(Facts {
-                owner: std::ptr::null(),
-                region: 0,
+                len: 0,
                 slot,
+                tag: super::stats::Tag::Other,
+                read_only: false,
+                owner: std::ptr::null(),
                 offset: 0,
                 address: 0,
                 host: 0,
-                len: 0,
-                taken: 0,
                 label: Label::default(),
-                tag: super::stats::Tag::Other,
-                read_only: false,
+                region: 0,
+                granules: 0,
             }),
-            uses: UnsafeCell::new(Uses::default()),
             fate: UnsafeCell::new(Fate::Nothing),
         }
     }
@@ -137,6 +157,7 @@ impl Handle {
         unsafe { &mut *self.0.as_ref().uses.get() }
     }
 
+    /// The host guards on it, and [`MEMBER`].
     pub(super) fn guards(&self) -> &AtomicU32 {
         // SAFETY: L1.
         unsafe { &self.0.as_ref().guards }
@@ -145,16 +166,17 @@ impl Handle {
     /// Whether the host guards bytes of it, or forgot to stop.
     #[inline]
     pub(super) fn is_guarded(&self) -> bool {
-        self.guards().load(Ordering::Relaxed) > 0
+        self.guards().load(Ordering::Relaxed) & !MEMBER > 0
     }
 
-    /// Sets whether this is a member of the residency set, and says whether it was.
+    /// Sets whether this is a member of the residency set, and says whether it was. The owner's lock orders this with
+    /// the counts that go with it.
     pub(super) fn set_member(&self, member: bool) -> bool {
-        // SAFETY: L1. The owner's lock orders this with the counts that go with it.
-        let flag = unsafe { &self.0.as_ref().member };
-        let was = flag.load(Ordering::Relaxed) == 1;
-        flag.store(u32::from(member), Ordering::Relaxed);
-        was
+        let before = match member {
+            true => self.guards().fetch_or(MEMBER, Ordering::Relaxed),
+            false => self.guards().fetch_and(!MEMBER, Ordering::Relaxed),
+        };
+        before & MEMBER != 0
     }
 
     /// The owner. It lives as long as this handle.
@@ -241,38 +263,6 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// A handle of a scope: dropped without an atomic exchange in the usual case.
-pub(super) struct ScopedHandle {
-    handle: ManuallyDrop<Handle>,
-    /// L6: stays on its thread.
-    here: PhantomData<*const ()>,
-}
-
-impl ScopedHandle {
-    /// A second handle of an arena that holds the only one.
-    #[inline]
-    pub(super) fn new(arena: &mut Handle) -> Self {
-        Self { handle: ManuallyDrop::new(arena.second()), here: PhantomData }
-    }
-
-    pub(super) fn get(&self) -> &Handle {
-        &self.handle
-    }
-}
-
-impl Drop for ScopedHandle {
-    #[inline]
-    fn drop(&mut self) {
-        // SAFETY: L1.
-        let handles = unsafe { &self.handle.0.as_ref().handles };
-        // L6: the other of two handles is the arena's.
-        if !handles.leave_one() {
-            // SAFETY: the handle is not used again.
-            unsafe { ManuallyDrop::drop(&mut self.handle) }
-        }
-    }
-}
-
 /// The sole right to a lease: no handle exists, or only the one this was made of.
 pub(super) struct Sole<'a> {
     lease: NonNull<Lease>,
@@ -293,22 +283,26 @@ impl Sole<'_> {
 
     /// Sets the count of host guards to 0, and says whether there were any.
     pub(super) fn take_guards(&mut self) -> bool {
-        // SAFETY: L1.
-        let guards = unsafe { &self.lease.as_ref().guards };
-        let any = guards.load(Ordering::Relaxed) > 0;
+        let guards = self.guards();
+        let now = guards.load(Ordering::Relaxed);
+        let any = now & !MEMBER > 0;
         if any {
-            guards.store(0, Ordering::Relaxed);
+            guards.store(now & MEMBER, Ordering::Relaxed);
         }
         any
     }
 
-    /// Ends the membership of the residency set, and says whether there was one.
-    pub(super) fn take_member(&mut self) -> bool {
+    /// Sets whether this is a member of the residency set, and says whether it was. Nobody else is there to see it.
+    pub(super) fn set_member(&mut self, member: bool) -> bool {
+        let guards = self.guards();
+        let now = guards.load(Ordering::Relaxed);
+        guards.store(if member { now | MEMBER } else { now & !MEMBER }, Ordering::Relaxed);
+        now & MEMBER != 0
+    }
+
+    fn guards(&self) -> &AtomicU32 {
         // SAFETY: L1.
-        let flag = unsafe { &self.lease.as_ref().member };
-        let was = flag.load(Ordering::Relaxed) == 1;
-        flag.store(0, Ordering::Relaxed);
-        was
+        unsafe { &self.lease.as_ref().guards }
     }
 
     pub(super) fn facts(&mut self) -> &mut Facts {

@@ -7,7 +7,7 @@
 //!   `report`: what is said when all fails
 //! - `lease` and `count`: the right to a block, counted; `buffer`: its public face; `guard` and `access`: what the host
 //!   may touch
-//! - `arena`: memory for one step; `scope`: such that it cannot leave the step; `plan`: packed by lifetime
+//! - `arena`: memory for one step, packed by lifetime where steps repeat; its `scope`: such that it cannot leave the step
 //! - `uses` and `retire`: what queued work holds back; `residency`: what the driver is told to keep at hand
 //! - `home`: what all memory of a device shares; `stats`: what is counted; `trace`: what happened
 //!
@@ -25,7 +25,6 @@ pub(crate) mod lease;
 pub(crate) mod map;
 mod marks;
 pub(crate) mod options;
-mod plan;
 pub(crate) mod pool;
 #[allow(dead_code, reason = "figures for snapshots are the memory tool's")]
 pub(crate) mod range;
@@ -36,7 +35,6 @@ mod range_properties;
 mod report;
 pub(crate) mod residency;
 mod retire;
-pub(crate) mod scope;
 mod state;
 pub(crate) mod stats;
 mod supply;

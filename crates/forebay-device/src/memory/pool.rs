@@ -9,7 +9,7 @@ use super::{
     buffer::Buffer,
     class,
     home::{Grave, Home},
-    lease::{Facts, Fate, Handle, Sole},
+    lease::{Fate, Handle, Sole},
     options::{Init, PoolOptions, Request},
     state::State,
     stats::{PoolStats, Tag},
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     backend::Region,
-    error::{Error, Result},
+    error::{Brief, Error, Result},
     sync::{Arc, Mutex, MutexGuard, lock},
 };
 
@@ -85,8 +85,13 @@ impl Pool {
     ///
     /// # Errors
     /// `TooLarge`, `LimitExceeded`, `Exhausted`, or what the driver says. Nothing is lost by a failure.
+    #[inline]
     pub fn alloc(&self, request: impl Into<Request>) -> Result<Buffer> {
-        self.shared.acquire(&request.into()).map(Buffer::whole)
+        let request = request.into();
+        match self.shared.acquire(&request) {
+            Ok(handle) => Ok(Buffer::new(handle, request.bytes)),
+            Err(error) => Err(*error),
+        }
     }
 
     /// What so many single requests would give, or nothing at all.
@@ -95,7 +100,8 @@ impl Pool {
     /// As [`alloc`](Self::alloc); then none of the requests was served.
     pub fn alloc_batch(&self, requests: &[Request]) -> Result<Vec<Buffer>> {
         self.shared.check_batch(requests)?;
-        requests.iter().map(|request| self.shared.acquire(request).map(Buffer::whole)).collect()
+        let serve = |request| self.shared.acquire(request).map(Buffer::whole).map_err(|error| *error);
+        requests.iter().map(serve).collect()
     }
 
     /// Whether a request would be served now without waiting for anything.
@@ -182,8 +188,8 @@ impl PoolShared {
     }
 
     /// Serves a request.
-    pub(crate) fn acquire(&self, request: &Request) -> Result<Handle> {
-        let too_large = || Error::TooLarge { asked: request.bytes, most: self.max_buffer };
+    pub(crate) fn acquire(&self, request: &Request) -> Brief<Handle> {
+        let too_large = || Box::new(Error::TooLarge { asked: request.bytes, most: self.max_buffer });
         if request.bytes > self.max_buffer {
             return Err(too_large());
         }
@@ -257,7 +263,8 @@ impl PoolShared {
             self.home.access.lock().forget(lease.key());
         }
         let mut state = self.lock();
-        let Facts { len: bytes, tag, taken, .. } = *lease.facts();
+        let facts = lease.facts();
+        let (bytes, tag, taken) = (facts.len, facts.tag, facts.taken());
         let fate = *lease.fate();
         if fate != Fate::Arena {
             state.stats.in_use -= 1;
@@ -284,6 +291,11 @@ impl PoolShared {
     pub(super) fn spare_leases(&self, leases: &mut Vec<Handle>) {
         let mut state = self.lock();
         leases.extend((0..64).map(|_| state.spare_lease(self)));
+    }
+
+    /// One more lease for an arena to cut.
+    pub(super) fn spare_lease(&self) -> Handle {
+        self.lock().spare_lease(self)
     }
 
     /// Gives leases that an arena cut from a chunk blocks of their own, and the rest of the chunk back. `chunk` is the

@@ -127,7 +127,8 @@ impl State {
             let uses = lease.uses();
             let (first, shared) = (uses.iter().next().copied(), uses.iter().nth(1).is_some());
             if let Some(used) = first {
-                let Facts { slot, taken, len, tag, .. } = *lease.facts();
+                let facts = lease.facts();
+                let (slot, taken, len, tag) = (facts.slot, facts.taken(), facts.len, facts.tag);
                 // Early reuse is for blocks: a region of its own goes back to the driver.
                 let shared = shared || !matches!(lease.fate(), Fate::Block(_));
                 self.retire.push(slot, used.queue, used.last(), taken, shared);
@@ -151,7 +152,7 @@ impl State {
         let fate = std::mem::replace(lease.fate(), Fate::Nothing);
         let facts = lease.facts();
         facts.label = Label::default();
-        let Facts { slot, region, taken, .. } = *facts;
+        let (slot, region, taken) = (facts.slot, facts.region, facts.taken());
         self.slab.put(slot);
         match fate {
             Fate::Nothing | Fate::Arena => Ok(()),
@@ -255,22 +256,20 @@ impl State {
         let mut lease = self.slab.take();
         *lease.fate() = fate;
         let facts = lease.facts();
-        *facts = Facts {
-            owner: pool,
-            region: region.id,
-            slot: facts.slot,
-            offset,
-            address: region.address + offset,
-            host: if region.host == 0 { 0 } else { region.host + offset as usize },
-            len: request.bytes,
-            taken,
-            label: request.label.clone(),
-            tag: request.tag,
-            read_only: false,
-        };
+        facts.len = request.bytes;
+        facts.tag = request.tag;
+        facts.read_only = false;
+        facts.owner = pool;
+        facts.offset = offset;
+        facts.address = region.address + offset;
+        facts.host = if region.host == 0 { 0 } else { region.host + offset as usize };
+        facts.label.clone_from(&request.label);
+        facts.region = region.id;
+        facts.set_taken(taken);
+        let member = matches!(fate, Fate::Block(_) | Fate::Region);
+        lease.set_member(member);
         let handle = lease.hand_out();
-        handle.set_member(matches!(fate, Fate::Block(_) | Fate::Region));
-        self.count_in(request, matches!(fate, Fate::Block(_) | Fate::Region));
+        self.count_in(request, member);
         handle
     }
 
@@ -392,12 +391,12 @@ impl State {
         let earlier = std::mem::take(lease.uses());
         lease.uses().inherit(&earlier);
         let facts = lease.facts();
-        let taken = facts.taken;
+        let taken = facts.taken();
         facts.len = request.bytes;
         facts.label = request.label.clone();
         facts.tag = request.tag;
+        lease.set_member(true);
         let handle = lease.hand_out();
-        handle.set_member(true);
         debug_assert!(std::ptr::eq(handle.facts().owner, pool));
         self.stats.taken += taken;
         self.count_in(request, true);
@@ -422,7 +421,7 @@ impl State {
     }
 
     pub(super) fn end_membership(&mut self, pool: &PoolShared, lease: &mut Sole<'_>, fate: Fate) {
-        let member = lease.take_member();
+        let member = lease.set_member(false);
         let (region, offset, bytes) = (lease.facts().region, lease.facts().offset, lease.facts().len);
         match fate {
             Fate::External => _ = pool.home.residency.unregister(lease.key()),

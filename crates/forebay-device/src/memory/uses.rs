@@ -1,6 +1,6 @@
 //! Which queues use an allocation, and up to which tick: what decides when its bytes may be touched or given away.
 //!
-//! A use is stamped when a stage that binds the allocation is submitted. Two queues fit in place; more spill over.
+//! A use is stamped when a stage that binds the allocation is submitted. One queue fits in place; more spill over.
 //! This file compares numbers; who waits is the business of `access`, `retire` and `command`.
 
 use crate::backend::timeline::Timeline;
@@ -26,25 +26,43 @@ impl Use {
     }
 }
 
+/// The queue of a use that there is not.
+const NONE: u32 = u32::MAX;
+
 /// The uses of one allocation that may still be under way, at most one a queue.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Uses {
-    first: Option<Use>,
-    more: Vec<Use>,
+    /// Of the queue [`NONE`] if there is no use at all.
+    first: Use,
+    more: Option<Box<More>>,
+}
+
+/// Uses by more queues than one. Boxed: few allocations ever see a second queue.
+#[derive(Debug, Default)]
+struct More(Vec<Use>);
+
+impl Default for Uses {
+    fn default() -> Self {
+        Self { first: Use { queue: NONE, read: 0, write: 0, before: 0 }, more: None }
+    }
 }
 
 impl Uses {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Use> {
-        self.first.iter().chain(&self.more)
+        let first = (!self.is_empty()).then_some(&self.first);
+        first.into_iter().chain(self.more.iter().flat_map(|more| &more.0))
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.first.is_none()
+        self.first.queue == NONE
     }
 
     pub(crate) fn clear(&mut self) {
-        self.first = None;
-        self.more.clear();
+        self.first.queue = NONE;
+        if let Some(more) = &mut self.more {
+            more.0.clear();
+        }
     }
 
     /// Notes a use. Ticks of a queue only rise.
@@ -60,14 +78,18 @@ impl Uses {
 
     fn entry(&mut self, queue: u32) -> &mut Use {
         let unused = Use { queue, read: 0, write: 0, before: 0 };
-        if self.first.is_none_or(|first| first.queue == queue) {
-            return self.first.get_or_insert(unused);
+        if self.is_empty() {
+            self.first = unused;
         }
-        let at = self.more.iter().position(|entry| entry.queue == queue).unwrap_or_else(|| {
-            self.more.push(unused);
-            self.more.len() - 1
+        if self.first.queue == queue {
+            return &mut self.first;
+        }
+        let more = &mut self.more.get_or_insert_default().0;
+        let at = more.iter().position(|entry| entry.queue == queue).unwrap_or_else(|| {
+            more.push(unused);
+            more.len() - 1
         });
-        &mut self.more[at]
+        &mut more[at]
     }
 
     /// Adds the uses of other bytes that were here before: they order what comes next just the same.
@@ -81,9 +103,15 @@ impl Uses {
     /// Forgets uses that are over.
     pub(crate) fn prune(&mut self, timeline: &Timeline) {
         let over = |entry: &Use| timeline.is_done(entry.queue, entry.last());
-        self.more.retain(|entry| !over(entry));
-        if self.first.as_ref().is_some_and(over) {
-            self.first = self.more.pop();
+        let mut more = self.more.as_mut().map(|more| &mut more.0);
+        if let Some(more) = &mut more {
+            more.retain(|entry| !over(entry));
+        }
+        if self.first.queue != NONE && over(&self.first) {
+            match more.and_then(Vec::pop) {
+                Some(used) => self.first = used,
+                None => self.first.queue = NONE,
+            }
         }
     }
 

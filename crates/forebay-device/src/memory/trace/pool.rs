@@ -157,7 +157,7 @@ impl PoolLane {
             pool: self.pool,
             lease: facts.slot,
             bytes: facts.len,
-            taken: facts.taken,
+            taken: facts.taken(),
             tag: facts.tag,
             label: self.lane.label(&facts.label),
             spot: (served != Served::Nothing).then_some(Spot { region: facts.region, offset: facts.offset }),

@@ -2,7 +2,7 @@
 //!
 //! Pure arithmetic, done between two epochs. The arena checks each assumption again when it serves a step.
 
-use super::{range::GRANULE, stats::Tag};
+use super::super::{range::GRANULE, stats::Tag};
 
 /// One allocation of an epoch, as observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

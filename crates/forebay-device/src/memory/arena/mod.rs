@@ -4,32 +4,41 @@
 //! lease with that one handle is used again, and a lease that somebody else holds becomes an ordinary lease of the pool,
 //! with its own block cut out of the arena's chunk. So a stale handle and a new owner can never share bytes.
 //!
-//! When two epochs in a row ask for the same sizes, the next one is served from a plan (`plan`), in which allocations
-//! that are not there at the same time share bytes. Each step checks that what lies beneath it is gone; the first
-//! surprise sends the rest of the epoch back to bumping.
+//! When two epochs in a row ask for the same sizes (`learning`), the next one is served from a plan (`plan`), in which
+//! allocations that are not there at the same time share bytes. Each step checks that what lies beneath it is gone; the
+//! first surprise sends the rest of the epoch back to bumping. Next room: `scope`, the epoch that nothing can leave.
 
+mod chunk;
+mod learning;
+mod plan;
+mod planned;
+pub(crate) mod scope;
+mod slots;
+
+use self::{
+    chunk::Chunk,
+    learning::Learning,
+    plan::Plan,
+    planned::Planned,
+    scope::Scope,
+    slots::{PLANNED, Slots},
+};
 use super::{
     buffer::Buffer,
-    lease::{Facts, Handle},
+    guard::{View, Write},
+    lease::Handle,
     options::{Init, Request},
-    plan::{Observed, Plan},
     pool::Pool,
     range::GRANULE,
-    scope::Scope,
-    stats::Tag,
     trace::device::ArenaName,
-    uses::Uses,
 };
 use crate::{
-    error::{Error, Result},
+    error::{Brief, Error, Result},
     label::Label,
-    launch::RegionId,
 };
 
 /// The smallest chunk that an arena takes from its pool.
 const LEAST_CHUNK: u64 = 1 << 20;
-/// Looks at live leases that an epoch may spend on learning lifetimes. What is not seen to go is taken to stay.
-const LEARNING: u32 = 200_000;
 
 /// Memory for one step after another.
 ///
@@ -53,50 +62,15 @@ pub struct Arena {
     /// Leases of this epoch, then spare ones.
     leases: Vec<Handle>,
     used: usize,
+    /// Buffers of a scope, so many of them in use, and the numbers of those that a lease was cut for.
+    slots: Slots,
+    steps: u32,
+    touched: Vec<u32>,
     planning: bool,
     plan: Option<Planned>,
-    learned: Vec<Observed>,
     learning: Learning,
     stats: ArenaStats,
     name: Option<ArenaName>,
-}
-
-/// A block of the pool that an arena cuts from.
-#[derive(Debug)]
-pub(super) struct Chunk {
-    pub(super) handle: Handle,
-    /// What earlier epochs left under way in it: it orders whatever is cut from it next.
-    uses: Uses,
-    cursor: u64,
-    bytes: u64,
-    region: RegionId,
-    offset: u64,
-    address: u64,
-    host: usize,
-    /// Number of the first lease that is cut from it.
-    first: usize,
-}
-
-/// An epoch served from a plan.
-#[derive(Debug)]
-struct Planned {
-    plan: Plan,
-    chunk: Chunk,
-    leases: Vec<Handle>,
-    next: usize,
-    broken: bool,
-}
-
-/// What is observed while no plan serves.
-#[derive(Debug, Default)]
-struct Learning {
-    observed: Vec<Observed>,
-    /// Leases of this epoch that were there when last looked at.
-    live: Vec<u32>,
-    budget: u32,
-    /// Epochs to sit out after a plan that did not hold, and how many to sit out after the next.
-    pause: u32,
-    patience: u32,
 }
 
 /// What a reset found.
@@ -140,10 +114,12 @@ impl Arena {
             chunks: Vec::new(),
             leases: Vec::new(),
             used: 0,
+            slots: Slots::default(),
+            steps: 0,
+            touched: Vec::new(),
             planning: true,
             plan: None,
-            learned: Vec::new(),
-            learning: Learning { budget: LEARNING, patience: 1, ..Learning::default() },
+            learning: Learning::default(),
             stats: ArenaStats::default(),
             name: pool.shared.home.trace.arena(|| pool.shared.lock().trace.number()),
         }
@@ -163,14 +139,14 @@ impl Arena {
     #[inline]
     pub fn alloc(&mut self, request: impl Into<Request>) -> Result<Buffer> {
         let request = request.into();
-        let buffer = Buffer::whole(self.serve(&request)?.second());
-        if request.init == Init::Zeroed && !buffer.is_empty() {
-            buffer.write::<u8>()?.fill(0);
+        match self.serve(&request) {
+            Ok(lease) => Ok(Buffer::new(lease.second(), request.bytes)),
+            Err(error) => Err(*error),
         }
-        Ok(buffer)
     }
 
     /// Runs a step whose buffers cannot leave it, then resets. What the step recorded on queues keeps what it binds.
+    /// The step is an epoch of its own: whatever was allocated before it in this one meets its reset first.
     ///
     /// ```
     /// use forebay_device::{Arena, Device, DeviceOptions};
@@ -186,6 +162,9 @@ impl Arena {
     /// # Ok::<(), forebay_device::Error>(())
     /// ```
     pub fn scope<R>(&mut self, step: impl for<'s> FnOnce(&mut Scope<'s>) -> R) -> R {
+        if self.used > 0 || self.plan.as_ref().is_some_and(|planned| planned.next > 0) {
+            let _ = self.reset();
+        }
         // The guard resets also when the step panics, so that its leases do not linger.
         let guard = ResetAtEnd(self);
         Scope::enter(guard.0, step)
@@ -195,8 +174,10 @@ impl Arena {
     pub fn reset(&mut self) -> ArenaReport {
         let mut report = ArenaReport::default();
         self.stats.epochs += 1;
+        self.end_scope(&mut report);
+        let scoped = std::mem::take(&mut self.steps) > 0;
         self.end_plan(&mut report);
-        self.learn();
+        self.learn(scoped);
         let mut chunks = std::mem::take(&mut self.chunks);
         let mut detached = Vec::new();
         let mut rest = chunks.as_mut_slice();
@@ -236,7 +217,16 @@ impl Arena {
 
     /// The next lease of this epoch, cut for a request.
     #[inline]
-    pub(super) fn serve(&mut self, request: &Request) -> Result<&mut Handle> {
+    pub(super) fn serve(&mut self, request: &Request) -> Brief<&mut Handle> {
+        let lease = self.next(request)?;
+        if request.init == Init::Zeroed {
+            zero(lease)?;
+        }
+        Ok(lease)
+    }
+
+    #[inline]
+    fn next(&mut self, request: &Request) -> Brief<&mut Handle> {
         if let Some(planned) = &mut self.plan
             && !planned.broken
         {
@@ -253,26 +243,42 @@ impl Arena {
         self.bump(request)
     }
 
-    fn bump(&mut self, request: &Request) -> Result<&mut Handle> {
-        let size = request.bytes.checked_next_multiple_of(GRANULE);
-        let size = size.ok_or(Error::TooLarge { asked: request.bytes, most: u64::MAX - GRANULE })?;
-        if self.chunks.last().is_none_or(|chunk| chunk.bytes - chunk.cursor < size) {
-            self.add_chunk(size)?;
-        }
+    fn bump(&mut self, request: &Request) -> Brief<&mut Handle> {
+        let offset = self.room(request.bytes)?;
         if self.used == self.leases.len() {
             self.pool.shared.spare_leases(&mut self.leases);
         }
-        if self.planning && self.learning.pause == 0 {
-            self.learning.note(&self.leases, request);
+        if self.learns() {
+            self.learning.note(request, |earlier| self.leases[earlier as usize].is_alone());
         }
-        let (Some(chunk), Some(lease)) = (self.chunks.last_mut(), self.leases.get_mut(self.used)) else {
-            return Err(Error::TooLarge { asked: request.bytes, most: 0 });
+        let (Some(chunk), Some(lease)) = (self.chunks.last(), self.leases.get_mut(self.used)) else {
+            return Err(Error::TooLarge { asked: request.bytes, most: 0 }.into());
         };
-        chunk.cut(lease, chunk.cursor, request.bytes, request.tag, &request.label);
-        chunk.cursor += size;
+        chunk.cut(lease, offset, request.bytes, request.tag, &request.label);
         self.used += 1;
         self.stats.bumped += 1;
         Ok(lease)
+    }
+
+    /// Whether this epoch may become a plan.
+    #[inline]
+    fn learns(&self) -> bool {
+        self.planning && self.plan.is_none() && !self.learning.pauses()
+    }
+
+    /// Room in the last chunk, from here on taken: its offset.
+    #[inline]
+    fn room(&mut self, bytes: u64) -> Brief<u64> {
+        let Some(size) = bytes.checked_next_multiple_of(GRANULE) else {
+            return Err(Error::TooLarge { asked: bytes, most: u64::MAX - GRANULE }.into());
+        };
+        if self.chunks.last().is_none_or(|chunk| chunk.bytes - chunk.cursor < size) {
+            self.add_chunk(size)?;
+        }
+        let Some(chunk) = self.chunks.last_mut() else { return Ok(0) };
+        let offset = chunk.cursor;
+        chunk.cursor += size;
+        Ok(offset)
     }
 
     #[cold]
@@ -331,18 +337,50 @@ impl Arena {
         chunk.bytes = 0;
     }
 
+    /// Ends the buffers of a scope: takes back what nobody holds, and gives the rest blocks of its own.
+    fn end_scope(&mut self, report: &mut ArenaReport) {
+        let mut held = Vec::new();
+        for index in std::mem::take(&mut self.touched) {
+            let slot = self.slots.at_mut(index);
+            let (number, lease) = (slot.chunk.get(), slot.lease.take());
+            let (Some(mut lease), Some(chunk)) = (lease, self.chunk(number)) else { continue };
+            match chunk.take_back(&mut lease) {
+                true => self.leases.push(lease),
+                false => held.push((number, lease)),
+            }
+        }
+        report.recycled += u64::from(self.steps) - held.len() as u64;
+        held.sort_by_key(|(number, _)| *number);
+        let pool = self.pool.clone();
+        for group in held.chunk_by(|a, b| a.0 == b.0) {
+            let leases: Vec<&Handle> = group.iter().map(|(_, lease)| lease).collect();
+            if let Some(chunk) = self.chunk(group[0].0) {
+                Self::carve(&pool, chunk, &leases, report);
+            }
+        }
+    }
+
+    /// A chunk by the number that slots have for it.
+    fn chunk(&mut self, number: u32) -> Option<&mut Chunk> {
+        match number {
+            PLANNED => self.plan.as_mut().map(|planned| &mut planned.chunk),
+            _ => self.chunks.get_mut(number as usize),
+        }
+    }
+
     /// Ends the planned part of an epoch.
     fn end_plan(&mut self, report: &mut ArenaReport) {
         let Some(mut planned) = self.plan.take() else { return };
         let mut survivors = Vec::new();
-        for index in 0..planned.next {
+        for index in 0..planned.next.min(planned.leases.len()) {
             if planned.chunk.take_back(&mut planned.leases[index]) {
                 report.recycled += 1;
             } else {
                 survivors.push(index);
             }
         }
-        if survivors.is_empty() && !planned.broken {
+        let whole = planned.chunk.bytes > 0 || planned.plan.bytes == 0;
+        if survivors.is_empty() && whole && !planned.broken {
             planned.chunk.uses.prune(self.pool.shared.home.timeline());
             planned.next = 0;
             self.plan = Some(planned);
@@ -355,35 +393,18 @@ impl Arena {
         if planned.chunk.bytes > 0 {
             planned.chunk.give_back();
         }
-        self.learned.clear();
-        self.learning.pause = self.learning.patience;
-        self.learning.patience = (self.learning.patience * 2).min(1024);
+        self.learning.surprised();
     }
 
     /// Compares this epoch with the last, and plans the next if they agree.
-    fn learn(&mut self) {
-        self.learning.live.clear();
-        self.learning.budget = LEARNING;
-        let now = std::mem::take(&mut self.learning.observed);
+    fn learn(&mut self, scoped: bool) {
         if !self.planning || self.plan.is_some() {
-            return;
+            return self.learning.skip();
         }
-        if self.learning.pause > 0 {
-            self.learning.pause -= 1;
-            return;
-        }
-        let same = !now.is_empty()
-            && now.len() == self.learned.len()
-            && now.iter().zip(&self.learned).all(|(a, b)| (a.bytes, a.tag) == (b.bytes, b.tag));
-        if !same {
-            self.learned = now;
-            return;
-        }
-        let later = |(a, b): (&Observed, &Observed)| Observed { gone_by: a.gone_by.max(b.gone_by), ..*a };
-        let observed: Vec<_> = now.iter().zip(&self.learned).map(later).collect();
+        let Some(expected) = self.learning.end() else { return };
         // Without memory for the plan, bumping goes on.
-        self.plan = Planned::new(&self.pool, Plan::pack(&observed), &self.leases[..self.used]).ok();
-        self.learned = now;
+        let labels = if scoped { None } else { Some(&self.leases[..self.used]) };
+        self.plan = Planned::new(&self.pool, Plan::pack(&expected), labels).ok();
     }
 }
 
@@ -406,144 +427,11 @@ impl Drop for ResetAtEnd<'_> {
     }
 }
 
-impl Chunk {
-    fn take(pool: &Pool, bytes: u64, first: usize) -> Result<Self> {
-        let bytes = bytes.next_multiple_of(GRANULE);
-        let request = Request::new(bytes).exact().tag(Tag::Activations).label("arena");
-        let handle = pool.shared.acquire(&request)?;
-        let Facts { region, offset, address, host, .. } = *handle.facts();
-        Ok(Self { handle, uses: Uses::default(), cursor: 0, bytes, region, offset, address, host, first })
-    }
-
-    /// Makes a lease stand for a part of the chunk.
-    #[inline]
-    fn cut(&self, lease: &mut Handle, offset: u64, bytes: u64, tag: Tag, label: &Label) {
-        if let Some(mut sole) = lease.sole() {
-            let facts = sole.facts();
-            facts.region = self.region;
-            facts.offset = self.offset + offset;
-            facts.address = self.address + offset;
-            facts.host = if self.host == 0 { 0 } else { self.host + offset as usize };
-            facts.len = bytes;
-            facts.taken = bytes.next_multiple_of(GRANULE);
-            facts.label.clone_from(label);
-            facts.tag = tag;
-            if !self.uses.is_empty() {
-                sole.uses().inherit(&self.uses);
-            }
-        }
-    }
-
-    /// Takes a lease back if nobody else holds it. Its uses stay with the chunk.
-    #[inline]
-    fn take_back(&mut self, lease: &mut Handle) -> bool {
-        if lease.is_guarded() {
-            strike_guards(lease);
-        }
-        let Some(mut sole) = lease.sole() else { return false };
-        let uses = sole.uses();
-        if !uses.is_empty() {
-            self.uses.inherit(uses);
-            uses.clear();
-        }
-        true
-    }
-
-    /// Gives the chunk back to its pool, to be free when all that used it is done.
-    fn give_back(mut self) {
-        if let Some(mut sole) = self.handle.sole() {
-            sole.uses().inherit(&self.uses);
-        }
-    }
-}
-
-/// Strikes out guards that were forgotten, if nobody else holds the lease.
 #[cold]
-fn strike_guards(lease: &mut Handle) {
-    let home = lease.owner().home.clone();
-    if let Some(mut sole) = lease.sole()
-        && sole.take_guards()
-    {
-        home.access.lock().forget(sole.key());
+fn zero(lease: &Handle) -> Result<()> {
+    let view = View { handle: lease, start: 0, len: lease.facts().len };
+    if view.len > 0 {
+        Write::<u8>::new(view, true)?.fill(0);
     }
-}
-
-impl Planned {
-    fn new(pool: &Pool, plan: Plan, labels: &[Handle]) -> Result<Self> {
-        let chunk = Chunk::take(pool, plan.bytes, 0)?;
-        let mut leases = Vec::with_capacity(plan.steps.len());
-        while leases.len() < plan.steps.len() {
-            pool.shared.spare_leases(&mut leases);
-        }
-        let unnamed = Label::default();
-        for (index, (lease, step)) in leases.iter_mut().zip(&plan.steps).enumerate() {
-            let label = labels.get(index).map_or(&unnamed, |lease| &lease.facts().label);
-            chunk.cut(lease, step.offset, step.bytes, step.tag, label);
-        }
-        Ok(Self { plan, chunk, leases, next: 0, broken: false })
-    }
-
-    /// Takes the next step, if it is this request and everything beneath it is gone.
-    #[inline]
-    fn advance(&mut self, request: &Request) -> bool {
-        let Some(step) = self.plan.steps.get(self.next) else { return false };
-        if (step.bytes, step.tag) != (request.bytes, request.tag) {
-            return false;
-        }
-        let mut stamped = !self.chunk.uses.is_empty();
-        for &below in self.plan.beneath(step) {
-            match self.leases[below as usize].sole() {
-                Some(mut gone) => stamped |= !gone.uses().is_empty(),
-                None => return false,
-            }
-        }
-        if stamped {
-            self.order();
-        }
-        if let Some(mut next) = self.leases[self.next].sole() {
-            next.facts().label.clone_from(&request.label);
-        }
-        self.next += 1;
-        true
-    }
-
-    /// Orders the next step after whatever work still uses the bytes that it takes over.
-    #[cold]
-    fn order(&mut self) {
-        let step = &self.plan.steps[self.next];
-        let (earlier, rest) = self.leases.split_at_mut(self.next);
-        if let Some(mut sole) = rest.first_mut().and_then(Handle::sole) {
-            sole.uses().inherit(&self.chunk.uses);
-            for &below in self.plan.beneath(step) {
-                if let Some(mut below) = earlier[below as usize].sole() {
-                    sole.uses().inherit(below.uses());
-                }
-            }
-        }
-    }
-}
-
-impl Learning {
-    /// Notes a request, and which earlier ones are gone by now.
-    fn note(&mut self, leases: &[Handle], request: &Request) {
-        let step = self.observed.len() as u32;
-        self.look(leases, step);
-        self.live.push(step);
-        self.observed.push(Observed { bytes: request.bytes, tag: request.tag, gone_by: u32::MAX });
-    }
-
-    fn look(&mut self, leases: &[Handle], step: u32) {
-        self.budget = self.budget.saturating_sub(self.live.len() as u32);
-        if self.budget == 0 {
-            return;
-        }
-        let observed = &mut self.observed;
-        self.live.retain(|&lease| {
-            let gone = leases[lease as usize].is_alone();
-            if gone {
-                observed[lease as usize].gone_by = step;
-            }
-            !gone
-        });
-    }
+    Ok(())
 }
