@@ -70,6 +70,7 @@ fn table() -> Vec<(&'static str, [bool; 3], &'static str)> {
         NullControl: "Send Sync Unpin",
         NullOptions: "Send Sync Unpin",
         Param: "Send Sync Unpin",
+        PerGroup: "Send Sync Unpin",
         Pool: "Send Sync Unpin",
         PoolOptions: "Send Sync Unpin",
         PoolStats: "Send Sync Unpin",
