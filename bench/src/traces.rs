@@ -4,28 +4,12 @@
 //! those of a dense model of eight billion weights in 16-bit numbers. Next room: `frag`, which plays them
 //! against policies.
 
-/// What a block is for, which says how long it stays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tag {
-    /// Keys and values of a request: stays while the request runs.
-    Cache,
-    /// Between two operations, or between forward and backward.
-    Activation,
-}
-
-/// One thing that a program does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
-    Alloc { id: u32, bytes: u64, tag: Tag },
-    Free { id: u32 },
-    StepEnd,
-}
+use forebay_device::{Tag, history::Demand};
 
 /// A program as its pool sees it.
 pub(crate) struct Trace {
     pub(crate) name: &'static str,
-    pub(crate) events: Vec<Event>,
-    pub(crate) peak_live: u64,
+    pub(crate) demand: Demand,
 }
 
 /// The four programs.
@@ -79,38 +63,32 @@ impl Dice {
 /// Writes a trace down.
 #[derive(Default)]
 struct Pen {
-    events: Vec<Event>,
+    demand: Demand,
     sizes: Vec<u64>,
     live: u64,
-    peak: u64,
 }
 
 impl Pen {
     fn alloc(&mut self, bytes: u64, tag: Tag) -> u32 {
-        let id = self.sizes.len() as u32;
-        self.sizes.push(bytes);
+        let id = self.demand.alloc(bytes, tag);
+        self.sizes.resize(self.sizes.len().max(id as usize + 1), 0);
+        self.sizes[id as usize] = bytes;
         self.live += bytes;
-        self.peak = self.peak.max(self.live);
-        self.events.push(Event::Alloc { id, bytes, tag });
         id
     }
 
     /// A buffer of `rows` times `width` 16-bit numbers that goes soon.
     fn rows(&mut self, rows: u64, width: u64) -> u32 {
-        self.alloc(rows * width * HALF, Tag::Activation)
+        self.alloc(rows * width * HALF, Tag::Activations)
     }
 
     fn free(&mut self, id: u32) {
         self.live -= self.sizes[id as usize];
-        self.events.push(Event::Free { id });
-    }
-
-    fn step_end(&mut self) {
-        self.events.push(Event::StepEnd);
+        self.demand.free(id);
     }
 
     fn trace(self, name: &'static str) -> Trace {
-        Trace { name, events: self.events, peak_live: self.peak }
+        Trace { name, demand: self.demand }
     }
 
     /// One layer over `rows` tokens that see `context` tokens; takes the residual and gives the next one.
@@ -146,10 +124,9 @@ impl Pen {
         for _ in 0..LAYERS {
             residual = self.layer(rows, context, attention, residual);
         }
-        let logits = self.alloc(outputs * VOCABULARY * SINGLE, Tag::Activation);
+        let logits = self.alloc(outputs * VOCABULARY * SINGLE, Tag::Activations);
         self.free(residual);
         self.free(logits);
-        self.step_end();
     }
 }
 
@@ -167,7 +144,7 @@ impl Request {
         let least = 32 << dice.below(8);
         let tokens = least + dice.below(least);
         let room = tokens.next_multiple_of(CACHE_STEP);
-        let cache = (0..2 * LAYERS).map(|_| pen.alloc(room * KEYS * HALF, Tag::Cache)).collect();
+        let cache = (0..2 * LAYERS).map(|_| pen.alloc(room * KEYS * HALF, Tag::Kv)).collect();
         Self { tokens, left: 64 + dice.below(512), room, cache }
     }
 
@@ -178,7 +155,7 @@ impl Request {
         if self.tokens > self.room {
             self.room += CACHE_STEP;
             for id in &mut self.cache {
-                let longer = pen.alloc(self.room * KEYS * HALF, Tag::Cache);
+                let longer = pen.alloc(self.room * KEYS * HALF, Tag::Kv);
                 pen.free(std::mem::replace(id, longer));
             }
         }
@@ -247,7 +224,6 @@ fn training(name: &'static str, seed: u64) -> Trace {
             pen.free(std::mem::replace(&mut gradient, below));
         }
         pen.free(gradient);
-        pen.step_end();
     }
     pen.trace(name)
 }
@@ -256,18 +232,15 @@ fn training(name: &'static str, seed: u64) -> Trace {
 fn random(name: &'static str, seed: u64) -> Trace {
     let (mut pen, mut dice) = (Pen::default(), Dice(seed));
     let mut live = Vec::new();
-    for turn in 0..40_000 {
+    for _ in 0..40_000 {
         let least = 1024u64 << dice.below(15);
         let bytes = least + dice.below(least);
         let grows = live.is_empty() || dice.below(100) < 55;
         if grows && pen.live + bytes <= 4 << 30 {
-            live.push(pen.alloc(bytes, Tag::Activation));
+            live.push(pen.alloc(bytes, Tag::Activations));
         } else {
             let which = dice.below(live.len() as u64) as usize;
             pen.free(live.swap_remove(which));
-        }
-        if turn % 100 == 99 {
-            pen.step_end();
         }
     }
     live.into_iter().for_each(|id| pen.free(id));
@@ -276,32 +249,27 @@ fn random(name: &'static str, seed: u64) -> Trace {
 
 #[cfg(test)]
 mod tests {
+    use forebay_device::history::Call;
+
     use super::*;
 
     #[test]
     fn every_block_is_freed_once_and_the_peak_is_what_was_live() {
         for trace in all() {
-            let mut sizes = Vec::new();
-            let (mut live, mut peak, mut steps) = (0, 0, 0);
-            for event in &trace.events {
-                match *event {
-                    Event::Alloc { id, bytes, .. } => {
-                        assert_eq!(id as usize, sizes.len(), "{}", trace.name);
-                        assert!(bytes > 0);
-                        sizes.push(bytes);
+            let mut held = std::collections::HashMap::new();
+            let (mut live, mut peak) = (0, 0);
+            for call in trace.demand.calls() {
+                match *call {
+                    Call::Alloc { id, bytes, .. } => {
+                        assert!(bytes > 0 && held.insert(id, bytes).is_none(), "{}: {id}", trace.name);
                         live += bytes;
                     }
-                    Event::Free { id } => {
-                        let bytes = std::mem::take(&mut sizes[id as usize]);
-                        assert!(bytes > 0, "{}: {id} is freed twice", trace.name);
-                        live -= bytes;
-                    }
-                    Event::StepEnd => steps += 1,
+                    Call::Free { id } => live -= held.remove(&id).unwrap(),
                 }
                 peak = peak.max(live);
             }
-            assert_eq!((live, peak), (0, trace.peak_live), "{}", trace.name);
-            assert!(steps >= 24 && peak > 1 << 30, "{}: {steps} steps, {peak} bytes", trace.name);
+            assert_eq!((live, peak), (0, trace.demand.peak_live()), "{}", trace.name);
+            assert!(peak > 1 << 30 && trace.demand.left_out() == 0, "{}: {peak} bytes", trace.name);
         }
     }
 }

@@ -1,11 +1,16 @@
 //! What can be written on the command line, and what commands share: opening a model, lists of tokens, failures.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use forebay::{Engine, EngineOptions, formats::weights::Access};
-use forebay_device::DeviceOptions;
+use forebay_device::{Device, DeviceOptions};
 use forebay_tensor::DType;
+
+use crate::memory::{self, record::Keeping, size::Size};
 
 /// Runs quantised language models.
 #[derive(Debug, Parser)]
@@ -24,13 +29,24 @@ pub(crate) enum Command {
     Logits(crate::logits::LogitsArgs),
     /// Cut text into tokens, and back
     Tokenize(crate::tokenize::TokenizeArgs),
+    /// See, replay and explain where memory goes
+    Memory(memory::MemoryArgs),
 }
 
 /// What all commands take that run a model.
 #[derive(Debug, Args)]
 pub(crate) struct ModelArgs {
     /// The model: a GGUF file, or the first of several
-    pub(crate) model: PathBuf,
+    model: PathBuf,
+    #[command(flatten)]
+    how: HowArgs,
+    #[command(flatten)]
+    keeping: Keeping,
+}
+
+/// How a model is run.
+#[derive(Debug, Args)]
+pub(crate) struct HowArgs {
     /// Where to run it
     #[arg(long, value_enum, default_value_t = DeviceName::Cpu)]
     device: DeviceName,
@@ -46,6 +62,9 @@ pub(crate) struct ModelArgs {
     /// Read the file instead of mapping it
     #[arg(long)]
     no_mmap: bool,
+    /// The most memory that the device may take, such as 512MiB; past it, requests fail
+    #[arg(long, value_name = "SIZE")]
+    memory_limit: Option<Size>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -60,20 +79,38 @@ enum KvType {
 }
 
 impl ModelArgs {
-    /// Opens the model.
-    pub(crate) fn open(&self) -> Result<Engine, Failure> {
+    /// Opens the model, lets `work` have it, and ends the trace of its memory, if one was asked for.
+    pub(crate) fn with(&self, work: impl FnOnce(&Engine) -> Result<(), Failure>) -> Result<(), Failure> {
+        let mut options = self.how.device();
+        options.trace = self.keeping.options();
+        let device = Device::open(&options)?;
+        let opened = self.how.open(&device, &self.model).map_err(Failure::from);
+        let done = opened.and_then(|engine| work(&engine));
+        self.keeping.end(&device, done)
+    }
+}
+
+impl HowArgs {
+    /// The device that was asked for.
+    pub(crate) fn device(&self) -> DeviceOptions {
         let mut device = match self.device {
             DeviceName::Cpu => DeviceOptions::cpu(),
         };
         device.threads = self.threads;
+        device.memory_limit = self.memory_limit.map_or(u64::MAX, |size| size.0);
+        device
+    }
+
+    /// Opens a model on a device.
+    pub(crate) fn open(&self, device: &Device, model: &Path) -> forebay::Result<Engine> {
         let kv = match self.kv {
             KvType::F32 => DType::F32,
             KvType::F16 => DType::F16,
         };
         let access = if self.no_mmap { Access::Read } else { Access::Mapped };
-        let mut options = EngineOptions::default().device(device).kv(kv).access(access);
+        let mut options = EngineOptions::default().kv(kv).access(access);
         options.context = self.ctx;
-        Ok(Engine::open_with(&self.model, &options)?)
+        Engine::open_on(device, model, &options)
     }
 }
 
@@ -97,6 +134,12 @@ impl From<forebay::Error> for Failure {
             | forebay::Error::EmptyPrompt => Self::Usage(error.to_string()),
             error => Self::Failed(error.to_string()),
         }
+    }
+}
+
+impl From<forebay_device::Error> for Failure {
+    fn from(error: forebay_device::Error) -> Self {
+        forebay::Error::from(error).into()
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use forebay::{
+    Engine,
     formats::write::{self, NamedTensor},
     generate::step::SequenceOptions,
 };
@@ -29,7 +30,10 @@ pub(crate) struct LogitsArgs {
 
 /// Runs the command.
 pub(crate) fn run(args: &LogitsArgs) -> Result<(), Failure> {
-    let engine = args.model.open()?;
+    args.model.with(|engine| compute(engine, args))
+}
+
+fn compute(engine: &Engine, args: &LogitsArgs) -> Result<(), Failure> {
     let options = SequenceOptions { chunk: args.chunk, all_logits: true, ..engine.sequence_options() };
     let mut logits: Vec<f32> = Vec::new();
     engine.sequence_with(&options)?.feed_each(&args.tokens, |rows| {

@@ -6,6 +6,7 @@
 
 mod cli;
 mod logits;
+mod memory;
 mod run;
 mod tokenize;
 
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Logits(args) => logits::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
+        Command::Memory(args) => memory::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

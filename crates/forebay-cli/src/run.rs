@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use clap::Args;
 use forebay::{
-    Generation, Timings,
+    Engine, Generation, Timings,
     generate::{sampler::Greedy, stop::StopRule},
 };
 use serde_json::json;
@@ -38,7 +38,10 @@ pub(crate) struct RunArgs {
 
 /// Runs the command.
 pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
-    let engine = args.model.open()?;
+    args.model.with(|engine| go_on(engine, args))
+}
+
+fn go_on(engine: &Engine, args: &RunArgs) -> Result<(), Failure> {
     let prompt = match &args.prompt {
         Some(text) => engine.tokenizer().encode(text, true)?,
         None => args.tokens.clone(),

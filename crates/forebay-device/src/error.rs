@@ -174,6 +174,15 @@ pub enum Error {
         /// What is wrong there.
         what: &'static str,
     },
+    /// A trace of another program is damaged or cut off, or is none.
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Where in the file the fault is.
+        offset: u64,
+        /// What is wrong there.
+        what: &'static str,
+    },
 }
 
 /// Who holds bytes that somebody else asked for.
@@ -387,6 +396,9 @@ impl fmt::Display for Error {
             Self::Io { path, action, source } => write!(f, "cannot {action} {}: {source}", path.display()),
             Self::Trace { path, offset, what } => {
                 write!(f, "{}, byte {offset}: {what}; the events before it are good", path.display())
+            }
+            Self::Unreadable { path, offset, what } => {
+                write!(f, "{}, byte {offset}: {what}", path.display())
             }
         }
     }

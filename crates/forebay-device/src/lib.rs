@@ -11,16 +11,18 @@
 //! | get host vectors that are reused | [`HostPool`], [`HostVec`] |
 //! | use a file in place | [`MappedFile`] |
 //! | see where memory went | [`TraceOptions`], [`Trace`], [`TraceReader`], [`Event`] |
+//! | replay, explain or draw a trace | [`history`] |
 //! | test without a device | [`NullOptions`], [`NullControl`] |
 //!
 //! Layers, each knowing only those before it: errors, capabilities and launches as plain data; backends; memory;
-//! commands; the device itself.
+//! commands; the device itself; and what traces tell.
 
 mod backend;
 mod caps;
 mod command;
 mod device;
 mod error;
+pub mod history;
 mod kernel;
 mod label;
 mod launch;

@@ -108,7 +108,15 @@ impl Engine {
     /// # Errors
     /// Those of the device, of [`Weights::open`], of [`models::load`] and of [`Tokenizer::from_gguf`].
     pub fn open_with(path: impl AsRef<Path>, options: &EngineOptions) -> Result<Self> {
-        let device = Device::open(&options.device)?;
+        Self::open_on(&Device::open(&options.device)?, path, options)
+    }
+
+    /// Opens a GGUF file on a device that is open already; the device of the options is not looked at.
+    ///
+    /// # Errors
+    /// As [`open_with`](Self::open_with).
+    pub fn open_on(device: &Device, path: impl AsRef<Path>, options: &EngineOptions) -> Result<Self> {
+        let device = device.clone();
         let weights = Weights::open(path, &device, options.access)?;
         let tokenizer = Tokenizer::from_gguf(weights.metadata())?;
         let model: Arc<dyn Model> = models::load(weights)?.into();

@@ -24,6 +24,7 @@ const MODULES: &[(&str, &[&[&str]])] = &[
             &["backend", "kernel"],
             &["memory"],
             &["command", "device"],
+            &["history"],
         ],
     ),
     (

@@ -14,7 +14,8 @@ use crate::{
     sync::Arc,
 };
 
-pub(super) const MAGIC: [u8; 8] = *b"FOREBAYT";
+/// How a trace file starts.
+pub(crate) const MAGIC: [u8; 8] = *b"FOREBAYT";
 pub(super) const VERSION: u32 = 1;
 /// Bytes of a header without the device's name.
 pub(super) const HEADER: usize = 64;

@@ -91,7 +91,8 @@ impl<R: Read> TraceReader<R> {
         Self::start(from, "trace".into())
     }
 
-    fn start(mut from: R, path: PathBuf) -> Result<Self> {
+    /// As `new`, with the name that errors give.
+    pub(crate) fn start(mut from: R, path: PathBuf) -> Result<Self> {
         let mut offset = 0;
         let header = match read_header(&mut from, &mut offset) {
             Ok(header) => header,
