@@ -15,11 +15,20 @@ pub(crate) struct Hazards {
     writes: Spans,
 }
 
-/// Ranges of the device's addresses, first bytes beside first bytes: all of them are compared at once.
-#[derive(Debug, Default)]
+/// Ranges of the device's addresses, first bytes beside first bytes: all of them are compared at once, if a range comes
+/// between the lowest and the highest of them at all.
+#[derive(Debug)]
 struct Spans {
     starts: Vec<u64>,
     ends: Vec<u64>,
+    lowest: u64,
+    highest: u64,
+}
+
+impl Default for Spans {
+    fn default() -> Self {
+        Self { starts: Vec::new(), ends: Vec::new(), lowest: u64::MAX, highest: 0 }
+    }
 }
 
 impl Spans {
@@ -30,16 +39,24 @@ impl Spans {
     fn clear(&mut self) {
         self.starts.clear();
         self.ends.clear();
+        (self.lowest, self.highest) = (u64::MAX, 0);
     }
 
     fn push(&mut self, place: Place) {
-        self.starts.push(place.address);
-        self.ends.push(place.address + place.len);
+        let (start, end) = (place.address, place.address + place.len);
+        self.starts.push(start);
+        self.ends.push(end);
+        (self.lowest, self.highest) = (self.lowest.min(start), self.highest.max(end));
     }
 
     /// Whether any of them overlaps a range that is not empty.
+    #[inline]
     fn meet(&self, place: Place) -> bool {
         let (start, end) = (place.address, place.address + place.len);
+        start < self.highest && self.lowest < end && self.any_meets(start, end)
+    }
+
+    fn any_meets(&self, start: u64, end: u64) -> bool {
         let spans = self.starts.iter().zip(&self.ends);
         spans.fold(false, |met, (&first, &last)| met | (first < end) & (start < last))
     }

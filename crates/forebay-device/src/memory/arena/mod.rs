@@ -340,7 +340,7 @@ impl Arena {
     /// Ends the buffers of a scope: takes back what nobody holds, and gives the rest blocks of its own.
     fn end_scope(&mut self, report: &mut ArenaReport) {
         let mut held = Vec::new();
-        for index in std::mem::take(&mut self.touched) {
+        while let Some(index) = self.touched.pop() {
             let slot = self.slots.at_mut(index);
             let (number, lease) = (slot.chunk.get(), slot.lease.take());
             let (Some(mut lease), Some(chunk)) = (lease, self.chunk(number)) else { continue };
