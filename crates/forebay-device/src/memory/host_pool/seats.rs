@@ -13,7 +13,12 @@ use std::{
     ptr,
 };
 
-use super::{block::Block, magazine::Magazine, shared::Shared, source::MOST};
+use super::{
+    block::Block,
+    magazine::Magazine,
+    shared::Shared,
+    source::{MOST, capacity_for},
+};
 use crate::{Error, sync::Arc};
 
 struct Seat {
@@ -45,7 +50,7 @@ pub(super) fn acquire(shared: &Arc<Shared>, count: usize, size: usize) -> Acquir
     if let Some(asked) = count.checked_mul(size)
         && let Some(magazine) = hot(shared)
         // SAFETY: T2, and T1.
-        && let Some(block) = unsafe { (*magazine).acquire(asked) }
+        && let Some(block) = unsafe { (*magazine).acquire(capacity_for(asked)) }
     {
         return Ok((Some(block), false));
     }
@@ -79,7 +84,7 @@ fn acquire_slowly(shared: &Arc<Shared>, count: usize, size: usize) -> Acquired {
     let magazine = seated(shared);
     let magazine = magazine.as_deref();
     // SAFETY: T1.
-    if let Some(block) = magazine.and_then(|magazine| unsafe { magazine.acquire(asked) }) {
+    if let Some(block) = magazine.and_then(|magazine| unsafe { magazine.acquire(capacity_for(asked)) }) {
         return Ok((Some(block), false));
     }
     // SAFETY: T1; `seated` found it under this pool.

@@ -11,7 +11,7 @@ use super::{
     barrier::Barrier,
     block::{Block, List},
     magazine::{Hold, Magazine},
-    source::{Bytes, MOST},
+    source::{Bytes, MOST, capacity_for},
     state::State,
 };
 use crate::{
@@ -184,9 +184,10 @@ impl Shared {
 
     /// A buffer from the system; where it has none, what the pool keeps is freed and the system asked again.
     fn fresh(this: &Arc<Self>, asked: usize) -> Result<(Box<Block>, bool)> {
-        let bytes = Bytes::fresh(asked).or_else(|| {
+        let capacity = capacity_for(asked);
+        let bytes = Bytes::fresh(capacity).or_else(|| {
             this.clear();
-            Bytes::fresh(asked)
+            Bytes::fresh(capacity)
         });
         match bytes {
             Some((bytes, zero)) => Ok((Block::new(bytes, Arc::clone(this)), zero)),

@@ -17,7 +17,17 @@ pub(super) const ALIGN: usize = 64;
 pub(super) const MAPPED_FROM: usize = 2 << 20;
 
 /// The most bytes one buffer can have: leaves room for rounding to pages and to `MAPPED_FROM`.
-pub(super) const MOST: usize = isize::MAX as usize - 4 * MAPPED_FROM;
+pub(super) const MOST: usize = (isize::MAX as usize - 4 * MAPPED_FROM) / ALIGN * ALIGN;
+
+/// Buffers from this size on are whole lines of the cache: sizes that are nearly the same serve each other, and a pool
+/// has few of them to search.
+const WHOLE_FROM: usize = 4096;
+
+/// The capacity of a fresh buffer for so many bytes.
+#[inline(always)]
+pub(super) fn capacity_for(bytes: usize) -> usize {
+    if bytes < WHOLE_FROM { bytes } else { bytes.saturating_add(ALIGN - 1) & !(ALIGN - 1) }
+}
 
 const CAN_MAP: bool = cfg!(all(target_os = "linux", not(miri)));
 
