@@ -170,3 +170,48 @@ fn a_guard_that_was_forgotten_does_not_outlive_its_buffer() {
         let _ = arena.reset();
     }
 }
+
+#[test]
+fn a_kernel_that_no_launch_could_serve_is_refused_when_it_is_loaded() {
+    let device = Device::open(&DeviceOptions::cpu().threads(1)).unwrap();
+    let kernel = |name: &str, count| {
+        let params: Vec<_> = (0..count).map(|_| Param::read::<u8>()).collect();
+        KernelDef::new(name, Signature::new(params)).cpu(|_| {})
+    };
+    assert!(device.load(&kernel("most", 24)).is_ok());
+    let refused = device.load(&kernel("too many", 25)).unwrap_err();
+    assert!(matches!(&refused, Error::Module { name, .. } if name == "too many"), "{refused}");
+}
+
+#[test]
+fn the_cpu_promises_no_more_memory_than_there_is() {
+    let device = Device::open(&DeviceOptions::cpu().threads(1)).unwrap();
+    let memory = device.caps().memory;
+    let pool = Pool::new(&device, PoolOptions::default()).unwrap();
+    // Nothing is touched, so the system itself would go along with all of it.
+    let half = pool.alloc(Request::new(memory / 2).exact()).unwrap();
+    let refused = pool.alloc(Request::new(memory / 2 + (64 << 20)).exact()).unwrap_err();
+    assert!(matches!(refused, Error::Exhausted(_)), "{refused}");
+    drop(half);
+    assert!(pool.alloc(Request::new(memory / 2 + (64 << 20)).exact()).is_ok());
+}
+
+#[test]
+fn a_batch_asks_the_program_before_it_is_refused() {
+    let (device, _control) = null(NullOptions::default(), DeviceOptions::null());
+    let spare = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let (from, heard) = (spare.clone(), asked.clone());
+    let options = PoolOptions::default().limit(8 << 20).on_pressure(move |lacks| {
+        heard.lock().unwrap().push(lacks);
+        from.lock().unwrap().drain(..).map(|buffer: forebay_device::Buffer| buffer.len()).sum()
+    });
+    let pool = Pool::new(&device, options).unwrap();
+    spare.lock().unwrap().push(pool.alloc(6 << 20).unwrap());
+    let two = [Request::new(2 << 20), Request::new(2 << 20)];
+    assert_eq!(pool.alloc_batch(&two).unwrap().len(), 2, "what was spare is gone");
+    assert_eq!(*asked.lock().unwrap(), [2 << 20]);
+    let _both = pool.alloc(5 << 20).unwrap();
+    assert!(matches!(pool.alloc_batch(&two), Err(Error::LimitExceeded(_))), "nothing is spare any more");
+    assert_eq!(pool.stats().in_use, 1);
+}

@@ -45,7 +45,7 @@ impl Model {
                 stats.misses += u64::from(matches!(served, Served::Miss | Served::Dedicated));
                 stats.early_reuses += u64::from(early);
                 stats.splits += u64::from(split);
-                if matches!(served, Served::Hit | Served::Miss) && !early {
+                if matches!(served, Served::Hit | Served::Miss) {
                     stats.total_waste += taken - bytes;
                     stats.worst_waste = stats.worst_waste.max(taken - bytes);
                 }

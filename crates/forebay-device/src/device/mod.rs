@@ -27,6 +27,7 @@ use crate::{
     command::{profile::KernelNames, queue::Queues},
     error::{Error, Result},
     kernel::KernelDef,
+    launch::MAX_ARGUMENTS,
     memory::home::Home,
     sync::{Arc, Mutex, lock},
 };
@@ -275,7 +276,7 @@ impl Device {
     /// way: load before the work begins.
     ///
     /// # Errors
-    /// `Module` if it has no code for this device, or its code is refused.
+    /// `Module` if it has no code for this device, takes more arguments than a launch has, or its code is refused.
     pub fn load(&self, def: &KernelDef) -> Result<Kernel> {
         let mut kernels = lock(&self.shared.kernels);
         if let Some(kernel) = kernels.get(&def.name) {
@@ -284,6 +285,11 @@ impl Device {
                 return Err(Error::Module { name: def.name.to_string(), detail });
             }
             return Ok(kernel.clone());
+        }
+        let asked = def.signature.params().len();
+        if asked > MAX_ARGUMENTS {
+            let detail = format!("it takes {asked} arguments, and a launch has at most {MAX_ARGUMENTS}");
+            return Err(Error::Module { name: def.name.to_string(), detail });
         }
         let id = self.home().backend.kernel_load(def)?;
         let kernel = Kernel::new(def, id, self.home().clone());

@@ -235,9 +235,7 @@ impl State {
         let nowhere = Region { id: u32::MAX, address: 0, host: 0, bytes: 0, mapped: true, zeroed: true };
         let region = region.unwrap_or(nowhere);
         self.stats.taken += rounded;
-        let waste = rounded - request.bytes;
-        self.stats.worst_waste = self.stats.worst_waste.max(waste);
-        self.stats.total_waste += waste;
+        self.note_waste(rounded - request.bytes);
         let handle = self.lease(pool, request, Fate::Block(block), &region, (offset, rounded));
         self.set_holder(block, handle.facts().slot);
         (handle, zeroed)
@@ -399,8 +397,14 @@ impl State {
         let handle = lease.hand_out();
         debug_assert!(std::ptr::eq(handle.facts().owner, pool));
         self.stats.taken += taken;
+        self.note_waste(taken - request.bytes);
         self.count_in(request, true);
         handle
+    }
+
+    fn note_waste(&mut self, waste: u64) {
+        self.stats.worst_waste = self.stats.worst_waste.max(waste);
+        self.stats.total_waste += waste;
     }
 
     /// One more lease is out: as long as there are any, the pool keeps itself alive.

@@ -400,18 +400,24 @@ impl PoolShared {
         }
     }
 
-    /// Refuses a batch that cannot be served as a whole, before any of it is.
+    /// Refuses a batch that cannot be served as a whole, before any of it is. The program is asked first.
     pub(super) fn check_batch(&self, requests: &[Request]) -> Result<()> {
-        let mut state = self.lock();
-        state.collect(self);
         let sum = requests.iter().try_fold(0u64, |sum, request| sum.checked_add(request.bytes));
-        let held = state.stats.taken;
-        match sum {
-            Some(sum) if held.checked_add(sum).is_some_and(|all| all <= self.options.limit) => Ok(()),
-            _ => {
+        let mut callbacks = self.options.on_pressure.iter();
+        loop {
+            let mut state = self.lock();
+            state.collect(self);
+            let all = sum.and_then(|sum| state.stats.taken.checked_add(sum));
+            let lacks = match all {
+                Some(all) if all <= self.options.limit => return Ok(()),
+                _ => all.map(|all| all - self.options.limit),
+            };
+            let (Some(lacks), Some(callback)) = (lacks, callbacks.next()) else {
                 let whole = Request::new(sum.unwrap_or(u64::MAX));
-                Err(self.refuse(&mut state, &whole, &Shortage::Limit))
-            }
+                return Err(self.refuse(&mut state, &whole, &Shortage::Limit));
+            };
+            drop(state);
+            callback(lacks);
         }
     }
 
@@ -450,9 +456,11 @@ impl State {
     /// Gives a dedicated region back to the driver.
     pub(super) fn free_region(&mut self, pool: &PoolShared, region: u32, size: u64) -> Result<()> {
         self.stats.driver_calls += 1;
+        // What the driver does not take back is still counted against the limits.
+        pool.home.backend.region_release(region)?;
         pool.account_gone(self, size);
         self.trace.region_released(region, size);
-        pool.home.backend.region_release(region)
+        Ok(())
     }
 }
 

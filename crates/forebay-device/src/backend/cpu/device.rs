@@ -88,7 +88,7 @@ impl CpuDevice {
             caps,
             workers,
             locks,
-            regions: Regions::default(),
+            regions: Regions::new(memory),
             shared: SharedArc::new(shared),
             queues: Mutex::new(Vec::new()),
         })
@@ -220,16 +220,22 @@ fn physical_cores() -> usize {
     if cores.is_empty() { allowed } else { allowed.min(cores.len()) }
 }
 
+/// Memory that this process may fill: all there is, or what its control group allows.
+#[cfg(target_os = "linux")]
 fn physical_memory() -> u64 {
-    #[cfg(target_os = "linux")]
-    {
-        let info = rustix::system::sysinfo();
-        info.totalram as u64 * u64::from(info.mem_unit.max(1))
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        16 << 30
-    }
+    let info = rustix::system::sysinfo();
+    let all = info.totalram as u64 * u64::from(info.mem_unit.max(1));
+    let allowed = |path| std::fs::read_to_string(path).ok()?.trim().parse().ok();
+    ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+        .into_iter()
+        .filter_map(allowed)
+        .fold(all, u64::min)
+}
+
+/// Where nobody says how much memory there is, address space is the bound.
+#[cfg(not(target_os = "linux"))]
+fn physical_memory() -> u64 {
+    isize::MAX as u64
 }
 
 fn processor_name() -> String {

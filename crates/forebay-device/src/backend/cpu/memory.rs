@@ -11,20 +11,23 @@ use crate::{
         Region, ResidencyChange,
         host_region::{self, HostRegion},
     },
-    error::{Error, Result},
+    error::{Error, MemoryReport, Result},
     launch::RegionId,
     sync::{Mutex, lock},
 };
 
 /// The regions of a device.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Regions {
+    /// The most bytes that are mapped at once.
+    most: u64,
     table: Mutex<Table>,
 }
 
 #[derive(Debug, Default)]
 struct Table {
     next: RegionId,
+    mapped: u64,
     entries: HashMap<RegionId, Entry>,
 }
 
@@ -34,18 +37,41 @@ struct Entry {
     owned: Option<HostRegion>,
     base: usize,
     bytes: u64,
+    mapped: u64,
+}
+
+impl Table {
+    fn owned(&self, region: RegionId) -> Result<&HostRegion> {
+        self.entries.get(&region).and_then(|entry| entry.owned.as_ref()).ok_or_else(|| {
+            let detail = "no such region, or not ours".into();
+            Error::Driver { call: "region_map", code: i64::from(region), detail }
+        })
+    }
+
+    fn count(&mut self, region: RegionId, mapped: impl FnOnce(u64) -> u64) {
+        if let Some(entry) = self.entries.get_mut(&region) {
+            let now = mapped(entry.mapped);
+            self.mapped = self.mapped - entry.mapped + now;
+            entry.mapped = now;
+        }
+    }
 }
 
 impl Regions {
+    /// Regions that map no more than so many bytes at once: a system that promises more than it has kills who believes it.
+    pub(crate) fn new(most: u64) -> Self {
+        Self { most, table: Mutex::new(Table::default()) }
+    }
+
     /// Takes address space for a region that is mapped page by page.
     pub(crate) fn reserve(&self, bytes: u64) -> Result<Region> {
         let owned = HostRegion::reserve(bytes)?;
         let (base, bytes) = (owned.base(), owned.bytes());
-        Ok(self.insert(Entry { owned: Some(owned), base, bytes }, false))
+        Ok(self.insert(Entry { owned: Some(owned), base, bytes, mapped: 0 }, false))
     }
 
     pub(crate) fn import(&self, host: usize, bytes: u64) -> Region {
-        self.insert(Entry { owned: None, base: host, bytes }, true)
+        self.insert(Entry { owned: None, base: host, bytes, mapped: 0 }, true)
     }
 
     fn insert(&self, entry: Entry, mapped: bool) -> Region {
@@ -59,15 +85,30 @@ impl Regions {
     }
 
     pub(crate) fn map(&self, region: RegionId, range: Range<u64>) -> Result<()> {
-        self.with_owned(region, |owned| owned.map(range))
+        let mut table = lock(&self.table);
+        let bytes = range.end - range.start;
+        if bytes > self.most.saturating_sub(table.mapped) {
+            let report = MemoryReport { asked: bytes, limit: self.most, ..MemoryReport::default() };
+            return Err(Error::Exhausted(Box::new(report)));
+        }
+        table.owned(region)?.map(range)?;
+        table.count(region, |mapped| mapped + bytes);
+        Ok(())
     }
 
     pub(crate) fn unmap(&self, region: RegionId, range: Range<u64>) -> Result<()> {
-        self.with_owned(region, |owned| owned.unmap(range))
+        let mut table = lock(&self.table);
+        let bytes = range.end - range.start;
+        table.owned(region)?.unmap(range)?;
+        table.count(region, |mapped| mapped.saturating_sub(bytes));
+        Ok(())
     }
 
     pub(crate) fn release(&self, region: RegionId) -> Result<()> {
-        let entry = lock(&self.table).entries.remove(&region);
+        let mut table = lock(&self.table);
+        table.count(region, |_| 0);
+        let entry = table.entries.remove(&region);
+        drop(table);
         entry.map(drop).ok_or(Error::Driver {
             call: "region_release",
             code: i64::from(region),
@@ -79,17 +120,6 @@ impl Regions {
     pub(crate) fn abandon(&self) {
         for (_, entry) in lock(&self.table).entries.drain() {
             std::mem::forget(entry.owned);
-        }
-    }
-
-    fn with_owned(&self, region: RegionId, act: impl FnOnce(&HostRegion) -> Result<()>) -> Result<()> {
-        let table = lock(&self.table);
-        match table.entries.get(&region).and_then(|entry| entry.owned.as_ref()) {
-            Some(owned) => act(owned),
-            None => {
-                let detail = "no such region, or not ours".into();
-                Err(Error::Driver { call: "region_map", code: i64::from(region), detail })
-            }
         }
     }
 

@@ -32,7 +32,7 @@ struct State {
 impl Capacity {
     pub(crate) fn new(bytes: u64, page: u64, backed: bool) -> Self {
         let state = State { next_address: 1 << 40, ..State::default() };
-        Self { bytes, page, backing: backed.then(Regions::default), state: Mutex::new(state) }
+        Self { bytes, page, backing: backed.then(|| Regions::new(u64::MAX)), state: Mutex::new(state) }
     }
 
     /// Bytes that are taken.
