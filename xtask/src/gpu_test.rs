@@ -67,7 +67,7 @@ fn programs(root: &Path) -> Result<Vec<(String, PathBuf)>> {
 }
 
 /// The test program that a line of cargo's report is about.
-fn program(line: &str) -> Option<(String, PathBuf)> {
+pub(crate) fn program(line: &str) -> Option<(String, PathBuf)> {
     let report: Value = serde_json::from_str(line).ok()?;
     let target = &report["target"];
     let test = report["profile"]["test"].as_bool()? && target["kind"][0].as_str()? == "test";

@@ -8,6 +8,7 @@
 mod gpu_test;
 mod kernels;
 mod ladder;
+mod metal;
 mod mutants;
 mod process;
 mod tidy;
@@ -31,6 +32,8 @@ usage: cargo xtask COMMAND
   kernels [--check]
       Compiles the CUDA sources that changed, and packs what comes out beside them.
         --check           only say whether what is packed was made of the sources as they are; needs no compiler
+  metal
+      Makes the copy of objc2-metal that the workspace `metal/` builds with, under `target/`.
   tidy
       Checks the rules of the house that no compiler checks: who uses whom, unsafe, names, sizes, text.
   mutants [--only NAME]...
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
             "test" => ladder::command(rest),
             "gpu-test" => gpu_test::command(rest),
             "kernels" => kernels::command(rest),
+            "metal" => metal::command(rest),
             "mutants" => mutants::command(rest),
             "tidy" => tidy::command(rest),
             "help" | "--help" | "-h" => {

@@ -112,7 +112,7 @@ impl Setup {
     }
 }
 
-#[allow(clippy::expect_used, reason = "a device that a test cannot use is a failed test")]
+#[allow(clippy::expect_used, clippy::panic, reason = "a device that a test cannot use is a failed test")]
 impl Bed {
     /// The test kernels. A null device loads them too, but runs none.
     pub fn kernels(&self) -> &Kernels {
@@ -139,7 +139,8 @@ impl Bed {
                 Gate::cpu(&self.gates, &self.device, session).expect("the gate is submitted")
             }
             (None, BackendKind::Cuda) => Gate::card(&self.device, session).expect("the gate is submitted"),
-            _ => Gate::busy(self.kernels(), session).expect("the gate is submitted"),
+            (None, BackendKind::Metal) => Gate::metal(&self.device, session).expect("the gate is submitted"),
+            (None, kind) => panic!("{kind} has no gates"),
         }
     }
 

@@ -2,8 +2,8 @@
 //! A gate: what is submitted to a queue after it does not start before the test opens it.
 //!
 //! With a gate a test can look at the middle of something, without guessing how long anything takes. The null device is
-//! held; on the CPU and on a card a kernel waits for the test; other devices run the slow kernel for a while.
-//! Rule for the unsafe code: G1, a gate owns the pinned word that its kernel looks at, which host and card see at the same
+//! held; elsewhere a kernel waits for the test, on Metal for a bounded time, as the system ends what runs too long.
+//! Rule for the unsafe code: G1, a gate owns the word that its kernel looks at, which host and device see at the same
 //! address, and the kernel ends before the word goes, because the gate was opened.
 //!
 //! Next: `devices`.
@@ -16,17 +16,21 @@ use std::{
     time::Duration,
 };
 
-use forebay_device::{Buffer, Device, Grid, KernelDef, NullControl, Param, Result, Session, Signature};
+use forebay_device::{
+    Buffer, Device, Grid, ImageFormat, KernelDef, NullControl, Param, Result, Session, Signature,
+};
 
 use crate::{
-    kernels::{Kernels, bundle},
+    kernels::{bundle, msl},
+    pace::rounds_a_micro,
     pinned::pinned,
 };
 
 /// After this long nobody will open the gate any more.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a device without real gates is kept busy instead.
-const BUSY: Duration = Duration::from_millis(200);
+/// The longest that a gate stays closed on Metal, and what one of its rounds is in those of the slow kernel.
+const SHORT_PATIENCE: Duration = Duration::from_secs(3);
+const ROUNDS: u128 = 16;
 
 /// The gates of one device: those that are open.
 #[derive(Debug, Default)]
@@ -70,8 +74,7 @@ pub struct Gate {
 enum Held {
     Null(NullControl, u32),
     Cpu(Arc<Gates>, u32),
-    Card(Buffer),
-    Busy,
+    Device(Buffer),
 }
 
 impl Gate {
@@ -103,15 +106,22 @@ impl Gate {
         let mut stage = session.stage("gate");
         stage.launch(&kernel, Grid::linear(1, 1), &args)?;
         stage.submit()?;
-        Ok(Self { held: Held::Card(word) })
+        Ok(Self { held: Held::Device(word) })
     }
 
-    pub(crate) fn busy(kernels: &Kernels, session: &mut Session) -> Result<Self> {
-        let scratch = session.alloc(4)?;
+    pub(crate) fn metal(device: &Device, session: &mut Session) -> Result<Self> {
+        let signature = Signature::new([Param::read::<u32>(), Param::u32(), Param::write::<u32>()]);
+        let def = KernelDef::new("hold", signature).image(ImageFormat::Msl, msl!("hold"), "hold");
+        let kernel = device.load(&def)?;
+        // Memory of nobody's pool, so that no test sees it in its counts.
+        let word = device.adopt(vec![0u32])?;
+        let rounds = SHORT_PATIENCE.as_micros() * u128::from(rounds_a_micro(device.kind())?) / ROUNDS;
+        let rounds = u32::try_from(rounds).unwrap_or(u32::MAX);
+        let nothing = word.slice(4..)?;
         let mut stage = session.stage("gate");
-        kernels.spin(&mut stage, &scratch, 0, BUSY)?;
+        stage.launch(&kernel, Grid::linear(1, 1), &[word.arg(), rounds.into(), nothing.arg()])?;
         stage.submit()?;
-        Ok(Self { held: Held::Busy })
+        Ok(Self { held: Held::Device(word) })
     }
 
     /// Lets go on what waits.
@@ -123,14 +133,13 @@ impl Drop for Gate {
         match &self.held {
             Held::Null(control, queue) => control.hold(*queue, false),
             Held::Cpu(gates, number) => gates.open(*number),
-            Held::Card(word) => {
+            Held::Device(word) => {
                 let word = std::ptr::with_exposed_provenance::<AtomicU32>(word.address() as usize);
                 // SAFETY: G1: the word is ours, aligned, and nothing else of the host touches it.
                 unsafe { &*word }.store(1, Ordering::Release);
                 // The word goes back to its pool, and to the next gate, which sets it to 0: not before the kernel saw it.
                 std::thread::sleep(Duration::from_millis(1));
             }
-            Held::Busy => {}
         }
     }
 }

@@ -6,7 +6,9 @@
 
 use std::{thread, time::Duration};
 
-use forebay_device::{Buffer, Device, Grid, Kernel, KernelDef, Param, Result, Signature, Stage};
+use forebay_device::{Buffer, Device, Grid, ImageFormat, Kernel, KernelDef, Param, Result, Signature, Stage};
+
+use crate::pace::rounds_a_micro;
 
 /// Elements that one group of a grid works on.
 pub const BLOCK: u32 = 256;
@@ -23,6 +25,14 @@ macro_rules! bundle {
 }
 pub(crate) use bundle;
 
+/// An MSL source.
+macro_rules! msl {
+    ($name:literal) => {
+        include_bytes!(concat!("../kernels/", $name, ".metal")).as_slice()
+    };
+}
+pub(crate) use msl;
+
 /// `add(a, b, out, n)`: sums of the first n elements, wrapping.
 fn add() -> KernelDef {
     KernelDef::new("add", Signature::new([READ, READ, WRITE, Param::u32()]))
@@ -34,6 +44,7 @@ fn add() -> KernelDef {
             }
         })
         .bundle(bundle!("add"), "add")
+        .image(ImageFormat::Msl, msl!("add"), "add")
 }
 
 /// `fill(out, value, n)`: sets the first n elements.
@@ -44,6 +55,7 @@ fn fill() -> KernelDef {
             group.write::<u32>(0)[..n].fill(group.u32(1));
         })
         .bundle(bundle!("fill"), "fill")
+        .image(ImageFormat::Msl, msl!("fill"), "fill")
 }
 
 /// `copy(from, to, n)`: copies the first n elements.
@@ -54,6 +66,7 @@ fn copy() -> KernelDef {
             group.write::<u32>(1)[..n].copy_from_slice(&group.read::<u32>(0)[..n]);
         })
         .bundle(bundle!("copy"), "copy")
+        .image(ImageFormat::Msl, msl!("copy"), "copy")
 }
 
 /// `reduce_sum(from, sum, n)`: the sum of the first n elements, wrapping, in one group.
@@ -66,10 +79,12 @@ fn reduce_sum() -> KernelDef {
             group.write::<u32>(1)[0] = sum;
         })
         .bundle(bundle!("reduce_sum"), "reduce_sum")
+        .image(ImageFormat::Msl, msl!("reduce_sum"), "reduce_sum")
 }
 
-/// `spin(out, value, n, micros)`: lets the time pass, then sets the first n elements, in one group.
-fn spin() -> KernelDef {
+/// `spin(out, value, n, time)`: lets the time pass, then sets the first n elements, in one group. The time is in
+/// microseconds, or in rounds where kernels have no clock.
+pub(crate) fn spin() -> KernelDef {
     let signature = Signature::new([Param::write::<u32>(), Param::u32(), Param::u32(), Param::u32()]);
     KernelDef::new("spin", signature)
         .cpu(|group| {
@@ -78,6 +93,7 @@ fn spin() -> KernelDef {
             group.write::<u32>(0)[..group.u32(2) as usize].fill(group.u32(1));
         })
         .bundle(bundle!("spin"), "spin")
+        .image(ImageFormat::Msl, msl!("spin"), "spin")
 }
 
 /// Elements of a group's block that are among the first n.
@@ -101,8 +117,10 @@ pub struct Kernels {
     pub fill: Kernel,
     /// `reduce_sum(from, sum, n)`.
     pub reduce_sum: Kernel,
-    /// `spin(out, value, n, micros)`.
+    /// `spin(out, value, n, time)`.
     pub spin: Kernel,
+    /// What the time of `spin` is for a microsecond.
+    pace: u32,
 }
 
 impl Kernels {
@@ -118,6 +136,7 @@ impl Kernels {
             fill: device.load(&fill)?,
             reduce_sum: device.load(&reduce_sum)?,
             spin: device.load(&spin)?,
+            pace: rounds_a_micro(device.kind())?,
         })
     }
 
@@ -160,7 +179,8 @@ impl Kernels {
     /// As [`Stage::launch`].
     pub fn spin(&self, stage: &mut Stage<'_>, out: &Buffer, value: u32, time: Duration) -> Result<()> {
         let micros = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
-        let args = [out.arg(), value.into(), elements(out).into(), micros.into()];
+        let time = micros.saturating_mul(self.pace);
+        let args = [out.arg(), value.into(), elements(out).into(), time.into()];
         stage.launch(&self.spin, Grid::linear(1, BLOCK), &args)
     }
 }

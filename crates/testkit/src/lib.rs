@@ -9,6 +9,7 @@ mod devices;
 mod gate;
 mod kernels;
 pub mod ops;
+mod pace;
 mod pinned;
 mod suite;
 mod table;

@@ -43,7 +43,7 @@ impl On {
             Self::Bytes => setup.bytes && setup.threads.is_none(),
             Self::Host => setup.bytes && setup.threads.is_none() && setup.kind != BackendKind::Cuda,
             Self::Rust => setup.kind == BackendKind::Cpu,
-            Self::Driven => setup.kind == BackendKind::Cuda,
+            Self::Driven => matches!(setup.kind, BackendKind::Cuda | BackendKind::Metal),
             Self::Kernels => !null,
             Self::Steered => null,
             Self::SteeredBytes => null && setup.bytes,
@@ -84,8 +84,9 @@ macro_rules! tests {
 pub fn run(families: &str, tests: &[&[Test]]) -> ExitCode {
     let mut args = Arguments::from_args();
     let setups = devices::chosen();
-    if setups.iter().flatten().any(|setup| setup.kind == BackendKind::Cuda) {
-        // Tests share the card, and its driver may stop for one what another does.
+    let shared = |setup: &Setup| matches!(setup.kind, BackendKind::Cuda | BackendKind::Metal);
+    if setups.iter().flatten().any(shared) {
+        // Tests share the device, and its driver may stop for one what another does.
         args.test_threads.get_or_insert(1);
     }
     let tests = tests.concat();

@@ -9,7 +9,7 @@ use std::{path::Path, process::Command};
 use anyhow::{Context, Result};
 
 use super::{examples, package, run::Run};
-use crate::{kernels, workspace::Workspace};
+use crate::{kernels, metal, workspace::Workspace};
 
 /// One rung of the ladder.
 pub(crate) struct Rung {
@@ -62,6 +62,22 @@ const PYPI: Need = Need {
     remedy: "apt-get install python3-pip g++",
 };
 
+const APPLE: Need = Need {
+    what: "Debian's Rust, with the source of its library",
+    present: metal::has_debian,
+    remedy: "apt-get install rustc-web cargo-web rust-web-src rust-web-clippy",
+};
+const CLANG: Need = Need {
+    what: "clang 19, with its sanitizers",
+    present: || answers("clang++-19", &["--version"]),
+    remedy: "apt-get install clang-19 libclang-rt-19-dev",
+};
+const LLD: Need = Need {
+    what: "lld 19",
+    present: || answers("ld64.lld-19", &["--version"]),
+    remedy: "apt-get install lld-19",
+};
+
 /// How often loom may preempt a thread in one run; more finds no more here, and takes far longer.
 pub(crate) const LOOM_PREEMPTIONS: &str = "3";
 
@@ -78,7 +94,13 @@ pub(crate) const RUNGS: &[Rung] = &[
         about: "the code is formatted",
         budget: 20,
         needs: &[RUSTFMT],
-        run: |run| run.cargo(&["fmt", "--all", "--check"]).check().map(drop),
+        run: |run| {
+            run.cargo(&["fmt", "--all", "--check"]).check()?;
+            let apart =
+                ["fmt", "--check", "--package", "msl", "--package", "softmetal", "--package", "suite"];
+            let folder = run.workspace.root.join("metal");
+            run.cargo(&apart).within(&folder).check().map(drop)
+        },
     },
     Rung {
         name: "tidy",
@@ -158,6 +180,34 @@ pub(crate) const RUNGS: &[Rung] = &[
         budget: 30,
         needs: &[PYPI],
         run: kernels::rung,
+    },
+    Rung {
+        name: "darwin",
+        about: "no warning in the device layer, for Apple's target",
+        budget: 70,
+        needs: &[APPLE],
+        run: metal::check_target,
+    },
+    Rung {
+        name: "msl",
+        about: "Metal kernels on the CPU, in any order, and their address spaces",
+        budget: 30,
+        needs: &[CLANG],
+        run: metal::kernels,
+    },
+    Rung {
+        name: "metal",
+        about: "the contract suite on a software Metal device",
+        budget: 90,
+        needs: &[CLANG],
+        run: metal::suite,
+    },
+    Rung {
+        name: "macho",
+        about: "the contract suite links for a Mac",
+        budget: 70,
+        needs: &[APPLE, LLD],
+        run: metal::link,
     },
     Rung {
         name: "loom",

@@ -22,6 +22,8 @@ pub(crate) mod cpu;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
 mod host_region;
+#[cfg(any(target_os = "macos", metal_emulated))]
+pub(crate) mod metal;
 pub(crate) mod null;
 pub(crate) mod timeline;
 pub(crate) mod waits;

@@ -13,6 +13,8 @@ use std::{collections::HashMap, fmt};
 
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::device::CudaDevice;
+#[cfg(any(target_os = "macos", metal_emulated))]
+use crate::backend::metal::device::MetalDevice;
 use crate::{
     Buffer, Pool, PoolOptions, Queue, QueueKind, Request, Session, Signature, Trace, TraceOptions,
     backend::{
@@ -176,8 +178,11 @@ impl Device {
                         .into();
                 return Err(Error::Unavailable { backend: "cuda", why });
             }
+            #[cfg(any(target_os = "macos", metal_emulated))]
+            BackendKind::Metal => Box::new(MetalDevice::open()?),
+            #[cfg(not(any(target_os = "macos", metal_emulated)))]
             BackendKind::Metal => {
-                let why = "this build has no Metal backend; use the cpu device".into();
+                let why = "Metal is there on macOS only; use the cpu device".into();
                 return Err(Error::Unavailable { backend: "metal", why });
             }
         };

@@ -126,8 +126,12 @@ fn touch(device: &Device) -> forebay_device::Kernel {
     let signature = Signature::new([Param::read::<u8>(), Param::write::<u8>()]);
     const NOTHING: &str = ".version 7.0\n.target sm_70\n.address_size 64\n\
         .visible .entry touch(.param .u64 a, .param .u64 b) { ret; }\n";
+    const NOTHING_MSL: &str =
+        "kernel void touch(device const uchar *a [[buffer(0)]], device uchar *b [[buffer(1)]]) {}";
+    let text = format!("#include <metal_stdlib>\n{NOTHING_MSL}\n");
     let def = KernelDef::new("touch", signature).cpu(|_| ());
-    device.load(&def.image(ImageFormat::Ptx, NOTHING.as_bytes(), "touch")).unwrap()
+    let def = def.image(ImageFormat::Ptx, NOTHING.as_bytes(), "touch");
+    device.load(&def.image(ImageFormat::Msl, text.into_bytes(), "touch")).unwrap()
 }
 
 fn k3_ranges_that_touch_need_no_barrier_in_either_order(setup: &Setup) {

@@ -65,11 +65,11 @@ fn a_launch_without_groups_runs_nothing(setup: &Setup) {
         Signature::new([Param::Buffer { access: Access::Write, element: 4, per_group: PerGroup::All }]);
     const TRAP: &str = ".version 7.0\n.target sm_70\n.address_size 64\n\
         .visible .entry never(.param .u64 a) { trap; }\n";
-    let def = forebay_device::KernelDef::new("never", signature).cpu(|_| panic!("it ran")).image(
-        ImageFormat::Ptx,
-        TRAP.as_bytes(),
-        "never",
-    );
+    const SETS: &str =
+        "#include <metal_stdlib>\nkernel void never(device uint *a [[buffer(0)]]) { a[0] = 1; }\n";
+    let def = forebay_device::KernelDef::new("never", signature).cpu(|_| panic!("it ran"));
+    let def = def.image(ImageFormat::Ptx, TRAP.as_bytes(), "never");
+    let def = def.image(ImageFormat::Msl, SETS.as_bytes(), "never");
     let kernel = bed.device.load(&def).unwrap();
     let mut session = bed.session();
     let mut stage = session.stage("no groups");
