@@ -184,7 +184,7 @@ pub(crate) const RUNGS: &[Rung] = &[
     Rung {
         name: "darwin",
         about: "no warning in the device layer, for Apple's target",
-        budget: 70,
+        budget: 60,
         needs: &[APPLE],
         run: metal::check_target,
     },
@@ -198,14 +198,14 @@ pub(crate) const RUNGS: &[Rung] = &[
     Rung {
         name: "metal",
         about: "the contract suite on a software Metal device",
-        budget: 90,
+        budget: 80,
         needs: &[CLANG],
         run: metal::suite,
     },
     Rung {
         name: "macho",
         about: "the contract suite links for a Mac",
-        budget: 70,
+        budget: 60,
         needs: &[APPLE, LLD],
         run: metal::link,
     },
