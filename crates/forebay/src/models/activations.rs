@@ -3,7 +3,7 @@
 //! What a layer leaves in them, the next one overwrites; the order follows from the ranges that ops declare.
 
 use forebay_device::{Device, Tag};
-use forebay_tensor::{DType, Tensor};
+use forebay_tensor::{DType, Tensor, ops::Attention};
 
 use super::Sizes;
 use crate::error::Result;
@@ -23,6 +23,8 @@ pub struct Activations {
     pub values: Tensor,
     /// `[rows, heads, value width]`: what attention gives.
     pub attended: Tensor,
+    /// Room for attention to work in parts where rows are few.
+    pub parts: Tensor,
     /// `[rows, width]`: what a block adds to the hidden state.
     pub change: Tensor,
     /// `[rows, ffn width]`.
@@ -50,6 +52,7 @@ impl Activations {
             keys: buffer("keys", &[rows, sizes.kv_heads, sizes.head_width])?,
             values: buffer("values", &[rows, sizes.kv_heads, sizes.value_width])?,
             attended: buffer("attended", &[rows, sizes.heads, sizes.value_width])?,
+            parts: buffer("parts", &[Attention::parts(rows, sizes.heads, sizes.value_width)])?,
             change: buffer("change", &[rows, sizes.width])?,
             gate: buffer("gate", &[rows, sizes.ffn_width])?,
             up: buffer("up", &[rows, sizes.ffn_width])?,
@@ -75,6 +78,7 @@ impl Activations {
             keys: first(&self.keys)?,
             values: first(&self.values)?,
             attended: first(&self.attended)?,
+            parts: self.parts.clone(),
             change: first(&self.change)?,
             gate: first(&self.gate)?,
             up: first(&self.up)?,

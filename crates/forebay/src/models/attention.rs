@@ -65,15 +65,11 @@ impl SelfAttention {
             let Rotary { frequencies, pairs } = rotary;
             ops.record(&Rope { x, positions, frequencies, pairs: *pairs })?;
         }
-        ops.record(&Append { x: &b.keys, positions, cache: &cache.keys })?;
-        ops.record(&Append { x: &b.values, positions, cache: &cache.values })?;
+        ops.record(&Append { x: &b.keys, positions, cache: &cache.keys, ring: false })?;
+        ops.record(&Append { x: &b.values, positions, cache: &cache.values, ring: false })?;
         ops.record(&Attention {
-            q: &b.queries,
-            keys: &cache.keys,
-            values: &cache.values,
-            positions,
-            scale: self.scale,
-            out: &b.attended,
+            parts: Some(&b.parts),
+            ..Attention::new(&b.queries, &cache.keys, &cache.values, positions, self.scale, &b.attended)
         })?;
         ops.record(&Matmul { weight: &self.output, x: &flat(&b.attended)?, out: &b.change })?;
         Ok(())

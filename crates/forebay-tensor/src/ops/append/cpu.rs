@@ -1,42 +1,40 @@
-#![allow(unsafe_code, reason = "the kernel takes slices of device memory")]
 //! `append` on the CPU: a group owns one head of the cache, in all positions.
 
-use forebay_device::{KernelDef, Param, Share, Signature};
-use half::f16;
+use forebay_device::{Group, KernelDef, Param, Signature};
 
 use crate::{
     DType,
-    tiles::cpu::{arguments, cache::CacheElement},
+    tiles::cpu::cache::{Unit, per_unit},
 };
 
 pub(super) fn kernel(dtype: DType) -> KernelDef {
-    // Rows of other positions stay, so the cache is changed rather than written.
-    let cache = match dtype {
-        DType::F16 => Param::read_write::<f16>(),
-        _ => Param::read_write::<f32>(),
-    };
-    let signature = Signature::new([Param::read::<f32>(), Param::read::<u32>(), cache, Param::u32()]);
-    let def = KernelDef::new(format!("append_{dtype}"), signature);
-    match dtype {
-        DType::F16 => def.cpu_shares(append::<f16>),
-        _ => def.cpu_shares(append::<f32>),
-    }
+    per_unit!(dtype, U => with::<U>())
 }
 
-fn append<T: CacheElement>(share: &Share<'_>) {
-    // SAFETY: A2: the signature declares both as read.
-    let (x, positions): (&[f32], &[u32]) = unsafe { (arguments::read(share, 0), arguments::read(share, 1)) };
-    let heads = arguments::count(share, 3);
+fn with<T: Unit>() -> KernelDef {
+    // Rows of other positions stay, so the cache is changed rather than written.
+    let signature = Signature::new([
+        Param::read::<f32>(),
+        Param::read::<u32>(),
+        Param::read_write::<T>().per_group_of(3),
+        Param::u32(),
+        Param::u32(),
+        Param::u32(),
+    ]);
+    KernelDef::new(format!("append_{}", T::DTYPE), signature).cpu(append::<T>)
+}
+
+fn append<T: Unit>(group: &Group<'_>) {
+    let (x, positions, cache) = (group.read::<f32>(0), group.read::<u32>(1), group.write::<T>(2));
+    let (capacity, ring, heads) = (group.u32(4), group.u32(5) == 1, group.grid().groups[0] as usize);
     let width = x.len() / positions.len() / heads;
-    let capacity = share.bytes(2).1 / size_of::<T>() / (heads * width);
-    for head in share.groups() {
-        let first = head * capacity * width;
-        // SAFETY: A3: a group owns the head of its number.
-        let own: &mut [T] = unsafe { arguments::write(share, 2, first..first + capacity * width) };
-        for (x, &position) in x.chunks_exact(width).skip(head).step_by(heads).zip(positions) {
-            let position = position as usize;
-            assert!(position < capacity, "position {position} is not in a cache of {capacity}");
-            T::narrow(x, &mut own[position * width..][..width]);
-        }
+    let rows = x.chunks_exact(width).skip(group.index()).step_by(heads);
+    for (x, &position) in rows.zip(positions) {
+        assert!(
+            capacity > 0 && (ring || position < capacity),
+            "position {position} is not in a cache of {capacity}"
+        );
+        let slot = (position % capacity) as usize;
+        T::narrow(x, &mut cache[slot * width / T::ELEMENTS..][..width / T::ELEMENTS]);
     }
 }

@@ -8,21 +8,20 @@ mod cpu;
 #[cfg(any(test, feature = "conformance"))]
 mod reference;
 
-use forebay_device::{Grid, Kernel, Stage};
+use forebay_device::{Kernel, Stage};
 
 use crate::{
-    DType, Op, Result, Served, Tensor,
-    op::{argument, groups, size},
-    tiles::{PerType, per_type},
+    Op, Result, Served, Tensor,
+    op::{argument, grid, size},
+    tiles::{
+        PerType,
+        cpu::cache::{CACHE_NAMES, CACHE_TYPES},
+        per_type,
+    },
 };
 
-/// Types that a cache can have.
-pub(crate) const CACHE_TYPES: [DType; 2] = [DType::F32, DType::F16];
-/// The same, as messages say it.
-pub(crate) const CACHE_NAMES: &str = "f32 or f16";
-
-/// `cache[head, positions[i]] = x[i, head]`, rounded to the type of the cache. Of equal positions the last
-/// counts; a position that the cache does not have fails the stage.
+/// `cache[head, slot] = x[i, head]`, rounded to the type of the cache, where `slot` is `positions[i]`. Of equal slots the
+/// last counts; a position that the cache does not have fails the stage.
 ///
 /// ```
 /// use forebay_device::{Device, DeviceOptions};
@@ -35,7 +34,7 @@ pub(crate) const CACHE_NAMES: &str = "f32 or f16";
 /// let positions = Tensor::from_slice(&device, &[1], &[1u32])?;
 /// let mut session = device.session()?;
 /// let mut stage = session.stage("append");
-/// ops.record(&mut stage, &Append { x: &x, positions: &positions, cache: &cache })?;
+/// ops.record(&mut stage, &Append { x: &x, positions: &positions, cache: &cache, ring: false })?;
 /// stage.submit()?;
 /// assert_eq!(cache.to_vec::<f32>()?, [0.0, 7.0, 0.0, 0.0, 8.0, 0.0]);
 /// # Ok::<(), forebay_tensor::Error>(())
@@ -46,8 +45,10 @@ pub struct Append<'a> {
     pub x: &'a Tensor,
     /// u32, `[count]`.
     pub positions: &'a Tensor,
-    /// f32 or f16, `[heads, capacity, width]`.
+    /// f32, f16, bf16, q8_0 or q4_0, `[heads, capacity, width]`.
     pub cache: &'a Tensor,
+    /// The cache holds the latest positions only: `slot` is `positions[i] % capacity`.
+    pub ring: bool,
 }
 
 impl Op for Append<'_> {
@@ -59,11 +60,10 @@ impl Op for Append<'_> {
     }
 
     fn check(&self) -> Result<()> {
-        let [count, heads, width] = argument(Self::NAME, "x", self.x).of(DType::F32)?.axes()?;
-        argument(Self::NAME, "positions", self.positions).of(DType::U32)?.shaped(&[count])?;
+        let [count, heads, width] = argument(Self::NAME, "x", self.x).f32()?.axes()?;
+        argument(Self::NAME, "positions", self.positions).u32()?.shaped(&[count])?;
         let cache = argument(Self::NAME, "cache", self.cache).one_of(&CACHE_TYPES, CACHE_NAMES)?;
         let [_, capacity, _] = cache.axes()?;
-        size(Self::NAME, "heads", heads)?;
         cache.shaped(&[heads, capacity, width])
     }
 
@@ -72,12 +72,16 @@ impl Op for Append<'_> {
     }
 
     fn launch(&self, kernels: &PerType, stage: &mut Stage<'_>) -> Result<()> {
+        let [_, heads, width] = argument(Self::NAME, "x", self.x).axes()?;
         if self.x.elements() == 0 {
             return Ok(());
         }
-        let grid = Grid::linear(groups(Self::NAME, self.x.shape()[1])?, 1);
-        let heads = size(Self::NAME, "heads", self.x.shape()[1])?;
-        let [x, positions, cache] = [self.x, self.positions, self.cache].map(|tensor| tensor.buffer().arg());
-        Ok(stage.launch(self.kernel(kernels)?, grid, &[x, positions, cache, heads.into()])?)
+        let [_, capacity, _] = argument(Self::NAME, "cache", self.cache).axes()?;
+        let own = capacity * width / self.cache.dtype().block_elements();
+        let (own, capacity) =
+            (size(Self::NAME, "a head of cache", own)?, size(Self::NAME, "capacity", capacity)?);
+        let [x, positions, cache] = [self.x, self.positions, self.cache].map(Tensor::arg);
+        let arguments = [x, positions, cache, own.into(), capacity.into(), u32::from(self.ring).into()];
+        Ok(stage.launch(self.kernel(kernels)?, grid(Self::NAME, heads)?, &arguments)?)
     }
 }

@@ -1,13 +1,12 @@
 //! What `append` means.
 
-/// `cache` is `[heads, capacity, width]`, `x` is `[count, heads, width]`.
-pub(super) fn append(cache: &mut [f32], x: &[f32], positions: &[u32], [heads, width]: [usize; 2]) {
+/// `cache` is `[heads, capacity, width]`, `x` is `[count, heads, width]`; `slots` has one for each of `count`.
+pub(super) fn append(cache: &mut [f32], x: &[f32], slots: &[usize], [heads, width]: [usize; 2]) {
     let capacity = cache.len() / (heads * width);
-    for (i, &position) in positions.iter().enumerate() {
+    for (i, slot) in slots.iter().enumerate() {
         for head in 0..heads {
             for column in 0..width {
-                cache[(head * capacity + position as usize) * width + column] =
-                    x[(i * heads + head) * width + column];
+                cache[(head * capacity + slot) * width + column] = x[(i * heads + head) * width + column];
             }
         }
     }

@@ -1,86 +1,205 @@
-//! Both types, groups of heads, lengths around the tile, large scores, and what lies behind the last position.
+//! Every type of cache, groups of heads, lengths around tiles and parts, large scores, every kind of sight, rings, sinks,
+//! caps, and what lies where nobody looks.
 
-use super::{Attention, CACHE_TYPES, reference};
-use crate::{DType, Result, conformance::Rig};
-use half::f16;
+use super::{
+    Attention, Sight,
+    reference::{self, Numbers},
+};
+use crate::{
+    DType, Result,
+    conformance::{Rig, Work},
+    tiles::cpu::cache::CACHE_TYPES,
+};
 
 /// Heads, heads of the cache, width, width of values, capacity, and positions.
 type Sizes<'a> = (usize, usize, usize, usize, usize, &'a [u32]);
 
+/// What else there is to attention.
+#[derive(Clone, Copy, Debug)]
+struct Kind {
+    scale: f32,
+    sight: Sight,
+    softcap: Option<f32>,
+    sinks: bool,
+}
+
+const PLAIN: Kind = Kind { scale: 0.25, sight: Sight::Before, softcap: None, sinks: false };
+
 pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
-    let all: [Sizes<'_>; 6] = [
+    let sizes: [Sizes<'_>; 8] = [
         (1, 1, 1, 1, 1, &[0]),
         (4, 2, 8, 8, 40, &[0, 1, 31, 32, 33, 39]),
         (6, 2, 33, 17, 100, &[99]),
-        (3, 1, 64, 64, 70, &[63, 64, 65]),
+        (3, 1, 64, 64, 300, &[63, 64, 65, 299]),
+        (20, 1, 48, 32, 70, &[69, 3]),
+        (40, 2, 32, 64, 50, &[49, 11, 12, 13, 14, 15, 16, 17, 18, 19]),
         (2, 2, 576, 512, 5, &[4, 0]),
         (2, 1, 4, 4, 8, &[]),
     ];
+    let kinds = [
+        PLAIN,
+        Kind { scale: 20.0, ..PLAIN },
+        Kind { sight: Sight::Window(5), ..PLAIN },
+        Kind { sight: Sight::All, ..PLAIN },
+        Kind { sight: Sight::Around(3), sinks: true, ..PLAIN },
+        Kind { softcap: Some(2.0), scale: 1.0, ..PLAIN },
+        Kind { sinks: true, sight: Sight::Window(40), softcap: Some(50.0), scale: 3.0 },
+    ];
     for dtype in CACHE_TYPES {
-        for sizes in all {
-            for scale in [0.25, 20.0] {
-                attend(rig, dtype, sizes, scale)?;
+        for sizes in sizes {
+            for kind in kinds {
+                attend(rig, dtype, sizes, kind)?;
             }
         }
+        // The latest positions in a ring that has gone round many times.
+        for kind in [Kind { sight: Sight::Window(30), ..PLAIN }, Kind { sight: Sight::Around(9), ..PLAIN }] {
+            let positions = [1000, 1001, 1002, 1003, 1004, 1005];
+            attend(rig, dtype, (4, 2, 32, 32, 36, &positions), kind)?;
+            attend(rig, dtype, (4, 2, 32, 32, 37, &positions[..1]), kind)?;
+        }
     }
+    not_finite(rig)?;
     refusals(rig)
 }
 
-fn attend(rig: &mut Rig, dtype: DType, sizes: Sizes<'_>, scale: f32) -> Result<()> {
-    let (heads, kv_heads, width, value_width, capacity, positions) = sizes;
+/// The positions that a position sees, by the words of [`Sight`].
+fn seen(sight: Sight, position: usize, largest: usize) -> Vec<usize> {
+    let sees = |j: usize| match sight {
+        Sight::Before => j <= position,
+        Sight::Window(length) => j <= position && j + length > position,
+        Sight::All => true,
+        Sight::Around(length) => j.abs_diff(position) < length,
+    };
+    (0..=largest).filter(|j| sees(*j)).collect()
+}
+
+fn attend(rig: &mut Rig, dtype: DType, sizes: Sizes<'_>, kind: Kind) -> Result<()> {
+    let (heads, groups, width, value_width, capacity, positions) = sizes;
+    let block = dtype.block_elements();
+    let (width, value_width) = (width.next_multiple_of(block), value_width.next_multiple_of(block));
     let count = positions.len();
-    let rounded = |x: f32| if dtype == DType::F16 { f16::from_f32(x).to_f32() } else { x };
+    let largest = positions.iter().max().map_or(0, |most| *most as usize);
+    let all: Vec<Vec<usize>> = positions.iter().map(|p| seen(kind.sight, *p as usize, largest)).collect();
+
     let q = rig.floats(count * heads * width);
-    let keys: Vec<f32> = rig.floats(kv_heads * capacity * width).into_iter().map(rounded).collect();
-    let values: Vec<f32> = rig.floats(kv_heads * capacity * value_width).into_iter().map(rounded).collect();
-    // What lies behind the last position that anybody sees must not matter.
-    let seen = positions.iter().max().map_or(0, |most| *most as usize + 1);
-    let mut spoiled = keys.clone();
-    for head in spoiled.chunks_mut(capacity * width) {
-        head[seen * width..].fill(f32::NAN);
+    let (mut keys, mut values) =
+        (rig.floats(groups * capacity * width), rig.floats(groups * capacity * value_width));
+    // What nobody sees must not matter, whatever it is.
+    for slot in (0..capacity).filter(|slot| !all.iter().flatten().any(|j| j % capacity == *slot)) {
+        for group in 0..groups {
+            keys[(group * capacity + slot) * width..][..width].fill(f32::NAN);
+            values[(group * capacity + slot) * value_width..][..value_width].fill(f32::NAN);
+        }
     }
-    let (k, _) = rig.rounded(dtype, &[kv_heads, capacity, width], &spoiled)?;
-    let (v, _) = rig.rounded(dtype, &[kv_heads, capacity, value_width], &values)?;
+    let (k, keys) = rig.rounded(dtype, &[groups, capacity, width], &keys)?;
+    let (v, values) = rig.rounded(dtype, &[groups, capacity, value_width], &values)?;
+    let sinks = rig.floats(heads);
     let (a, p) = (rig.tensor(&[count, heads, width], &q)?, rig.tensor(&[count], positions)?);
-    let out = rig.output(DType::F32, &[count, heads, value_width])?;
-    rig.run(&Attention { q: &a, keys: &k, values: &v, positions: &p, scale, out: &out })?;
+    let s = rig.tensor(&[heads], &sinks)?;
+
+    let numbers = Numbers { scale: kind.scale, softcap: kind.softcap };
     let mut wanted = Vec::new();
-    for (i, &position) in positions.iter().enumerate() {
+    for (i, seen) in all.iter().enumerate() {
         for head in 0..heads {
-            let group = head / (heads / kv_heads) * capacity;
-            let seen = position as usize + 1;
+            let first = head / (heads / groups) * capacity;
+            let of = |all: &'_ [f32], width: usize| -> Vec<Vec<f32>> {
+                seen.iter().map(|j| all[(first + j % capacity) * width..][..width].to_vec()).collect()
+            };
+            let (keys, values) = (of(&keys, width), of(&values, value_width));
             wanted.extend(reference::attend(
                 &q[(i * heads + head) * width..][..width],
-                &keys[group * width..][..seen * width],
-                &values[group * value_width..][..seen * value_width],
-                value_width,
-                scale,
+                &keys.iter().map(Vec::as_slice).collect::<Vec<_>>(),
+                &values.iter().map(Vec::as_slice).collect::<Vec<_>>(),
+                kind.sinks.then(|| sinks[head]),
+                &numbers,
             ));
         }
     }
     // Rounding of a score moves its weight by as much.
-    let tolerance = 1e-6 * (1.0 + scale * (width as f32).sqrt() * 4.0);
-    rig.near(&format!("{dtype}, {sizes:?}, scale {scale}"), &out, &wanted, tolerance)
+    let tolerance = 2e-6 * (1.0 + kind.scale * (width as f32).sqrt() * 4.0);
+    let room = rig.output(DType::F32, &[Attention::parts(count, heads, value_width)])?;
+    for parts in [None, Some(&room)] {
+        let out = rig.output(DType::F32, &[count, heads, value_width])?;
+        let op = Attention {
+            sight: kind.sight,
+            softcap: kind.softcap,
+            sinks: kind.sinks.then_some(&s),
+            parts,
+            ..Attention::new(&a, &k, &v, &p, kind.scale, &out)
+        };
+        let split = parts.is_some() && count <= super::MOST_SPLIT;
+        assert_eq!(rig.serves(&op)?, format!("attention_{}{dtype}", if split { "split_" } else { "" }));
+        rig.run(&op)?;
+        rig.near(&format!("{dtype}, {sizes:?}, {kind:?}, split {split}"), &out, &wanted, tolerance)?;
+    }
+    Ok(())
+}
+
+/// An infinite score takes all, what is not a number spoils who sees it and nobody else.
+fn not_finite(rig: &mut Rig) -> Result<()> {
+    let q = rig.tensor(&[2, 1, 2], &[1.0f32, 0.0, 1.0, 0.0])?;
+    let keys = rig.tensor(&[1, 3, 2], &[0.5, 0.0, f32::NEG_INFINITY, 0.0, f32::NAN, 0.0])?;
+    let values = rig.tensor(&[1, 3, 1], &[3.0f32, 5.0, 7.0])?;
+    let (p, room) = (rig.tensor(&[2], &[1u32, 2])?, rig.output(DType::F32, &[Attention::parts(2, 1, 1)])?);
+    for parts in [None, Some(&room)] {
+        let out = rig.output(DType::F32, &[2, 1, 1])?;
+        rig.run(&Attention { parts, ..Attention::new(&q, &keys, &values, &p, 1.0, &out) })?;
+        rig.same("minus infinity, then no number", &out, &[3.0, f32::NAN])?;
+    }
+    Ok(())
 }
 
 fn refusals(rig: &mut Rig) -> Result<()> {
     let q = rig.tensor(&[1, 3, 4], &[0.0f32; 12])?;
     let cache = rig.tensor(&[2, 5, 4], &[0.0f32; 40])?;
     let (p, out) = (rig.tensor(&[1], &[0u32])?, rig.output(DType::F32, &[1, 3, 4])?);
-    let bad = Attention { q: &q, keys: &cache, values: &cache, positions: &p, scale: 1.0, out: &out };
+    let bad = Attention::new(&q, &cache, &cache, &p, 1.0, &out);
     rig.refuses(&bad, "attention: heads of q is 3, it has to be a multiple of the heads of keys")?;
     let halves = rig.output(DType::F16, &[2, 5, 4])?;
     rig.refuses(&Attention { values: &halves, ..bad }, "attention: values is of type f16, f32 is wanted")?;
+    let wide = rig.output(DType::F32, &[1, 1, 577])?;
+    let bad = Attention { q: &wide, keys: &wide, values: &wide, out: &wide, ..bad };
+    rig.refuses(&bad, "attention: width of q is 577, it has to be from 1 to 576")?;
     let (q, out) = (rig.tensor(&[1, 2, 4], &[0.0f32; 8])?, rig.output(DType::F32, &[1, 2, 4])?);
+    let op = Attention::new(&q, &cache, &cache, &p, 1.0, &out);
+    rig.refuses(
+        &Attention { sight: Sight::Window(0), ..op },
+        "attention: window is 0, it has to be at least 1",
+    )?;
+    let cap = Attention { softcap: Some(0.0), ..op };
+    rig.refuses(&cap, "attention: softcap is 0, it has to be finite and above 0")?;
+    let few = Attention { parts: Some(&p), ..op };
+    rig.refuses(&few, "attention: parts is of type u32, f32 is wanted")?;
+    let few = Attention { parts: Some(&q), ..op };
+    rig.refuses(&few, "attention: elements of parts is 8, it has to be at least what `parts` says")?;
+    let x = rig.tensor(&[2, 2, 4], &[0.0f32; 16])?;
+    let two = rig.tensor(&[2], &[1u32, 0])?;
+    rig.refuses_overlap(&Attention::new(&x, &x, &x, &two, 1.0, &x))?;
     let p = rig.tensor(&[1], &[5u32])?;
-    let past = Attention { q: &q, keys: &cache, values: &cache, positions: &p, scale: 1.0, out: &out };
+    let past = Attention { positions: &p, ..op };
     rig.fails(&past, "position 5 is not in a cache of 5")?;
-    let x = rig.tensor(&[2, 2, 4], &[f32::NAN; 16])?;
-    let p = rig.tensor(&[2], &[1u32, 0])?;
-    rig.refuses_overlap(&Attention { q: &x, keys: &x, values: &x, positions: &p, scale: 1.0, out: &x })
+    let (cache, q) = (rig.tensor(&[2, 5, 4], &[0.0f32; 40])?, rig.tensor(&[1, 2, 4], &[0.0f32; 8])?);
+    let (p, out) = (rig.tensor(&[1], &[9u32])?, rig.output(DType::F32, &[1, 2, 4])?);
+    let gone = Attention { sight: Sight::Window(6), ..Attention::new(&q, &cache, &cache, &p, 1.0, &out) };
+    rig.fails(&gone, "position 4 has left a cache of 5 that holds position 9")
 }
 
 pub(crate) fn measure(rig: &mut Rig) -> Result<()> {
-    let _ = rig;
+    for dtype in CACHE_TYPES {
+        for (count, depth) in [(1, 512), (1, 16_384), (512, 512)] {
+            let q = rig.floats(count * 16 * 128);
+            let x = rig.floats(8 * depth * 128);
+            let ((keys, _), (values, _)) =
+                (rig.rounded(dtype, &[8, depth, 128], &x)?, rig.rounded(dtype, &[8, depth, 128], &x)?);
+            let positions: Vec<u32> = ((depth - count) as u32..depth as u32).collect();
+            let (q, p) = (rig.tensor(&[count, 16, 128], &q)?, rig.tensor(&[count], &positions)?);
+            let out = rig.output(DType::F32, &[count, 16, 128])?;
+            let room = rig.output(DType::F32, &[Attention::parts(count, 16, 128).max(1)])?;
+            let pairs = count * 16 * depth * 128 / if count == 1 { 1 } else { 2 };
+            let work = Work { bytes: 2 * keys.layout().bytes(), operations: 4 * pairs };
+            let op = Attention { parts: Some(&room), ..Attention::new(&q, &keys, &values, &p, 0.09, &out) };
+            rig.time(format!("{count} at depth {depth} {dtype}"), work, &op)?;
+        }
+    }
     Ok(())
 }

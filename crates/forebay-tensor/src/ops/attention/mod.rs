@@ -1,6 +1,8 @@
 //! Attention of new positions over a cache of keys and values, with grouped heads.
 //!
-//! Next rooms: `reference` for what it means, `cpu` for how it runs, `append` for who fills the cache.
+//! Three kernels serve it: one that goes through all that a block of positions sees, and for few positions one
+//! that takes what they see in parts, with one that joins the parts. Next rooms: `reference` for what it means, `cpu` for
+//! how it runs, `append` for who fills the cache.
 
 #[cfg(any(test, feature = "conformance"))]
 pub(crate) mod cases;
@@ -8,20 +10,57 @@ mod cpu;
 #[cfg(any(test, feature = "conformance"))]
 mod reference;
 
-use forebay_device::{Grid, Kernel, Stage};
+use forebay_device::{Kernel, Stage};
 
-use super::append::{CACHE_NAMES, CACHE_TYPES};
 use crate::{
-    DType, Op, Result, Served, Tensor,
-    op::{argument, bad_value, groups, size},
-    tiles::{PerType, per_type},
+    Op, Result, Served, Tensor,
+    op::{
+        argument,
+        contract::{ensure, finite, positive},
+        grid, optional, size,
+    },
+    tiles::{
+        PerType,
+        cpu::cache::{CACHE_NAMES, CACHE_TYPES},
+        per_type,
+    },
 };
 
 /// The widest head.
 const MOST_WIDTH: usize = 576;
+/// Parts of what a position sees.
+const PARTS: usize = 8;
+/// The most positions that are served in parts.
+const MOST_SPLIT: usize = 8;
 
-/// `out[i, h] = softmax(scale * q[i, h] * keys[g]) * values[g]`, over the positions up to `positions[i]`; `g` is the
-/// key-value head that query head `h` belongs to. A position that the cache does not have fails the stage.
+/// Which positions a position sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Sight {
+    /// Itself and all before it.
+    Before,
+    /// So many positions up to itself. The cache may be a ring that holds no others.
+    Window(usize),
+    /// All up to the largest position of the launch.
+    All,
+    /// Those nearer than so many on both sides, up to the largest position of the launch. The cache may be a ring.
+    Around(usize),
+}
+
+impl Sight {
+    /// How kernels are told: whether a position sees what comes after it, and how far it sees; 0 is without end.
+    fn code(self) -> (u32, usize) {
+        match self {
+            Self::Before => (0, 0),
+            Self::Window(length) => (0, length),
+            Self::All => (1, 0),
+            Self::Around(length) => (1, length),
+        }
+    }
+}
+
+/// `out[i, h] = softmax(scale * q[i, h] * keys[g]) * values[g]`, over the positions that `positions[i]` sees; `g` is the
+/// key-value head that query head `h` belongs to, heads of a group standing side by side. A position that the cache
+/// does not hold fails the stage.
 ///
 /// ```
 /// use forebay_device::{Device, DeviceOptions};
@@ -36,8 +75,7 @@ const MOST_WIDTH: usize = 576;
 /// let out = Tensor::of(DType::F32, &[1, 1, 1], device.alloc(4)?)?;
 /// let mut session = device.session()?;
 /// let mut stage = session.stage("attention");
-/// let op = Attention { q: &q, keys: &keys, values: &values, positions: &positions, scale: 1.0, out: &out };
-/// ops.record(&mut stage, &op)?;
+/// ops.record(&mut stage, &Attention::new(&q, &keys, &values, &positions, 1.0, &out))?;
 /// stage.submit()?;
 /// assert_eq!(out.to_vec::<f32>()?, [3.0], "equal weights for positions 0 and 1, none for 2");
 /// # Ok::<(), forebay_tensor::Error>(())
@@ -46,7 +84,7 @@ const MOST_WIDTH: usize = 576;
 pub struct Attention<'a> {
     /// f32, `[count, heads, width]`.
     pub q: &'a Tensor,
-    /// f32 or f16, `[groups, capacity, width]`; heads are a multiple of groups.
+    /// f32, f16, bf16, q8_0 or q4_0, `[groups, capacity, width]`; heads are a multiple of groups.
     pub keys: &'a Tensor,
     /// Of the type of `keys`, `[groups, capacity, value width]`.
     pub values: &'a Tensor,
@@ -54,58 +92,160 @@ pub struct Attention<'a> {
     pub positions: &'a Tensor,
     /// What scores are multiplied by.
     pub scale: f32,
+    /// Which positions are seen.
+    pub sight: Sight,
+    /// What scores are bent to stay below, as in `softcap`.
+    pub softcap: Option<f32>,
+    /// f32, `[heads]`: a score for each head that weighs in but brings no value.
+    pub sinks: Option<&'a Tensor>,
+    /// f32, at least as many elements as [`Attention::parts`] says: room to work in parts, which makes use of all
+    /// workers where positions are few. Without it, or for many positions, nothing is split.
+    pub parts: Option<&'a Tensor>,
     /// f32, `[count, heads, value width]`.
     pub out: &'a Tensor,
 }
 
+/// The kernels of attention.
+#[derive(Debug)]
+pub struct Kernels {
+    whole: PerType,
+    split: PerType,
+    join: Kernel,
+}
+
+impl crate::op::Loaded for Kernels {
+    fn load(device: &forebay_device::Device, served: &[Served]) -> Result<Self> {
+        let (whole, rest) = served.split_at(CACHE_TYPES.len());
+        let (split, join) = rest.split_at(CACHE_TYPES.len());
+        Ok(Self {
+            whole: PerType::load(device, whole)?,
+            split: PerType::load(device, split)?,
+            join: Kernel::load(device, join)?,
+        })
+    }
+}
+
+impl<'a> Attention<'a> {
+    /// Attention of every position to itself and all before it.
+    pub fn new(
+        q: &'a Tensor,
+        keys: &'a Tensor,
+        values: &'a Tensor,
+        positions: &'a Tensor,
+        scale: f32,
+        out: &'a Tensor,
+    ) -> Self {
+        let (sight, softcap, sinks, parts) = (Sight::Before, None, None, None);
+        Self { q, keys, values, positions, scale, sight, softcap, sinks, parts, out }
+    }
+
+    /// Elements of the room that is enough for up to so many positions.
+    pub fn parts(count: usize, heads: usize, value_width: usize) -> usize {
+        count.min(MOST_SPLIT) * heads * PARTS * (value_width + 2)
+    }
+
+    /// The room to work in parts, where the launch does.
+    fn room(&self) -> Option<&'a Tensor> {
+        self.parts.filter(|_| self.q.shape()[0] <= MOST_SPLIT)
+    }
+
+    fn check_parts(&self, wanted: usize) -> Result<()> {
+        let Some(parts) = self.room() else { return Ok(()) };
+        argument(Self::NAME, "parts", parts).f32()?;
+        let given = parts.elements() as f64;
+        ensure(
+            parts.elements() >= wanted,
+            Self::NAME,
+            "elements of parts",
+            given,
+            "at least what `parts` says",
+        )
+    }
+
+    fn check_numbers(&self, heads: usize, groups: usize, widths: [(&'static str, usize); 2]) -> Result<()> {
+        let fits = groups > 0 && heads.is_multiple_of(groups);
+        ensure(fits, Self::NAME, "heads of q", heads as f64, "a multiple of the heads of keys")?;
+        for (name, width) in widths {
+            ensure((1..=MOST_WIDTH).contains(&width), Self::NAME, name, width as f64, "from 1 to 576")?;
+        }
+        finite(Self::NAME, "scale", self.scale)?;
+        if let Some(cap) = self.softcap {
+            positive(Self::NAME, "softcap", cap)?;
+        }
+        let ends = !matches!(self.sight, Sight::Window(0) | Sight::Around(0));
+        ensure(ends, Self::NAME, "window", 0.0, "at least 1")
+    }
+}
+
 impl Op for Attention<'_> {
-    type Kernels = PerType;
+    type Kernels = Kernels;
     const NAME: &'static str = "attention";
 
     fn served() -> Vec<Served> {
-        per_type(CACHE_TYPES, cpu::kernel)
+        let mut served = per_type(CACHE_TYPES, cpu::whole);
+        served.extend(per_type(CACHE_TYPES, cpu::split));
+        served.push(Served::new("parts", cpu::join()));
+        served
     }
 
     fn check(&self) -> Result<()> {
-        let [count, heads, width] = argument(Self::NAME, "q", self.q).of(DType::F32)?.axes()?;
+        let [count, heads, width] = argument(Self::NAME, "q", self.q).f32()?.axes()?;
         let keys = argument(Self::NAME, "keys", self.keys).one_of(&CACHE_TYPES, CACHE_NAMES)?;
-        let [kv_heads, capacity, _] = keys.axes()?;
-        keys.shaped(&[kv_heads, capacity, width])?;
+        let [groups, capacity, _] = keys.axes()?;
+        keys.shaped(&[groups, capacity, width])?;
         let values = argument(Self::NAME, "values", self.values).of(self.keys.dtype())?;
         let [_, _, value_width] = values.axes()?;
-        values.shaped(&[kv_heads, capacity, value_width])?;
-        argument(Self::NAME, "positions", self.positions).of(DType::U32)?.shaped(&[count])?;
-        argument(Self::NAME, "out", self.out).of(DType::F32)?.shaped(&[count, heads, value_width])?;
-        size(Self::NAME, "heads", heads)?;
-        let value = |name, given: usize, wanted| Err(bad_value(Self::NAME, name, given as f64, wanted));
-        if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
-            return value("heads of q", heads, "a multiple of the heads of keys");
+        values.shaped(&[groups, capacity, value_width])?;
+        argument(Self::NAME, "positions", self.positions).u32()?.shaped(&[count])?;
+        argument(Self::NAME, "out", self.out).f32()?.shaped(&[count, heads, value_width])?;
+        if let Some(sinks) = self.sinks {
+            argument(Self::NAME, "sinks", sinks).f32()?.shaped(&[heads])?;
         }
-        for (name, width) in [("width of q", width), ("width of values", value_width)] {
-            if width == 0 || width > MOST_WIDTH {
-                return value(name, width, "from 1 to 576");
-            }
-        }
-        Ok(())
+        self.check_parts(Self::parts(count, heads, value_width))?;
+        self.check_numbers(heads, groups, [("width of q", width), ("width of values", value_width)])
     }
 
-    fn kernel<'k>(&self, kernels: &'k PerType) -> Result<&'k Kernel> {
+    fn kernel<'k>(&self, kernels: &'k Kernels) -> Result<&'k Kernel> {
+        let kernels = if self.room().is_some() { &kernels.split } else { &kernels.whole };
         kernels.of(self.keys.dtype())
     }
 
-    fn launch(&self, kernels: &PerType, stage: &mut Stage<'_>) -> Result<()> {
+    fn launch(&self, kernels: &Kernels, stage: &mut Stage<'_>) -> Result<()> {
         if self.q.elements() == 0 {
             return Ok(());
         }
-        let [count, heads] = [self.q.shape()[0], self.q.shape()[1]];
-        let grid = Grid::linear(groups(Self::NAME, count * heads)?, 1);
-        let [q, keys, values, positions, out] =
-            [self.q, self.keys, self.values, self.positions, self.out].map(|tensor| tensor.buffer().arg());
-        let kv_heads = size(Self::NAME, "heads of keys", self.keys.shape()[0])?;
-        let heads = size(Self::NAME, "heads", heads)?;
-        let scalars = [heads.into(), kv_heads.into(), self.scale.into()];
-        let [heads, kv_heads, scale] = scalars;
-        let arguments = [q, keys, values, positions, out, heads, kv_heads, scale];
-        Ok(stage.launch(self.kernel(kernels)?, grid, &arguments)?)
+        let ([count, heads, _], [groups, _, value_width]) = (axes(self.q)?, axes(self.values)?);
+        let kernel = self.kernel(kernels)?;
+        let (after, length) = self.sight.code();
+        let sizes = [("heads", heads), ("heads of keys", groups), ("window", length.min(u32::MAX as usize))];
+        let [heads_word, groups_word, length] = sizes.map(|(name, value)| size(Self::NAME, name, value));
+        let (heads_word, groups_word, length) = (heads_word?, groups_word?, length?);
+        let [q, keys, values, positions] = [self.q, self.keys, self.values, self.positions].map(Tensor::arg);
+        let sinks = optional(self.sinks, self.q)?;
+        let numbers = [self.scale, self.softcap.unwrap_or(0.0)];
+        let arguments = |out| {
+            let [scale, softcap] = numbers.map(Into::into);
+            let words = [heads_word, groups_word, after, length];
+            let [heads, groups, after, length] = words.map(Into::into);
+            [q, keys, values, positions, sinks.arg(), out, heads, groups, scale, softcap, after, length]
+        };
+        let Some(room) = self.room() else {
+            let blocks = cpu::blocks(count, heads / groups);
+            stage.launch(kernel, grid(Self::NAME, groups * blocks)?, &arguments(self.out.arg()))?;
+            return Ok(());
+        };
+        let elements = Self::parts(count, heads, value_width);
+        let room = room.buffer().slice(0..elements as u64 * 4)?;
+        stage.launch(kernel, grid(Self::NAME, count * groups * PARTS)?, &arguments(room.arg()))?;
+        let (group, width) =
+            (size(Self::NAME, "heads", heads / groups)?, size(Self::NAME, "width", value_width)?);
+        let own = size(Self::NAME, "heads of a group", heads / groups * value_width)?;
+        let join = [room.arg(), sinks.arg(), self.out.arg(), group.into(), width.into(), own.into()];
+        Ok(stage.launch(&kernels.join, grid(Self::NAME, count * groups)?, &join)?)
     }
+}
+
+/// The axes of a tensor that was checked.
+fn axes(tensor: &Tensor) -> Result<[usize; 3]> {
+    argument(Attention::NAME, "tensor", tensor).axes()
 }

@@ -1,17 +1,34 @@
 //! What `attention` means, for one head at one position.
 
-/// `keys` and `values` hold exactly the positions that are seen.
-pub(super) fn attend(q: &[f32], keys: &[f32], values: &[f32], width: usize, scale: f32) -> Vec<f32> {
-    let scores: Vec<f64> = keys
-        .chunks(q.len())
-        .map(|k| q.iter().zip(k).map(|(&q, &k)| f64::from(q) * f64::from(k)).sum::<f64>() * f64::from(scale))
-        .collect();
-    let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let weights: Vec<f64> = scores.iter().map(|score| (score - most).exp()).collect();
-    let sum: f64 = weights.iter().sum();
-    let column = |i: usize| {
-        values.chunks(width).zip(&weights).map(|(v, weight)| weight / sum * f64::from(v[i])).sum::<f64>()
-            as f32
+/// What is the same for every head.
+pub(super) struct Numbers {
+    pub(super) scale: f32,
+    pub(super) softcap: Option<f32>,
+}
+
+/// `keys` and `values` are those of the positions that are seen, in any order.
+pub(super) fn attend(
+    q: &[f32],
+    keys: &[&[f32]],
+    values: &[&[f32]],
+    sink: Option<f32>,
+    numbers: &Numbers,
+) -> Vec<f32> {
+    let score = |key: &[f32]| {
+        let product: f64 = q.iter().zip(key).map(|(&q, &k)| f64::from(q) * f64::from(k)).sum();
+        let score = product * f64::from(numbers.scale);
+        match numbers.softcap.map(f64::from) {
+            Some(cap) => cap * (score / cap).tanh(),
+            None => score,
+        }
     };
-    (0..width).map(column).collect()
+    let scores: Vec<f64> = keys.iter().map(|key| score(key)).collect();
+    // The sink takes part in the softmax and has a value of zero.
+    let all = scores.iter().copied().chain(sink.map(f64::from));
+    let most = all.clone().fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = all.map(|score| (score - most).exp()).sum();
+    let weights: Vec<f64> = scores.iter().map(|score| (score - most).exp() / sum).collect();
+    let column =
+        |i: usize| values.iter().zip(&weights).map(|(v, weight)| weight * f64::from(v[i])).sum::<f64>();
+    (0..values.first().map_or(0, |value| value.len())).map(|i| column(i) as f32).collect()
 }

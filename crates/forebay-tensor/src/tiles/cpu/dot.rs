@@ -20,6 +20,28 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     a_rest.iter().zip(b_rest).fold(fold(sums, |a, b| a + b), |sum, (a, b)| sum + a * b)
 }
 
+/// The products of a row with four others that lie one after another.
+#[inline(always)]
+pub(crate) fn dot_four(a: &[f32], rows: &[f32]) -> [f32; 4] {
+    let width = a.len();
+    let rows: [&[f32]; 4] = std::array::from_fn(|i| &rows[i * width..][..width]);
+    let (a_lanes, a_rest) = a.as_chunks::<LANES>();
+    let lanes = rows.map(|row| row.as_chunks::<LANES>().0);
+    let mut sums = [[0.0; LANES]; 4];
+    for (i, a) in a_lanes.iter().enumerate() {
+        for (sums, lanes) in sums.iter_mut().zip(&lanes) {
+            for lane in 0..LANES {
+                sums[lane] += a[lane] * lanes[i][lane];
+            }
+        }
+    }
+    let rest = width - a_rest.len();
+    std::array::from_fn(|i| {
+        let b_rest = &rows[i][rest..];
+        a_rest.iter().zip(b_rest).fold(fold(sums[i], |a, b| a + b), |sum, (a, b)| sum + a * b)
+    })
+}
+
 /// The sum of a row.
 #[inline(always)]
 pub(crate) fn sum(row: &[f32]) -> f32 {

@@ -1,0 +1,211 @@
+//! Goes through keys and values once for several rows of queries, a tile at a time, and keeps the softmax of each row as
+//! a running maximum, a running sum and a running sum of values; a new maximum scales what was summed before.
+//!
+//! Sums run in a fixed order. What a row does not see is never multiplied, not even by zero, since it may be anything.
+
+use std::ops::Range;
+
+use super::{
+    cache::Unit,
+    curves::{exp, tanh},
+    dot::{add_scaled, dot, dot_four},
+};
+
+/// Rows of queries that go together.
+pub(crate) const ROWS: usize = 16;
+/// Positions of a tile.
+pub(crate) const TILE: usize = 32;
+/// Positions that are widened at a time.
+const FEW: usize = 4;
+/// The widest row.
+const MOST_WIDTH: usize = 576;
+
+/// Keys and values of one head; position `p` is at slot `p % capacity`.
+pub(crate) struct Cache<'a, T> {
+    pub(crate) keys: &'a [T],
+    pub(crate) values: &'a [T],
+    pub(crate) capacity: usize,
+}
+
+/// How scores come from products.
+pub(crate) struct Scores {
+    pub(crate) scale: f32,
+    /// What scores are bent to stay below; 0 is no cap.
+    pub(crate) softcap: f32,
+}
+
+/// Rows of queries, each with the positions it sees and with room for its result.
+#[derive(Default)]
+pub(crate) struct Rows<'a> {
+    count: usize,
+    queries: [&'a [f32]; ROWS],
+    seen: [Range<usize>; ROWS],
+    out: [&'a mut [f32]; ROWS],
+    most: [f32; ROWS],
+    sum: [f32; ROWS],
+}
+
+impl<'a> Rows<'a> {
+    /// Adds a row; there are at most [`ROWS`].
+    pub(crate) fn push(&mut self, query: &'a [f32], seen: Range<usize>, out: &'a mut [f32]) {
+        out.fill(0.0);
+        let row = self.count;
+        (self.queries[row], self.seen[row], self.out[row]) = (query, seen, out);
+        (self.most[row], self.sum[row]) = (f32::NEG_INFINITY, 0.0);
+        self.count += 1;
+    }
+
+    /// Looks at each row: its number, its maximum, its sum, and its sum of values.
+    pub(crate) fn each(&mut self, mut look: impl FnMut(usize, f32, f32, &mut [f32])) {
+        for row in 0..self.count {
+            look(row, self.most[row], self.sum[row], self.out[row]);
+        }
+    }
+
+    /// From the first position that any row sees to the last.
+    fn span(&self) -> Range<usize> {
+        let seen = || self.seen[..self.count].iter().filter(|seen| !seen.is_empty());
+        seen().map(|seen| seen.start).min().unwrap_or(0)..seen().map(|seen| seen.end).max().unwrap_or(0)
+    }
+}
+
+/// Divides the sum of values by the sum of weights, in which a sink takes part.
+#[inline(always)]
+pub(crate) fn finish(out: &mut [f32], most: f32, sum: f32, sink: Option<f32>) {
+    let Some(sink) = sink else {
+        out.iter_mut().for_each(|x| *x /= sum);
+        return;
+    };
+    let all = if sink > most { sink } else { most };
+    let fade = exp(most - all);
+    let sum = sum * fade + exp(sink - all);
+    out.iter_mut().for_each(|x| *x = *x * fade / sum);
+}
+
+/// Puts into each row its sum of values over the positions that it sees.
+#[inline(always)]
+pub(crate) fn attend<T: Unit>(cache: &Cache<'_, T>, rows: &mut Rows<'_>, scores: &Scores) {
+    let mut scratch = [0.0; FEW * MOST_WIDTH];
+    let mut weights = [[0.0; TILE]; ROWS];
+    let span = rows.span();
+    let mut start = span.start;
+    while start < span.end {
+        let slot = start % cache.capacity;
+        let tile = start..span.end.min(start + TILE).min(start + cache.capacity - slot);
+        score_tile(cache, rows, scores, tile.clone(), &mut weights, &mut scratch);
+        for row in 0..rows.count {
+            weigh(rows, row, seen_of(rows, row, &tile), &mut weights[row]);
+        }
+        sum_tile(cache, rows, tile.clone(), &weights, &mut scratch);
+        start = tile.end;
+    }
+}
+
+/// What a row sees of a tile, counted from the tile's start.
+#[inline(always)]
+fn seen_of(rows: &Rows<'_>, row: usize, tile: &Range<usize>) -> Range<usize> {
+    let seen = &rows.seen[row];
+    let start = seen.start.clamp(tile.start, tile.end) - tile.start;
+    start..(seen.end.clamp(tile.start, tile.end) - tile.start).max(start)
+}
+
+/// The rows of some positions as f32, one after another in `scratch` unless they are f32 anyway.
+#[inline(always)]
+fn widened<'a, T: Unit>(
+    units: &'a [T],
+    first: usize,
+    count: usize,
+    width: usize,
+    scratch: &'a mut [f32],
+) -> &'a [f32] {
+    let units = &units[first * width / T::ELEMENTS..][..count * width / T::ELEMENTS];
+    T::widen(units, &mut scratch[..count * width])
+}
+
+/// Scores of all rows for the positions of a tile; also of positions that a row does not see, where they mean nothing.
+#[inline(always)]
+fn score_tile<T: Unit>(
+    cache: &Cache<'_, T>,
+    rows: &Rows<'_>,
+    scores: &Scores,
+    tile: Range<usize>,
+    into: &mut [[f32; TILE]; ROWS],
+    scratch: &mut [f32],
+) {
+    let (slot, width) = (tile.start % cache.capacity, rows.queries[0].len());
+    for first in (0..tile.len()).step_by(FEW) {
+        let count = FEW.min(tile.len() - first);
+        let keys = widened(cache.keys, slot + first, count, width, scratch);
+        for (q, into) in rows.queries[..rows.count].iter().zip(into.iter_mut()) {
+            let into = &mut into[first..first + count];
+            match into.as_chunks_mut::<FEW>().0 {
+                [four] => *four = dot_four(q, keys),
+                _ => into.iter_mut().zip(keys.chunks_exact(width)).for_each(|(x, key)| *x = dot(q, key)),
+            }
+        }
+    }
+    for into in &mut into[..rows.count] {
+        into.iter_mut().for_each(|x| *x *= scores.scale);
+        if scores.softcap > 0.0 {
+            into.iter_mut().for_each(|x| *x = scores.softcap * tanh(*x / scores.softcap));
+        }
+    }
+}
+
+/// Turns the scores that a row sees into weights, and scales what it has summed so far to a new maximum.
+#[inline(always)]
+fn weigh(rows: &mut Rows<'_>, row: usize, seen: Range<usize>, scores: &mut [f32; TILE]) {
+    let before = rows.most[row];
+    let scores = &mut scores[seen];
+    let most = scores.iter().fold(before, |most, score| if *score > most { *score } else { most });
+    // Without a number so far there is nothing to scale, and the difference would be none.
+    let fade = if before == most { 1.0 } else { exp(before - most) };
+    if fade != 1.0 {
+        rows.out[row].iter_mut().for_each(|x| *x *= fade);
+    }
+    scores.iter_mut().for_each(|x| *x = exp(*x - most));
+    rows.sum[row] = scores.iter().fold(rows.sum[row] * fade, |sum, weight| sum + weight);
+    rows.most[row] = most;
+}
+
+/// Adds the values of a tile to each row by its weights.
+#[inline(always)]
+fn sum_tile<T: Unit>(
+    cache: &Cache<'_, T>,
+    rows: &mut Rows<'_>,
+    tile: Range<usize>,
+    weights: &[[f32; TILE]; ROWS],
+    scratch: &mut [f32],
+) {
+    let (slot, width) = (tile.start % cache.capacity, rows.out[0].len());
+    for first in (0..tile.len()).step_by(FEW) {
+        let count = FEW.min(tile.len() - first);
+        let values = widened(cache.values, slot + first, count, width, scratch);
+        for row in 0..rows.count {
+            let seen = seen_of(rows, row, &tile);
+            let seen = seen.start.max(first)..seen.end.min(first + count);
+            if seen == (first..first + FEW) {
+                add_four(rows.out[row], &weights[row][first..first + FEW], values);
+            } else {
+                for position in seen {
+                    let value = &values[(position - first) * width..][..width];
+                    add_scaled(rows.out[row], weights[row][position], value);
+                }
+            }
+        }
+    }
+}
+
+/// Adds four rows, each times its weight, to another.
+#[inline(always)]
+fn add_four(sum: &mut [f32], weights: &[f32], rows: &[f32]) {
+    let width = sum.len();
+    let ([a, b, c, d], &[wa, wb, wc, wd]) =
+        (std::array::from_fn::<_, FEW, _>(|i| &rows[i * width..][..width]), weights)
+    else {
+        return;
+    };
+    for (i, sum) in sum.iter_mut().enumerate() {
+        *sum += (wa * a[i] + wb * b[i]) + (wc * c[i] + wd * d[i]);
+    }
+}
