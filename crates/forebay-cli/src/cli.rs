@@ -76,6 +76,11 @@ enum DeviceName {
 enum KvType {
     F32,
     F16,
+    Bf16,
+    #[value(name = "q8_0")]
+    Q8,
+    #[value(name = "q4_0")]
+    Q4,
 }
 
 impl ModelArgs {
@@ -106,6 +111,9 @@ impl HowArgs {
         let kv = match self.kv {
             KvType::F32 => DType::F32,
             KvType::F16 => DType::F16,
+            KvType::Bf16 => DType::BF16,
+            KvType::Q8 => DType::Q8_0,
+            KvType::Q4 => DType::Q4_0,
         };
         let access = if self.no_mmap { Access::Read } else { Access::Mapped };
         let mut options = EngineOptions::default().kv(kv).access(access);

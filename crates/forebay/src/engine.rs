@@ -32,7 +32,7 @@ pub struct EngineOptions {
     pub device: DeviceOptions,
     /// Positions of a sequence; none is what the model was made for, 4096 at most.
     pub context: Option<usize>,
-    /// Type of the cache of keys and values: f32 or f16.
+    /// Type of the cache of keys and values: f32, f16, bf16, q8_0 or q4_0.
     pub kv: DType,
     /// How the bytes of the file come to the device.
     pub access: Access,

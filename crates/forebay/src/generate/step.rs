@@ -19,7 +19,7 @@ use crate::{
 pub struct SequenceOptions {
     /// Positions of the cache.
     pub context: usize,
-    /// Type of the cache: f32 or f16.
+    /// Type of the cache: f32, f16, bf16, q8_0 or q4_0.
     pub kv: DType,
     /// Tokens of a prompt that are computed at a time.
     pub chunk: usize,
@@ -71,8 +71,8 @@ impl Sequence {
         options: &SequenceOptions,
     ) -> Result<Self> {
         let SequenceOptions { context, kv, chunk, all_logits } = *options;
-        if !matches!(kv, DType::F32 | DType::F16) {
-            return Err(Error::Option { name: "kv", wanted: "f32 or f16".to_owned() });
+        if !matches!(kv, DType::F32 | DType::F16 | DType::BF16 | DType::Q8_0 | DType::Q4_0) {
+            return Err(Error::Option { name: "kv", wanted: "f32, f16, bf16, q8_0 or q4_0".to_owned() });
         }
         if context == 0 || chunk == 0 {
             return Err(Error::Option { name: "context and chunk", wanted: "at least 1".to_owned() });
@@ -89,7 +89,13 @@ impl Sequence {
         };
         Ok(Self {
             kv: KvCache::new(device, model.sizes(), kv, context)?,
-            buffers: Activations::new(device, model.sizes(), rows, if all_logits { rows } else { 1 })?,
+            buffers: Activations::new(
+                device,
+                model.sizes(),
+                context,
+                rows,
+                if all_logits { rows } else { 1 },
+            )?,
             ids: list("ids", rows)?,
             positions: list("positions", rows)?,
             largest: list("largest", 1)?,

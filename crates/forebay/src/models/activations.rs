@@ -36,11 +36,17 @@ pub struct Activations {
 }
 
 impl Activations {
-    /// Buffers for passes of at most so many rows, of which the last ones give logits.
+    /// Buffers for passes of at most so many rows over a cache of `context` positions; the last rows give logits.
     ///
     /// # Errors
     /// What the device says.
-    pub fn new(device: &Device, sizes: &Sizes, rows: usize, logit_rows: usize) -> Result<Self> {
+    pub fn new(
+        device: &Device,
+        sizes: &Sizes,
+        context: usize,
+        rows: usize,
+        logit_rows: usize,
+    ) -> Result<Self> {
         let buffer = |label: &'static str, shape: &[usize]| -> Result<Tensor> {
             let request = Tensor::request(DType::F32, shape)?.tag(Tag::Activations).label(label);
             Ok(Tensor::of(DType::F32, shape, device.alloc(request)?)?)
@@ -52,7 +58,7 @@ impl Activations {
             keys: buffer("keys", &[rows, sizes.kv_heads, sizes.head_width])?,
             values: buffer("values", &[rows, sizes.kv_heads, sizes.value_width])?,
             attended: buffer("attended", &[rows, sizes.heads, sizes.value_width])?,
-            parts: buffer("parts", &[Attention::parts(rows, sizes.heads, sizes.value_width)])?,
+            parts: buffer("parts", &[Attention::parts(rows, sizes.heads, sizes.value_width, context)])?,
             change: buffer("change", &[rows, sizes.width])?,
             gate: buffer("gate", &[rows, sizes.ffn_width])?,
             up: buffer("up", &[rows, sizes.ffn_width])?,

@@ -23,7 +23,7 @@ pub struct KvCache {
 }
 
 impl KvCache {
-    /// A cache of f32 or f16 for so many positions.
+    /// A cache of f32, f16, bf16, q8_0 or q4_0 for so many positions.
     ///
     /// # Errors
     /// What the device says.

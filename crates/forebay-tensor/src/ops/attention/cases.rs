@@ -26,12 +26,13 @@ struct Kind {
 const PLAIN: Kind = Kind { scale: 0.25, sight: Sight::Before, softcap: None, sinks: false };
 
 pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
-    let sizes: [Sizes<'_>; 8] = [
+    let sizes: [Sizes<'_>; 9] = [
         (1, 1, 1, 1, 1, &[0]),
         (4, 2, 8, 8, 40, &[0, 1, 31, 32, 33, 39]),
         (6, 2, 33, 17, 100, &[99]),
         (3, 1, 64, 64, 300, &[63, 64, 65, 299]),
-        (20, 1, 48, 32, 70, &[69, 3]),
+        (20, 1, 48, 32, 1100, &[1023, 3, 511, 1090]),
+        (2, 2, 16, 16, 1600, &[1535]),
         (40, 2, 32, 64, 50, &[49, 11, 12, 13, 14, 15, 16, 17, 18, 19]),
         (2, 2, 576, 512, 5, &[4, 0]),
         (2, 1, 4, 4, 8, &[]),
@@ -56,6 +57,7 @@ pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
             let positions = [1000, 1001, 1002, 1003, 1004, 1005];
             attend(rig, dtype, (4, 2, 32, 32, 36, &positions), kind)?;
             attend(rig, dtype, (4, 2, 32, 32, 37, &positions[..1]), kind)?;
+            attend(rig, dtype, (4, 1, 32, 32, 520, &positions[..3]), kind)?;
         }
     }
     not_finite(rig)?;
@@ -117,7 +119,8 @@ fn attend(rig: &mut Rig, dtype: DType, sizes: Sizes<'_>, kind: Kind) -> Result<(
     }
     // Rounding of a score moves its weight by as much.
     let tolerance = 2e-6 * (1.0 + kind.scale * (width as f32).sqrt() * 4.0);
-    let room = rig.output(DType::F32, &[Attention::parts(count, heads, value_width)])?;
+    let room = rig.output(DType::F32, &[Attention::parts(count, heads, value_width, capacity)])?;
+    let mut whole = Vec::new();
     for parts in [None, Some(&room)] {
         let out = rig.output(DType::F32, &[count, heads, value_width])?;
         let op = Attention {
@@ -127,10 +130,15 @@ fn attend(rig: &mut Rig, dtype: DType, sizes: Sizes<'_>, kind: Kind) -> Result<(
             parts,
             ..Attention::new(&a, &k, &v, &p, kind.scale, &out)
         };
-        let split = parts.is_some() && count <= super::MOST_SPLIT;
+        let split = parts.is_some() && count <= super::MOST_SPLIT && capacity > super::PART;
         assert_eq!(rig.serves(&op)?, format!("attention_{}{dtype}", if split { "split_" } else { "" }));
         rig.run(&op)?;
-        rig.near(&format!("{dtype}, {sizes:?}, {kind:?}, split {split}"), &out, &wanted, tolerance)?;
+        let what = format!("{dtype}, {sizes:?}, {kind:?}, split {split}");
+        rig.near(&what, &out, &wanted, tolerance)?;
+        match parts {
+            None => whole = out.to_f32()?,
+            Some(_) => rig.same(&format!("{what}, beside the whole"), &out, &whole)?,
+        }
     }
     Ok(())
 }
@@ -138,9 +146,13 @@ fn attend(rig: &mut Rig, dtype: DType, sizes: Sizes<'_>, kind: Kind) -> Result<(
 /// An infinite score takes all, what is not a number spoils who sees it and nobody else.
 fn not_finite(rig: &mut Rig) -> Result<()> {
     let q = rig.tensor(&[2, 1, 2], &[1.0f32, 0.0, 1.0, 0.0])?;
-    let keys = rig.tensor(&[1, 3, 2], &[0.5, 0.0, f32::NEG_INFINITY, 0.0, f32::NAN, 0.0])?;
-    let values = rig.tensor(&[1, 3, 1], &[3.0f32, 5.0, 7.0])?;
-    let (p, room) = (rig.tensor(&[2], &[1u32, 2])?, rig.output(DType::F32, &[Attention::parts(2, 1, 1)])?);
+    let mut keys = vec![0.0; 2 * 600];
+    keys[..6].copy_from_slice(&[0.5, 0.0, f32::NEG_INFINITY, 0.0, f32::NAN, 0.0]);
+    let mut values = vec![0.0f32; 600];
+    values[..3].copy_from_slice(&[3.0, 5.0, 7.0]);
+    let (keys, values) = (rig.tensor(&[1, 600, 2], &keys)?, rig.tensor(&[1, 600, 1], &values)?);
+    let (p, room) =
+        (rig.tensor(&[2], &[1u32, 2])?, rig.output(DType::F32, &[Attention::parts(2, 1, 1, 600)])?);
     for parts in [None, Some(&room)] {
         let out = rig.output(DType::F32, &[2, 1, 1])?;
         rig.run(&Attention { parts, ..Attention::new(&q, &keys, &values, &p, 1.0, &out) })?;
@@ -168,9 +180,11 @@ fn refusals(rig: &mut Rig) -> Result<()> {
     )?;
     let cap = Attention { softcap: Some(0.0), ..op };
     rig.refuses(&cap, "attention: softcap is 0, it has to be finite and above 0")?;
-    let few = Attention { parts: Some(&p), ..op };
+    let long = rig.tensor(&[2, 600, 4], &[0.0f32; 4800])?;
+    let few = Attention { keys: &long, values: &long, parts: Some(&p), ..op };
     rig.refuses(&few, "attention: parts is of type u32, f32 is wanted")?;
-    let few = Attention { parts: Some(&q), ..op };
+    let long = rig.tensor(&[2, 600, 4], &[0.0f32; 4800])?;
+    let few = Attention { keys: &long, values: &long, parts: Some(&q), ..op };
     rig.refuses(&few, "attention: elements of parts is 8, it has to be at least what `parts` says")?;
     let x = rig.tensor(&[2, 2, 4], &[0.0f32; 16])?;
     let two = rig.tensor(&[2], &[1u32, 0])?;
@@ -194,7 +208,7 @@ pub(crate) fn measure(rig: &mut Rig) -> Result<()> {
             let positions: Vec<u32> = ((depth - count) as u32..depth as u32).collect();
             let (q, p) = (rig.tensor(&[count, 16, 128], &q)?, rig.tensor(&[count], &positions)?);
             let out = rig.output(DType::F32, &[count, 16, 128])?;
-            let room = rig.output(DType::F32, &[Attention::parts(count, 16, 128).max(1)])?;
+            let room = rig.output(DType::F32, &[Attention::parts(count, 16, 128, depth)])?;
             let pairs = count * 16 * depth * 128 / if count == 1 { 1 } else { 2 };
             let work = Work { bytes: 2 * keys.layout().bytes(), operations: 4 * pairs };
             let op = Attention { parts: Some(&room), ..Attention::new(&q, &keys, &values, &p, 0.09, &out) };

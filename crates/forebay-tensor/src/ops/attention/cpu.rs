@@ -9,14 +9,13 @@ use std::ops::Range;
 
 use forebay_device::{Group, KernelDef, Param, Share, Signature};
 
-use super::PARTS;
+use super::{MOST_WIDTH, PART};
 use crate::{
     DType,
     tiles::cpu::{
         arguments,
-        attend::{Cache, ROWS, Rows, Scores, TILE, attend, finish},
+        attend::{Cache, ROWS, Rows, Scores, Total, attend},
         cache::{Unit, per_unit},
-        curves::exp,
     },
 };
 
@@ -62,9 +61,38 @@ struct Launch<'a, T> {
     value_width: usize,
     capacity: usize,
     scores: Scores,
-    /// Whether a position sees what comes after it, and how far it sees; 0 is without end.
+    sees: Sees,
+}
+
+/// Which positions are seen from where.
+struct Sees {
+    /// Whether also what comes after.
     after: bool,
+    /// How far; 0 is without end.
     length: usize,
+    capacity: usize,
+    /// The largest position of the launch.
+    largest: usize,
+}
+
+impl Sees {
+    fn new(positions: &[u32], capacity: usize, after: u32, length: u32) -> Self {
+        let largest = positions.iter().copied().max().unwrap_or(0) as usize;
+        Self { after: after == 1, length: length as usize, capacity, largest }
+    }
+
+    /// The positions that a position sees. What the cache does not hold fails the stage.
+    fn seen(&self, position: u32) -> Range<usize> {
+        let (position, largest, capacity) = (position as usize, self.largest, self.capacity);
+        let length = if self.length == 0 { usize::MAX } else { self.length };
+        let end = if self.after { largest.min(position.saturating_add(length - 1)) } else { position };
+        let start = (position + 1).saturating_sub(length);
+        let ring = self.length != 0;
+        assert!(ring || end < capacity, "position {end} is not in a cache of {capacity}");
+        let held = largest - start < capacity;
+        assert!(held, "position {start} has left a cache of {capacity} that holds position {largest}");
+        start..end + 1
+    }
 }
 
 impl<'a, T: Unit> Launch<'a, T> {
@@ -79,42 +107,12 @@ impl<'a, T: Unit> Launch<'a, T> {
         let capacity = keys.len() * T::ELEMENTS / (groups * width);
         let value_width = values.len() * T::ELEMENTS / (groups * capacity).max(1);
         let scores = Scores { scale: arguments::float(share, 8), softcap: arguments::float(share, 9) };
-        let (after, length) = (arguments::count(share, 10) == 1, arguments::count(share, 11));
-        Self {
-            q,
-            keys,
-            values,
-            positions,
-            sinks,
-            heads,
-            groups,
-            width,
-            value_width,
-            capacity,
-            scores,
-            after,
-            length,
-        }
+        let sees = Sees::new(positions, capacity, share.word(10), share.word(11));
+        Self { q, keys, values, positions, sinks, heads, groups, width, value_width, capacity, scores, sees }
     }
 
-    /// The positions that a position sees. What the cache does not hold fails the stage.
-    fn seen(&self, position: u32, largest: u32) -> Range<usize> {
-        let (position, largest) = (position as usize, largest as usize);
-        let length = if self.length == 0 { usize::MAX } else { self.length };
-        let end = if self.after { largest.min(position.saturating_add(length - 1)) } else { position };
-        let start = (position + 1).saturating_sub(length);
-        let (held, capacity) = (largest.max(position) - start, self.capacity);
-        let ring = self.length != 0;
-        assert!(ring || end < capacity, "position {end} is not in a cache of {capacity}");
-        assert!(
-            held < capacity,
-            "position {start} has left a cache of {capacity} that holds position {largest}"
-        );
-        start..end + 1
-    }
-
-    fn largest(&self) -> u32 {
-        self.positions.iter().copied().max().unwrap_or(0)
+    fn seen(&self, i: usize) -> Range<usize> {
+        self.sees.seen(self.positions[i])
     }
 
     fn cache(&self, group: usize) -> Cache<'a, T> {
@@ -134,10 +132,9 @@ impl<'a, T: Unit> Launch<'a, T> {
 
 fn run_whole<T: Unit>(share: &Share<'_>) {
     let launch = Launch::<T>::of(share);
-    let (group_heads, count, largest) =
-        (launch.heads / launch.groups, launch.positions.len(), launch.largest());
+    let (group_heads, count) = (launch.heads / launch.groups, launch.positions.len());
     let (block, width) = (block_of(group_heads), launch.value_width);
-    let blocks = blocks(count, group_heads);
+    let (blocks, mut scratch) = (blocks(count, group_heads), [0.0; ROWS * MOST_WIDTH]);
     for index in share.groups() {
         let (group, turn) = (index / blocks, index % blocks);
         // Early and late blocks by turns: late ones see more, and workers take runs of groups.
@@ -145,33 +142,42 @@ fn run_whole<T: Unit>(share: &Share<'_>) {
         let positions = turn * block..((turn + 1) * block).min(count);
         for first in (0..group_heads).step_by(ROWS) {
             let heads = group * group_heads + first..group * group_heads + (first + ROWS).min(group_heads);
-            let mut rows = Rows::default();
-            for i in positions.clone() {
-                let seen = launch.seen(launch.positions[i], largest);
-                for head in heads.clone() {
-                    let at = (i * launch.heads + head) * width;
-                    // SAFETY: A3: a group owns the rows of its heads and positions, and each is taken once.
-                    let out: &mut [f32] = unsafe { arguments::write(share, 5, at..at + width) };
-                    rows.push(launch.query(i, head), seen.clone(), out);
-                }
+            let (mut rows, mut totals) = (Rows::default(), <[Total<'_>; ROWS]>::default());
+            let places = positions.clone().flat_map(|i| heads.clone().map(move |head| (i, head)));
+            let mut used = 0;
+            for ((i, head), (total, sum)) in places.zip(totals.iter_mut().zip(scratch.chunks_mut(width))) {
+                let at = (i * launch.heads + head) * width;
+                // SAFETY: A3: a group owns the rows of its heads and positions, and each is taken once.
+                *total = Total::new(unsafe { arguments::write(share, 5, at..at + width) });
+                rows.push(launch.query(i, head), launch.seen(i), sum);
+                used += 1;
             }
-            attend(&launch.cache(group), &mut rows, &launch.scores);
-            let sink = |row: usize| launch.sinks.get(heads.start + row % heads.len()).copied();
-            rows.each(|row, most, sum, out| finish(out, most, sum, sink(row)));
+            let (cache, totals) = (launch.cache(group), &mut totals[..used]);
+            for part in parts_of(&rows.span()) {
+                attend(&cache, &mut rows, part, &launch.scores);
+                rows.join(totals);
+            }
+            let sinks = heads.cycle().map(|head| launch.sinks.get(head).copied());
+            totals.iter_mut().zip(sinks).for_each(|(total, sink)| total.finish(sink));
         }
     }
 }
 
+/// The parts of a range: they begin at the same positions whatever else is seen.
+fn parts_of(all: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
+    (all.start / PART..all.end.div_ceil(PART)).map(|part| part * PART..(part + 1) * PART)
+}
+
 fn run_split<T: Unit>(share: &Share<'_>) {
     let launch = Launch::<T>::of(share);
-    let (group_heads, largest) = (launch.heads / launch.groups, launch.largest());
-    let record = launch.value_width + 2;
+    let (group_heads, parts) = (launch.heads / launch.groups, super::parts_in(launch.capacity));
+    let (record, stride) = (launch.value_width + 2, stride(parts));
     for index in share.groups() {
-        let (row, part) = (index / PARTS, index % PARTS);
+        let (row, part) = (index / parts, index % parts * stride % parts);
         let (i, group) = (row / launch.groups, row % launch.groups);
-        let seen = launch.seen(launch.positions[i], largest);
-        let own = part_of(seen, part);
-        let at = index * group_heads * record;
+        let seen = launch.seen(i);
+        let Some(own) = parts_of(&seen).nth(part) else { continue };
+        let at = (row * parts + part) * group_heads * record;
         // SAFETY: A3: a group owns the records of its position, its heads and its part.
         let records: &mut [f32] = unsafe { arguments::write(share, 5, at..at + group_heads * record) };
         for (chunk, records) in records.chunks_mut(ROWS * record).enumerate() {
@@ -181,51 +187,45 @@ fn run_split<T: Unit>(share: &Share<'_>) {
             for (offset, (record, end)) in records.chunks_exact_mut(record).zip(&mut ends).enumerate() {
                 let (out, rest) = record.split_at_mut(launch.value_width);
                 *end = rest;
-                rows.push(launch.query(i, first + offset), own.clone(), out);
+                rows.push(launch.query(i, first + offset), seen.clone(), out);
             }
-            attend(&launch.cache(group), &mut rows, &launch.scores);
-            rows.each(|row, most, sum, _| ends[row].copy_from_slice(&[most, sum]));
+            attend(&launch.cache(group), &mut rows, own.clone(), &launch.scores);
+            rows.each(|row, most, sum| ends[row].copy_from_slice(&[most, sum]));
         }
     }
 }
 
-/// One part of a range: all are equally long, whole tiles, and the last ones are empty if there is little.
-fn part_of(all: Range<usize>, part: usize) -> Range<usize> {
-    let each = all.len().div_ceil(PARTS).next_multiple_of(TILE);
-    (all.start + part * each).min(all.end)..(all.start + (part + 1) * each).min(all.end)
+/// How far neighbours among so many parts are moved apart. The first parts are those that are seen, and workers take
+/// runs of groups, so that without it some would have all the work. It has no divisor in common with the number of parts.
+fn stride(parts: usize) -> usize {
+    let golden = (parts * 5 / 8).max(1);
+    (golden..).find(|step| gcd(*step, parts) == 1).unwrap_or(1)
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 pub(super) fn join() -> KernelDef {
-    let signature = Signature::new([
-        Param::read::<f32>(),
-        Param::read::<f32>(),
-        Param::write::<f32>().per_group_of(5),
-        Param::u32(),
-        Param::u32(),
-        Param::u32(),
-    ]);
-    KernelDef::new("attention_join", signature).cpu(run_join)
+    let buffers = [Param::read::<f32>(), Param::read::<u32>(), Param::read::<f32>()];
+    let all = buffers.into_iter().chain([Param::write::<f32>().per_group_of(4)]).chain([Param::u32(); 6]);
+    KernelDef::new("attention_join", Signature::new(all.collect::<Vec<_>>())).cpu(run_join)
 }
 
+/// Joins the parts of all heads of a group at one position.
 fn run_join(group: &Group<'_>) {
-    let (parts, sinks, out) = (group.read::<f32>(0), group.read::<f32>(1), group.write::<f32>(2));
-    let (heads, width) = (group.u32(3) as usize, group.u32(4) as usize);
-    let record = width + 2;
-    let parts = &parts[group.index() * PARTS * heads * record..][..PARTS * heads * record];
+    let (parts, positions, sinks) = (group.read::<f32>(0), group.read::<u32>(1), group.read::<f32>(2));
+    let (out, own) = (group.write::<f32>(3), group.u32(4) as usize);
+    let (groups, width, capacity) = (group.u32(5) as usize, group.u32(6) as usize, group.u32(7) as usize);
+    let sees = Sees::new(positions, capacity, group.u32(8), group.u32(9));
+    let (heads, record, all) = (own / width, width + 2, super::parts_in(capacity));
+    let used = parts_of(&sees.seen(positions[group.index() / groups])).count();
+    let parts = &parts[group.index() * all * own / width * record..][..used * heads * record];
     for (head, out) in out.chunks_exact_mut(width).enumerate() {
-        let records =
-            || parts.chunks_exact(record).skip(head).step_by(heads).filter(|part| part[width + 1] != 0.0);
-        let most = records()
-            .fold(f32::NEG_INFINITY, |most, part| if part[width] > most { part[width] } else { most });
-        let mut sum = 0.0;
-        out.fill(0.0);
-        for part in records() {
-            let weight = exp(part[width] - most);
-            sum += weight * part[width + 1];
-            out.iter_mut().zip(part).for_each(|(out, x)| *out += weight * x);
+        let mut total = Total::new(out);
+        for part in parts.chunks_exact(record).skip(head).step_by(heads) {
+            total.join(part[width], part[width + 1], &part[..width]);
         }
-        // Groups follow each other as heads do, again and again for each position.
-        let sink = sinks.get((group.index() * heads + head) % sinks.len().max(1)).copied();
-        finish(out, most, sum, sink);
+        total.finish(sinks.get(group.index() % groups * heads + head).copied());
     }
 }

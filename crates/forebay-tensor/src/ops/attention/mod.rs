@@ -28,10 +28,10 @@ use crate::{
 
 /// The widest head.
 const MOST_WIDTH: usize = 576;
-/// Parts of what a position sees.
-const PARTS: usize = 8;
-/// The most positions that are served in parts.
-const MOST_SPLIT: usize = 8;
+/// Positions of a part. Parts are summed alone and then joined, by every kernel, so that all give the same bits.
+const PART: usize = 512;
+/// The most positions whose parts are spread over groups.
+const MOST_SPLIT: usize = 4;
 
 /// Which positions a position sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -139,14 +139,17 @@ impl<'a> Attention<'a> {
         Self { q, keys, values, positions, scale, sight, softcap, sinks, parts, out }
     }
 
-    /// Elements of the room that is enough for up to so many positions.
-    pub fn parts(count: usize, heads: usize, value_width: usize) -> usize {
-        count.min(MOST_SPLIT) * heads * PARTS * (value_width + 2)
+    /// Elements of the room that is enough for up to so many positions over a cache of this capacity.
+    pub fn parts(count: usize, heads: usize, value_width: usize, capacity: usize) -> usize {
+        if capacity <= PART {
+            return 0;
+        }
+        count.min(MOST_SPLIT) * heads * parts_in(capacity) * (value_width + 2)
     }
 
     /// The room to work in parts, where the launch does.
     fn room(&self) -> Option<&'a Tensor> {
-        self.parts.filter(|_| self.q.shape()[0] <= MOST_SPLIT)
+        self.parts.filter(|_| self.q.shape()[0] <= MOST_SPLIT && self.keys.shape()[1] > PART)
     }
 
     fn check_parts(&self, wanted: usize) -> Result<()> {
@@ -201,7 +204,7 @@ impl Op for Attention<'_> {
         if let Some(sinks) = self.sinks {
             argument(Self::NAME, "sinks", sinks).f32()?.shaped(&[heads])?;
         }
-        self.check_parts(Self::parts(count, heads, value_width))?;
+        self.check_parts(Self::parts(count, heads, value_width, capacity))?;
         self.check_numbers(heads, groups, [("width of q", width), ("width of values", value_width)])
     }
 
@@ -214,7 +217,7 @@ impl Op for Attention<'_> {
         if self.q.elements() == 0 {
             return Ok(());
         }
-        let ([count, heads, _], [groups, _, value_width]) = (axes(self.q)?, axes(self.values)?);
+        let ([count, heads, _], [groups, capacity, value_width]) = (axes(self.q)?, axes(self.values)?);
         let kernel = self.kernel(kernels)?;
         let (after, length) = self.sight.code();
         let sizes = [("heads", heads), ("heads of keys", groups), ("window", length.min(u32::MAX as usize))];
@@ -234,15 +237,28 @@ impl Op for Attention<'_> {
             stage.launch(kernel, grid(Self::NAME, groups * blocks)?, &arguments(self.out.arg()))?;
             return Ok(());
         };
-        let elements = Self::parts(count, heads, value_width);
+        let elements = Self::parts(count, heads, value_width, capacity);
         let room = room.buffer().slice(0..elements as u64 * 4)?;
-        stage.launch(kernel, grid(Self::NAME, count * groups * PARTS)?, &arguments(room.arg()))?;
-        let (group, width) =
-            (size(Self::NAME, "heads", heads / groups)?, size(Self::NAME, "width", value_width)?);
-        let own = size(Self::NAME, "heads of a group", heads / groups * value_width)?;
-        let join = [room.arg(), sinks.arg(), self.out.arg(), group.into(), width.into(), own.into()];
+        stage.launch(
+            kernel,
+            grid(Self::NAME, count * groups * parts_in(capacity))?,
+            &arguments(room.arg()),
+        )?;
+        let own = heads / groups * value_width;
+        let sizes = [("heads of a group", own), ("width", value_width), ("capacity", capacity)];
+        let [own, width, capacity] = sizes.map(|(name, value)| size(Self::NAME, name, value));
+        let words = [own?, groups_word, width?, capacity?, after, length].map(Into::into);
+        let [own, groups_word, width, capacity, after, length] = words;
+        let buffers = [room.arg(), positions, sinks.arg(), self.out.arg()];
+        let [room, positions, sinks, out] = buffers;
+        let join = [room, positions, sinks, out, own, groups_word, width, capacity, after, length];
         Ok(stage.launch(&kernels.join, grid(Self::NAME, count * groups)?, &join)?)
     }
+}
+
+/// Parts that the positions of a cache of this capacity can lie in; one more than it has, since a ring can begin anywhere.
+fn parts_in(capacity: usize) -> usize {
+    capacity.div_ceil(PART) + 1
 }
 
 /// The axes of a tensor that was checked.

@@ -34,7 +34,7 @@ pub(crate) struct Scores {
     pub(crate) softcap: f32,
 }
 
-/// Rows of queries, each with the positions it sees and with room for its result.
+/// Rows of queries, each with the positions it sees and with room for its sum of values.
 #[derive(Default)]
 pub(crate) struct Rows<'a> {
     count: usize,
@@ -48,57 +48,113 @@ pub(crate) struct Rows<'a> {
 impl<'a> Rows<'a> {
     /// Adds a row; there are at most [`ROWS`].
     pub(crate) fn push(&mut self, query: &'a [f32], seen: Range<usize>, out: &'a mut [f32]) {
-        out.fill(0.0);
         let row = self.count;
         (self.queries[row], self.seen[row], self.out[row]) = (query, seen, out);
-        (self.most[row], self.sum[row]) = (f32::NEG_INFINITY, 0.0);
         self.count += 1;
     }
 
-    /// Looks at each row: its number, its maximum, its sum, and its sum of values.
-    pub(crate) fn each(&mut self, mut look: impl FnMut(usize, f32, f32, &mut [f32])) {
-        for row in 0..self.count {
-            look(row, self.most[row], self.sum[row], self.out[row]);
+    /// Adds what each row has summed to its total.
+    pub(crate) fn join(&self, totals: &mut [Total<'_>]) {
+        for (row, total) in totals.iter_mut().enumerate() {
+            total.join(self.most[row], self.sum[row], self.out[row]);
         }
     }
 
+    /// Looks at each row: its number, its maximum, and its sum of weights.
+    pub(crate) fn each(&self, mut look: impl FnMut(usize, f32, f32)) {
+        (0..self.count).for_each(|row| look(row, self.most[row], self.sum[row]));
+    }
+
     /// From the first position that any row sees to the last.
-    fn span(&self) -> Range<usize> {
+    pub(crate) fn span(&self) -> Range<usize> {
         let seen = || self.seen[..self.count].iter().filter(|seen| !seen.is_empty());
         seen().map(|seen| seen.start).min().unwrap_or(0)..seen().map(|seen| seen.end).max().unwrap_or(0)
     }
 }
 
-/// Divides the sum of values by the sum of weights, in which a sink takes part.
-#[inline(always)]
-pub(crate) fn finish(out: &mut [f32], most: f32, sum: f32, sink: Option<f32>) {
-    let Some(sink) = sink else {
-        out.iter_mut().for_each(|x| *x /= sum);
-        return;
-    };
-    let all = if sink > most { sink } else { most };
-    let fade = exp(most - all);
-    let sum = sum * fade + exp(sink - all);
-    out.iter_mut().for_each(|x| *x = *x * fade / sum);
+/// What the parts of what a row sees add up to. Parts are joined in their order, each by the same steps.
+#[derive(Default)]
+pub(crate) struct Total<'a> {
+    most: f32,
+    sum: f32,
+    values: &'a mut [f32],
 }
 
-/// Puts into each row its sum of values over the positions that it sees.
+impl<'a> Total<'a> {
+    /// Nothing yet.
+    pub(crate) fn new(values: &'a mut [f32]) -> Self {
+        Self { most: f32::NEG_INFINITY, sum: 0.0, values }
+    }
+
+    /// Adds a part: its maximum, its sum of weights, its sum of values. A part in which nothing is seen is none.
+    #[inline(always)]
+    pub(crate) fn join(&mut self, most: f32, sum: f32, values: &[f32]) {
+        if sum == 0.0 {
+            return;
+        }
+        if self.sum == 0.0 {
+            self.values.copy_from_slice(values);
+            (self.most, self.sum) = (most, sum);
+            return;
+        }
+        let all = if most > self.most { most } else { self.most };
+        let (ours, theirs) = (exp(self.most - all), exp(most - all));
+        self.values.iter_mut().zip(values).for_each(|(x, y)| *x = *x * ours + y * theirs);
+        (self.most, self.sum) = (all, self.sum * ours + sum * theirs);
+    }
+
+    /// Divides the sum of values by the sum of weights, in which a sink takes part.
+    #[inline(always)]
+    pub(crate) fn finish(&mut self, sink: Option<f32>) {
+        let (mut fade, mut sum) = (1.0, self.sum);
+        if let Some(sink) = sink {
+            let all = if sink > self.most { sink } else { self.most };
+            fade = exp(self.most - all);
+            sum = sum * fade + exp(sink - all);
+        }
+        self.values.iter_mut().for_each(|x| *x = *x * fade / sum);
+    }
+}
+
+/// Puts into each row its sum of values over those positions of a part that it sees.
 #[inline(always)]
-pub(crate) fn attend<T: Unit>(cache: &Cache<'_, T>, rows: &mut Rows<'_>, scores: &Scores) {
+pub(crate) fn attend<T: Unit>(
+    cache: &Cache<'_, T>,
+    rows: &mut Rows<'_>,
+    part: Range<usize>,
+    scores: &Scores,
+) {
     let mut scratch = [0.0; FEW * MOST_WIDTH];
     let mut weights = [[0.0; TILE]; ROWS];
+    for row in 0..rows.count {
+        rows.out[row].fill(0.0);
+        (rows.most[row], rows.sum[row]) = (f32::NEG_INFINITY, 0.0);
+    }
     let span = rows.span();
-    let mut start = span.start;
-    while start < span.end {
+    let (mut start, end) = (span.start.max(part.start), span.end.min(part.end));
+    while start < end {
+        // Tiles begin at the same positions whatever is seen, so that a row is summed the same beside any others.
         let slot = start % cache.capacity;
-        let tile = start..span.end.min(start + TILE).min(start + cache.capacity - slot);
-        score_tile(cache, rows, scores, tile.clone(), &mut weights, &mut scratch);
-        for row in 0..rows.count {
-            weigh(rows, row, seen_of(rows, row, &tile), &mut weights[row]);
+        let tile = start..end.min((start + 1).next_multiple_of(TILE)).min(start + cache.capacity - slot);
+        score_tile(cache, rows, scores, &tile, &mut weights, &mut scratch);
+        for (row, weights) in weights[..rows.count].iter_mut().enumerate() {
+            weigh(rows, row, seen_of(rows, row, &tile), weights);
         }
-        sum_tile(cache, rows, tile.clone(), &weights, &mut scratch);
+        sum_tile(cache, rows, &tile, &weights, &mut scratch);
         start = tile.end;
     }
+}
+
+/// The positions of a tile, a few at a time, counted from the tile's start. They begin at the same positions as any
+/// other tile's would.
+#[inline(always)]
+fn fews(tile: &Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let (mut start, end, base) = (tile.start, tile.end, tile.start);
+    std::iter::from_fn(move || {
+        let few = start..end.min((start + 1).next_multiple_of(FEW));
+        start = few.end;
+        (!few.is_empty()).then(|| few.start - base..few.end - base)
+    })
 }
 
 /// What a row sees of a tile, counted from the tile's start.
@@ -128,16 +184,15 @@ fn score_tile<T: Unit>(
     cache: &Cache<'_, T>,
     rows: &Rows<'_>,
     scores: &Scores,
-    tile: Range<usize>,
+    tile: &Range<usize>,
     into: &mut [[f32; TILE]; ROWS],
     scratch: &mut [f32],
 ) {
     let (slot, width) = (tile.start % cache.capacity, rows.queries[0].len());
-    for first in (0..tile.len()).step_by(FEW) {
-        let count = FEW.min(tile.len() - first);
-        let keys = widened(cache.keys, slot + first, count, width, scratch);
+    for few in fews(tile) {
+        let keys = widened(cache.keys, slot + few.start, few.len(), width, scratch);
         for (q, into) in rows.queries[..rows.count].iter().zip(into.iter_mut()) {
-            let into = &mut into[first..first + count];
+            let into = &mut into[few.clone()];
             match into.as_chunks_mut::<FEW>().0 {
                 [four] => *four = dot_four(q, keys),
                 _ => into.iter_mut().zip(keys.chunks_exact(width)).for_each(|(x, key)| *x = dot(q, key)),
@@ -173,23 +228,22 @@ fn weigh(rows: &mut Rows<'_>, row: usize, seen: Range<usize>, scores: &mut [f32;
 fn sum_tile<T: Unit>(
     cache: &Cache<'_, T>,
     rows: &mut Rows<'_>,
-    tile: Range<usize>,
+    tile: &Range<usize>,
     weights: &[[f32; TILE]; ROWS],
     scratch: &mut [f32],
 ) {
     let (slot, width) = (tile.start % cache.capacity, rows.out[0].len());
-    for first in (0..tile.len()).step_by(FEW) {
-        let count = FEW.min(tile.len() - first);
-        let values = widened(cache.values, slot + first, count, width, scratch);
-        for row in 0..rows.count {
-            let seen = seen_of(rows, row, &tile);
-            let seen = seen.start.max(first)..seen.end.min(first + count);
-            if seen == (first..first + FEW) {
-                add_four(rows.out[row], &weights[row][first..first + FEW], values);
+    for few in fews(tile) {
+        let values = widened(cache.values, slot + few.start, few.len(), width, scratch);
+        for (row, weights) in weights[..rows.count].iter().enumerate() {
+            let seen = seen_of(rows, row, tile);
+            let seen = seen.start.max(few.start)..seen.end.min(few.end);
+            if seen == few && few.len() == FEW {
+                add_four(rows.out[row], &weights[few.clone()], values);
             } else {
                 for position in seen {
-                    let value = &values[(position - first) * width..][..width];
-                    add_scaled(rows.out[row], weights[row][position], value);
+                    let value = &values[(position - few.start) * width..][..width];
+                    add_scaled(rows.out[row], weights[position], value);
                 }
             }
         }
