@@ -175,34 +175,42 @@ fn offset_allocator(most: usize) -> Allocator {
     Allocator::with_max_allocs((MEMORY / GRANULE) as u32, 4 * most as u32 + 1024)
 }
 
+/// What cannot be served would make the rest wrong, so it ends the run.
+fn served(step: forebay_device::Result<()>) {
+    if let Err(error) = step {
+        panic!("a step was not served: {error}");
+    }
+}
+
 /// Takes all buffers of a step from a pool, then drops them.
-fn pool_step(pool: &Pool, sizes: &[u64], held: &mut Vec<Buffer>) {
+fn pool_step(pool: &Pool, sizes: &[u64], held: &mut Vec<Buffer>) -> forebay_device::Result<()> {
     for &bytes in sizes {
-        held.extend(pool.alloc(bytes));
+        held.push(pool.alloc(bytes)?);
     }
     black_box(&held);
     held.clear();
+    Ok(())
 }
 
-fn arena_step(arena: &mut Arena, sizes: &[u64], held: &mut Vec<Buffer>) {
+fn arena_step(arena: &mut Arena, sizes: &[u64], held: &mut Vec<Buffer>) -> forebay_device::Result<()> {
     for &bytes in sizes {
-        held.extend(arena.alloc(bytes));
+        held.push(arena.alloc(bytes)?);
     }
     black_box(&held);
     held.clear();
     black_box(arena.reset());
+    Ok(())
 }
 
-fn scope_step(arena: &mut Arena, sizes: &[u64]) {
+fn scope_step(arena: &mut Arena, sizes: &[u64]) -> forebay_device::Result<()> {
     arena.scope(|scope| {
         let mut held = Vec::with_capacity(sizes.len());
         for &bytes in sizes {
-            if let Ok(scratch) = scope.alloc(bytes) {
-                held.push(scratch);
-            }
+            held.push(scope.alloc(bytes)?);
         }
         black_box(&held);
-    });
+        Ok(())
+    })
 }
 
 fn offset_step(offsets: &mut Allocator, sizes: &[u64], held: &mut Vec<Allocation>) {
@@ -252,11 +260,11 @@ fn steady_step(record: &mut Record, device: &Device) -> io::Result<()> {
     let (mut d, mut e) = (Vec::new(), Vec::new());
     let (mut f, mut g, mut h, mut i) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut contenders = vec![
-        Contender::new("forebay Pool::alloc", || pool_step(&pool, sizes, &mut a)),
-        Contender::new("forebay Arena::alloc, bumping", || arena_step(&mut bumped, sizes, &mut b)),
-        Contender::new("forebay Arena::alloc, planned", || arena_step(&mut planned, sizes, &mut c)),
-        Contender::new("forebay Scope::alloc, bumping", || scope_step(&mut scoped, sizes)),
-        Contender::new("forebay Scope::alloc, planned", || scope_step(&mut scoped_planned, sizes)),
+        Contender::new("forebay Pool::alloc", || served(pool_step(&pool, sizes, &mut a))),
+        Contender::new("forebay Arena::alloc, bumping", || served(arena_step(&mut bumped, sizes, &mut b))),
+        Contender::new("forebay Arena::alloc, planned", || served(arena_step(&mut planned, sizes, &mut c))),
+        Contender::new("forebay Scope::alloc, bumping", || served(scope_step(&mut scoped, sizes))),
+        Contender::new("forebay Scope::alloc, planned", || served(scope_step(&mut scoped_planned, sizes))),
         Contender::new(OFFSET, || offset_step(&mut offsets, sizes, &mut d)),
         Contender::new(TREES, || tree_step(&mut trees, sizes, &mut e)),
         Contender::new("tenferro-cpu 0.1.0 (host)", || first_step(&mut first_pool, sizes, &mut f)),
@@ -275,17 +283,19 @@ fn cold_step(record: &mut Record, device: &Device) -> io::Result<()> {
     let fresh = || pool_of(device).ok();
     let mut contenders = vec![
         Contender::new("forebay Pool::alloc", || {
-            fresh().iter().for_each(|pool| pool_step(pool, sizes, &mut Vec::with_capacity(sizes.len())));
+            fresh()
+                .iter()
+                .for_each(|pool| served(pool_step(pool, sizes, &mut Vec::with_capacity(sizes.len()))));
         }),
         Contender::new("forebay Arena::alloc, bumping", || {
             let arena = fresh().map(|pool| Arena::new(&pool).planning(false));
-            arena
-                .into_iter()
-                .for_each(|mut arena| arena_step(&mut arena, sizes, &mut Vec::with_capacity(sizes.len())));
+            arena.into_iter().for_each(|mut arena| {
+                served(arena_step(&mut arena, sizes, &mut Vec::with_capacity(sizes.len())))
+            });
         }),
         Contender::new("forebay Scope::alloc, bumping", || {
             let arena = fresh().map(|pool| Arena::new(&pool).planning(false));
-            arena.into_iter().for_each(|mut arena| scope_step(&mut arena, sizes));
+            arena.into_iter().for_each(|mut arena| served(scope_step(&mut arena, sizes)));
         }),
         Contender::new(OFFSET, || {
             offset_step(&mut offset_allocator(sizes.len()), sizes, &mut Vec::with_capacity(sizes.len()));

@@ -23,7 +23,6 @@ use mimalloc::MiMalloc;
 use tenferro_cpu::linalg_interop as first;
 use tenferro_cpu_basic::{PooledUninitOutput, buffer_pool as later};
 
-
 const FOREBAY: &str = "forebay";
 const FIRST: &str = "tenferro-cpu 0.1.0";
 const LATER: &str = "tenferro-cpu-basic 0.9.0";

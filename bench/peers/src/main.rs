@@ -17,7 +17,8 @@ use serde_json::Value;
 type Comparison = fn(&mut Record) -> io::Result<()>;
 
 /// Every comparison by the name it has on the command line.
-const COMPARISONS: &[(&str, Comparison)] = &[("host-pool", host_pool::run), ("device-pool", device_pool::run)];
+const COMPARISONS: &[(&str, Comparison)] =
+    &[("host-pool", host_pool::run), ("device-pool", device_pool::run)];
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();

@@ -153,4 +153,35 @@ mod tests {
         assert!(barriers > 0 && barriers < 10_000 / 32);
         assert!(hazards.reads.len() + hazards.writes.len() <= MOST);
     }
+
+    #[test]
+    fn a_barrier_comes_exactly_where_ranges_conflict() {
+        let mut seed = 3u64;
+        let mut next = |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) % below
+        };
+        let mut hazards = Hazards::default();
+        let mut since: Vec<(Place, bool)> = Vec::new();
+        for step in 0..5_000 {
+            let accesses: Vec<_> = (0..next(4))
+                .map(|_| {
+                    let start = next(400);
+                    (at(0, start, start + next(6)), next(3) == 0)
+                })
+                .collect();
+            let meets = |a: &(Place, bool), b: &(Place, bool)| {
+                let apart = a.0.address + a.0.len <= b.0.address || b.0.address + b.0.len <= a.0.address;
+                !apart && (a.1 || b.1) && a.0.len > 0 && b.0.len > 0
+            };
+            let real = accesses.iter().filter(|(place, _)| place.len > 0);
+            let full = since.len() + real.clone().count() > MOST;
+            let clash = accesses.iter().any(|new| since.iter().any(|old| meets(new, old)));
+            assert_eq!(hazards.note(accesses.iter().copied()), full || clash, "step {step}");
+            if full || clash {
+                since.clear();
+            }
+            since.extend(real);
+        }
+    }
 }
