@@ -221,3 +221,58 @@ mod tests {
         );
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom {
+    use ::loom::{model, thread};
+
+    use super::*;
+    use crate::{
+        backend::timeline::Timeline,
+        sync::{Arc, AtomicU32, Mutex, Ordering, lock},
+    };
+
+    /// A range that a queue writes, and its pool.
+    struct Told {
+        bytes: AtomicU32,
+        timeline: Timeline,
+        retire: Mutex<Retire>,
+    }
+
+    impl Told {
+        /// What is free by now; whoever gets it sees what the queue wrote.
+        fn collect(&self) -> usize {
+            let freed = lock(&self.retire).pop_done(|queue, tick| self.timeline.is_done(queue, tick));
+            assert!(freed.is_none_or(|slot| slot == 7 && self.bytes.load(Ordering::Relaxed) == 1));
+            usize::from(freed.is_some())
+        }
+    }
+
+    #[test]
+    fn what_retires_is_free_once_and_after_all_that_the_queue_wrote() {
+        model(|| {
+            let told = Arc::new(Told {
+                bytes: AtomicU32::new(0),
+                timeline: Timeline::default(),
+                retire: Mutex::new(Retire::default()),
+            });
+            let queue = {
+                let told = told.clone();
+                thread::spawn(move || {
+                    told.bytes.store(1, Ordering::Relaxed);
+                    told.timeline.advance(0, 1, Ok(()));
+                })
+            };
+            lock(&told.retire).push(7, 0, 1, 256, false);
+            let other = {
+                let told = told.clone();
+                thread::spawn(move || told.collect())
+            };
+            let early = told.collect();
+            queue.join().unwrap();
+            let freed = early + other.join().unwrap();
+            assert_eq!(freed + told.collect(), 1, "free once, and not later than its tick");
+            assert_eq!(lock(&told.retire).bytes(), 0);
+        });
+    }
+}
