@@ -165,14 +165,32 @@ mod tests {
     }
 
     #[test]
+    fn a_plot_is_one_page_that_needs_nothing_else() {
+        let folder = Folder::of("plot");
+        let (path, out) = (folder.at("a.trace"), folder.at("a.html"));
+        trace(&path);
+        stdout(&["memory", "plot", &path, "--out", &out, "--title", "a <run>"]);
+        let page = fs::read_to_string(&out).unwrap();
+        assert!(page.starts_with("<!doctype html>") && page.contains("<title>a &lt;run&gt;"));
+        assert!(!page.contains("src=") && !page.contains("href=") && !page.contains("http:"));
+        assert_eq!(stdout(&["memory", "plot", &path, "--out", "-", "--title", "a <run>"]), page);
+        let (code, line) = failure(&["memory", "plot", &path, "--out", "/no-such-folder/a.html"]);
+        assert!(code == 1 && line.contains("cannot write /no-such-folder/a.html"), "{line}");
+    }
+
+    #[test]
     fn what_is_no_trace_or_not_whole_is_one_line_and_leaves_no_file() {
         let folder = Folder::of("damage");
         let (whole, cut, out) = (folder.at("whole"), folder.at("cut"), folder.at("out"));
         trace(&whole);
         let bytes = fs::read(&whole).unwrap();
         fs::write(&cut, &bytes[..bytes.len() - 7]).unwrap();
-        let commands: [&[&str]; 3] =
-            [&["replay"], &["explain"], &["export", "--format", "perfetto", "--out", &out]];
+        let commands: [&[&str]; 4] = [
+            &["replay"],
+            &["explain"],
+            &["export", "--format", "perfetto", "--out", &out],
+            &["plot", "--out", &out],
+        ];
         for command in commands {
             let with = |path: &str, more: &[&str]| -> Vec<String> {
                 let all = [&["memory", command[0], path][..], &command[1..], more].concat();

@@ -4,6 +4,7 @@
 
 mod explain;
 mod export;
+mod plot;
 mod progress;
 pub(crate) mod record;
 mod replay;
@@ -11,6 +12,7 @@ pub(crate) mod size;
 
 use std::{
     cell::RefCell,
+    fs,
     io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
@@ -38,6 +40,8 @@ pub(crate) struct MemoryArgs {
 enum MemoryCommand {
     /// Play what was asked for against other ways to serve it
     Replay(replay::ReplayArgs),
+    /// Draw a page for a browser
+    Plot(plot::PlotArgs),
     /// Say why there was no memory, or who had it when it was fullest
     Explain(explain::ExplainArgs),
     /// Write a trace for PyTorch's viewer, RMM's replay or Perfetto
@@ -48,6 +52,7 @@ enum MemoryCommand {
 pub(crate) fn run(args: &MemoryArgs) -> Result<(), Failure> {
     match &args.command {
         MemoryCommand::Replay(args) => replay::run(args),
+        MemoryCommand::Plot(args) => plot::run(args),
         MemoryCommand::Explain(args) => explain::run(args),
         MemoryCommand::Export(args) => export::run(args),
     }
@@ -143,6 +148,16 @@ impl Source {
             _ => Failure::from(error.clone()),
         }
     }
+}
+
+/// Where a result goes: a file, or standard output.
+fn write_out(out: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    use io::Write;
+    if out == Path::new("-") {
+        let mut stdout = io::stdout().lock();
+        return Ok(stdout.write_all(bytes).and_then(|()| stdout.flush())?);
+    }
+    fs::write(out, bytes).map_err(|error| Failure::Failed(format!("cannot write {}: {error}", out.display())))
 }
 
 /// A number with its thousands apart.

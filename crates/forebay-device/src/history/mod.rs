@@ -10,9 +10,11 @@ pub mod demand;
 pub mod explain;
 pub mod export;
 mod holes;
+mod json;
 pub mod ledger;
 pub mod log;
 mod pickle;
+pub mod plot;
 
 pub mod policy;
 pub mod replay;
@@ -24,5 +26,6 @@ pub use explain::Explanation;
 pub use export::Format;
 pub use ledger::{Holding, Ledger};
 pub use log::{Log, LogKind, Origin};
+pub use plot::Page;
 pub use policy::{Policy, PolicyKind};
 pub use replay::{Outcome, Refusal, cheapest_limit, replay};

@@ -12,7 +12,7 @@ use std::{
 
 use super::Writer;
 use crate::{
-    history::ledger::Ledger,
+    history::{json::text, ledger::Ledger},
     memory::{
         stats::Tag,
         trace::event::{Entry, Event, Moment},
@@ -141,22 +141,4 @@ fn process(pid: u32, name: &str) -> String {
 /// Microseconds with their fraction, as trace events count time.
 fn micros(at: Duration) -> String {
     format!("{}.{:03}", at.as_micros(), at.subsec_nanos() % 1000)
-}
-
-/// A text as JSON has it.
-fn text(text: &str) -> String {
-    let mut json = String::with_capacity(text.len() + 2);
-    json.push('"');
-    for letter in text.chars() {
-        match letter {
-            '"' => json.push_str("\\\""),
-            '\\' => json.push_str("\\\\"),
-            letter if u32::from(letter) < 0x20 => {
-                let _ = write!(json, "\\u{:04x}", u32::from(letter));
-            }
-            letter => json.push(letter),
-        }
-    }
-    json.push('"');
-    json
 }
