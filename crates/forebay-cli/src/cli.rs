@@ -6,7 +6,10 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use forebay::{Engine, EngineOptions, formats::weights::Access};
+use forebay::{
+    Engine, EngineOptions,
+    formats::weights::{Access, Precision},
+};
 use forebay_device::{Device, DeviceOptions};
 use forebay_tensor::DType;
 
@@ -59,6 +62,9 @@ pub(crate) struct HowArgs {
     /// Type of the cache of keys and values
     #[arg(long, value_enum, default_value_t = KvType::F16)]
     kv: KvType,
+    /// What products with quantised weights are computed in
+    #[arg(long, value_enum, default_value_t = PrecisionName::Fast)]
+    precision: PrecisionName,
     /// Read the file instead of mapping it
     #[arg(long)]
     no_mmap: bool,
@@ -81,6 +87,14 @@ enum KvType {
     Q8,
     #[value(name = "q4_0")]
     Q4,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PrecisionName {
+    /// Integers: activations are rounded to 8 bits
+    Fast,
+    /// Floats of 32 bits
+    Strict,
 }
 
 impl ModelArgs {
@@ -116,7 +130,11 @@ impl HowArgs {
             KvType::Q4 => DType::Q4_0,
         };
         let access = if self.no_mmap { Access::Read } else { Access::Mapped };
-        let mut options = EngineOptions::default().kv(kv).access(access);
+        let precision = match self.precision {
+            PrecisionName::Fast => Precision::Fast,
+            PrecisionName::Strict => Precision::Strict,
+        };
+        let mut options = EngineOptions::default().kv(kv).access(access).precision(precision);
         options.context = self.ctx;
         Engine::open_on(device, model, &options)
     }

@@ -128,6 +128,8 @@ types! {
         MXFP4 = "mxfp4", 32, 17, Some(39);
         /// 4-bit floats, 8-bit float scales for 16.
         NVFP4 = "nvfp4", 64, 36, Some(40);
+        /// Activations as the integer kernels read them, 8-bit codes and sums of 32; no file holds them.
+        Rounded = "rounded", 32, 64, None;
         /// MLX's 4-bit floats, a power of two for 32.
         MlxMxfp4 = "mlx_mxfp4", 32, 16, None;
         /// MLX's 8-bit floats, a power of two for 32.
@@ -296,7 +298,7 @@ mod tests {
                 assert_eq!(DType::from_gguf(number), Ok(dtype));
             }
         }
-        assert_eq!(DType::all().count(), 58);
+        assert_eq!(DType::all().count(), 59);
         assert_eq!("q9_0".parse::<DType>(), Err(Error::UnknownType { name: "q9_0".into() }));
         assert_eq!(DType::from_gguf(4), Err(Error::UnknownGgufType { number: 4 }));
     }

@@ -29,6 +29,16 @@ pub enum Error {
         /// Elements of one group.
         group: u32,
     },
+    /// No level of the CPU has this name: they are plain, avx2, avx512 and neon.
+    UnknownLevel {
+        /// The name asked for.
+        name: String,
+    },
+    /// This machine does not have what a level of the CPU needs: use a level that `Level::is_here`.
+    AbsentLevel {
+        /// Name of the level.
+        level: &'static str,
+    },
     /// A row is no whole number of blocks: use a type whose block divides it.
     PartialBlock {
         /// Name of the type.
@@ -76,6 +86,13 @@ pub enum Error {
     NoPlanes {
         /// Name of the type.
         dtype: &'static str,
+    },
+    /// Rows of this type and width cannot be packed into panels on this device: leave them as they lie.
+    NoPanels {
+        /// Name of the type.
+        dtype: &'static str,
+        /// Elements of a row.
+        width: usize,
     },
     /// Scales of this type do not go with these codes.
     ScaleType {
@@ -227,6 +244,12 @@ impl fmt::Display for Error {
                 "no MLX affine type has {bits} bits in groups of {group}; there are 2, 3, 4, 5, 6 and 8 bits \
                  in groups of 32, 64 and 128"
             ),
+            Self::UnknownLevel { name } => {
+                write!(f, "no level is called {name:?}; there are plain, avx2, avx512 and neon")
+            }
+            Self::AbsentLevel { level } => {
+                write!(f, "this machine does not have what the level {level} needs")
+            }
             Self::PartialBlock { dtype, elements, block } => {
                 write!(f, "a row of {elements} elements is no whole number of {dtype} blocks of {block}")
             }
@@ -241,6 +264,12 @@ impl fmt::Display for Error {
             }
             Self::NoFormat { dtype } => write!(f, "{dtype} holds no weights in one plane of bytes"),
             Self::NoPlanes { dtype } => write!(f, "{dtype} keeps all of a block in one plane of bytes"),
+            Self::NoPanels { dtype, width } => {
+                write!(
+                    f,
+                    "rows of {width} elements of type {dtype} cannot be packed into panels on this device"
+                )
+            }
             Self::ScaleType { dtype, scale_type } => write!(
                 f,
                 "{dtype} cannot have scales of type {scale_type}; affine types have f32, f16 or bf16, \

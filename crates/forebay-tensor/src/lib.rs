@@ -5,6 +5,8 @@
 //! | name a type of elements or blocks | [`DType`] |
 //! | read and write weight formats on the host | [`quant`] |
 //! | hold elements of a device | [`Tensor`] |
+//! | hold a matrix as a device reads it best | [`Weight`] |
+//! | say what of the CPU is used | [`Level`] |
 //! | compute with them | [`Ops`], and the ops in [`ops`] |
 //!
 //! Layers, each knowing only those before it: types and shapes; formats; tensors; what an op is; code that ops share;
@@ -22,6 +24,7 @@ mod registry;
 mod shape;
 mod tensor;
 mod tiles;
+mod weight;
 
 pub use dtype::{Affine, DType};
 pub use error::{ArgumentFault, DeviceError, Error, Result};
@@ -32,3 +35,5 @@ pub use registry::subjects;
 pub use registry::{Ops, Recorder, Registered};
 pub use shape::{MAX_RANK, Shape};
 pub use tensor::{Element, Tensor};
+pub use tiles::cpu::lanes::Level;
+pub use weight::{Weight, WeightBytes};

@@ -6,7 +6,7 @@ use forebay_device::{Device, Stage};
 
 #[cfg(any(test, feature = "conformance"))]
 use crate::conformance::Subject;
-use crate::{Op, Result, op, ops};
+use crate::{Error, Level, Op, Result, op, ops};
 
 /// An op of the list.
 pub trait Registered: Op {
@@ -64,6 +64,7 @@ registry! {
     mul: Mul,
     rms_norm: RmsNorm,
     rope: Rope,
+    round: Round,
     scale: Scale,
     softcap: Softcap,
     softmax: Softmax,
@@ -87,6 +88,23 @@ impl Ops {
     pub fn explain<O: Registered>(&self, op: &O) -> Result<&str> {
         op.check()?;
         Ok(op.kernel(O::kernels(self))?.name())
+    }
+
+    /// The level of the CPU that products with packed weights use: the best there is, unless another was asked for.
+    pub fn level(&self) -> Level {
+        self.matmul.level()
+    }
+
+    /// Uses another level of the CPU from now on. Results stay the same, to the bit.
+    ///
+    /// # Errors
+    /// [`Error::AbsentLevel`] if this machine does not have it.
+    pub fn set_level(&mut self, level: Level) -> Result<()> {
+        if !level.is_here() {
+            return Err(Error::AbsentLevel { level: level.name() });
+        }
+        self.matmul.set_level(level);
+        Ok(())
     }
 
     /// A stage together with these ops.

@@ -14,7 +14,7 @@ use forebay_tensor::{DType, Ops};
 
 use crate::{
     error::Result,
-    formats::weights::{Access, Weights},
+    formats::weights::{Access, Precision, Weights},
     generate::{
         sampler::{Greedy, Sampler},
         step::{Sequence, SequenceOptions},
@@ -36,11 +36,19 @@ pub struct EngineOptions {
     pub kv: DType,
     /// How the bytes of the file come to the device.
     pub access: Access,
+    /// What products with quantised weights are computed in.
+    pub precision: Precision,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { device: DeviceOptions::cpu(), context: None, kv: DType::F16, access: Access::Mapped }
+        Self {
+            device: DeviceOptions::cpu(),
+            context: None,
+            kv: DType::F16,
+            access: Access::Mapped,
+            precision: Precision::Fast,
+        }
     }
 }
 
@@ -70,6 +78,13 @@ impl EngineOptions {
     #[must_use]
     pub fn access(mut self, access: Access) -> Self {
         self.access = access;
+        self
+    }
+
+    /// What products with quantised weights are computed in.
+    #[must_use]
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
         self
     }
 }
@@ -117,7 +132,7 @@ impl Engine {
     /// As [`open_with`](Self::open_with).
     pub fn open_on(device: &Device, path: impl AsRef<Path>, options: &EngineOptions) -> Result<Self> {
         let device = device.clone();
-        let weights = Weights::open(path, &device, options.access)?;
+        let weights = Weights::open(path, &device, options.access, options.precision)?;
         let tokenizer = Tokenizer::from_gguf(weights.metadata())?;
         let model: Arc<dyn Model> = models::load(weights)?.into();
         let context = options.context.unwrap_or_else(|| model.sizes().context.min(4096));

@@ -36,6 +36,7 @@ const MODULES: &[(&str, &[&[&str]])] = &[
             &["tensor"],
             &["op", "select"],
             &["tiles", "conformance"],
+            &["weight"],
             &["ops"],
             &["registry"],
         ],

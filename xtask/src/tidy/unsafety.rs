@@ -37,6 +37,7 @@ const FILES: &[(&str, &str)] = &[
     ("crates/forebay-device/src/memory/host_pool/vector.rs", "is a typed view of a raw block"),
     ("crates/forebay-device/tests/host_pool.rs", "promises that a vector was filled, as a user would"),
     ("crates/forebay-tensor/src/ops/*/cpu.rs", "are kernels: their workers share what they write"),
+    ("crates/forebay-tensor/src/tiles/cpu/lanes/*", "calls the vector instructions of each level"),
     ("crates/forebay-tensor/src/tiles/cpu/*", "hands kernels their arguments, and holds what kernels share"),
     (
         "crates/testkit/tests/contract_memory/outside.rs",

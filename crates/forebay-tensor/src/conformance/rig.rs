@@ -80,6 +80,16 @@ impl Rig {
         &self.rates
     }
 
+    /// The device.
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The kernels of an op, to change how they run.
+    pub(crate) fn kernels_of<O: Op>(&mut self) -> Result<&mut O::Kernels> {
+        kernels::<O>(&mut self.kernels, &self.device)
+    }
+
     /// Random numbers.
     pub(crate) fn chance(&mut self) -> &mut Chance {
         &mut self.chance
@@ -278,6 +288,13 @@ impl Rig {
         Ok(())
     }
 
+    /// The blocks of a tensor, which are compared between devices as well.
+    pub(crate) fn blocks<T: bytemuck::Pod>(&mut self, tensor: &Tensor) -> Result<Vec<T>> {
+        self.facts.compared += 1;
+        self.seen.push(tensor.buffer().to_vec()?);
+        Ok(tensor.buffer().to_vec()?)
+    }
+
     fn look(&mut self, tensor: &Tensor) -> Result<Vec<f32>> {
         self.facts.compared += 1;
         self.seen.push(tensor.buffer().to_vec()?);
@@ -303,11 +320,11 @@ impl Rig {
 fn kernels<'k, O: Op>(
     all: &'k mut HashMap<&'static str, Box<dyn Any>>,
     device: &Device,
-) -> Result<&'k O::Kernels> {
+) -> Result<&'k mut O::Kernels> {
     if !all.contains_key(O::NAME) {
         all.insert(O::NAME, Box::new(O::load(device)?));
     }
-    match all.get(O::NAME).and_then(|kernels| kernels.downcast_ref()) {
+    match all.get_mut(O::NAME).and_then(|kernels| kernels.downcast_mut()) {
         Some(kernels) => Ok(kernels),
         None => panic!("two ops are called {}", O::NAME),
     }

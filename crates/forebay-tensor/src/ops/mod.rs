@@ -21,6 +21,7 @@ pub mod matmul;
 pub mod mul;
 pub mod rms_norm;
 pub mod rope;
+pub mod round;
 pub mod scale;
 pub mod softcap;
 pub mod softmax;
@@ -30,5 +31,6 @@ pub mod top_k;
 pub use self::{
     activate::Activate, add::Add, append::Append, argmax::Argmax, attention::Attention, embed::Embed,
     gate::Gate, gated_norm::GatedNorm, l2_norm::L2Norm, layer_norm::LayerNorm, matmul::Matmul, mul::Mul,
-    rms_norm::RmsNorm, rope::Rope, scale::Scale, softcap::Softcap, softmax::Softmax, sort::Sort, top_k::TopK,
+    rms_norm::RmsNorm, rope::Rope, round::Round, scale::Scale, softcap::Softcap, softmax::Softmax,
+    sort::Sort, top_k::TopK,
 };

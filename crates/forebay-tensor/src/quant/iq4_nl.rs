@@ -13,7 +13,7 @@ use super::{
 };
 
 /// What a code is worth.
-pub(super) static LEVELS: [i8; 16] =
+pub(crate) static LEVELS: [i8; 16] =
     [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
 pub(super) fn decode(bytes: &[u8], out: &mut [f32]) {

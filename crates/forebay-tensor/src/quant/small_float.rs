@@ -7,10 +7,10 @@
 use super::search::Levels;
 
 /// What an E2M1 code is worth, doubled so that all are integers.
-pub(super) const E2M1_DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+pub(crate) const E2M1_DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
 /// Half of the power of two that an E8M0 code names: it meets values that are doubled.
-pub(super) fn e8m0_half(code: u8) -> f32 {
+pub(crate) fn e8m0_half(code: u8) -> f32 {
     match code {
         0 | 1 => f32::from_bits(0x0020_0000 << code),
         _ => f32::from_bits(u32::from(code - 1) << 23),
@@ -18,7 +18,7 @@ pub(super) fn e8m0_half(code: u8) -> f32 {
 }
 
 /// The magnitude of an E4M3 code; its sign bit is ignored.
-pub(super) fn e4m3_magnitude(code: u8) -> f32 {
+pub(crate) fn e4m3_magnitude(code: u8) -> f32 {
     let (exponent, fraction) = (i32::from(code >> 3 & 15), f32::from(code & 7));
     match exponent {
         0 => fraction / 512.0,

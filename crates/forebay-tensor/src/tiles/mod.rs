@@ -5,9 +5,9 @@ pub(crate) mod cpu;
 use forebay_device::{Device, Kernel, KernelDef};
 
 use crate::{
-    DType, Error, Result,
+    DType, Error, Level, Result,
     op::{Loaded, Served},
-    quant,
+    quant::{self, panel::PanelLayout},
 };
 
 /// Elements of a group where every element stands for itself.
@@ -45,4 +45,95 @@ pub(crate) fn per_type(
 /// The kernels of all weight formats of one plane.
 pub(crate) fn per_format(kernel: impl Fn(DType) -> KernelDef) -> Vec<Served> {
     per_type(quant::formats().iter().map(quant::Format::dtype), kernel)
+}
+
+/// The types that lie in panels, and a type that their scales can have where they have planes.
+pub(crate) fn in_panels() -> impl Iterator<Item = (DType, Option<DType>, PanelLayout)> {
+    DType::all().filter_map(|dtype| {
+        let scale_type = match dtype {
+            DType::Affine(_) => Some(DType::BF16),
+            DType::MlxMxfp4 | DType::MlxNvfp4 => Some(DType::U8),
+            _ => None,
+        };
+        PanelLayout::of(dtype, scale_type).map(|layout| (dtype, scale_type, layout))
+    })
+}
+
+/// What ends the types of kernels for panels.
+const IN_PANELS: &str = " in panels";
+
+/// The kernels of weights as they lie in rows and as they lie in panels, and the level of the CPU that the latter use.
+#[derive(Debug)]
+pub struct WeightKernels {
+    rows: PerType,
+    panels: PerType,
+    level: Level,
+}
+
+impl Loaded for WeightKernels {
+    fn load(device: &Device, served: &[Served]) -> Result<Self> {
+        let (mut rows, mut panels) = (Vec::new(), Vec::new());
+        for one in served {
+            match one.types().strip_suffix(IN_PANELS) {
+                Some(dtype) => panels.push((dtype.parse()?, one.load(device)?)),
+                None => rows.push((one.dtype()?, one.load(device)?)),
+            }
+        }
+        Ok(Self {
+            rows: PerType { kernels: rows },
+            panels: PerType { kernels: panels },
+            level: Level::best(),
+        })
+    }
+}
+
+impl WeightKernels {
+    /// The kernel of a type that lies in panels or in rows.
+    pub(crate) fn of(&self, dtype: DType, panels: bool) -> Result<&Kernel> {
+        if panels { self.panels.of(dtype) } else { self.rows.of(dtype) }
+    }
+
+    /// The level that kernels of panels use.
+    pub(crate) fn level(&self) -> Level {
+        self.level
+    }
+
+    /// Uses another level from now on.
+    pub(crate) fn set_level(&mut self, level: Level) {
+        self.level = level;
+    }
+}
+
+/// The kernels of all weight formats: those of one plane in rows, and those that can lie in panels.
+pub(crate) fn per_weight(
+    rows: impl Fn(DType) -> KernelDef,
+    panels: impl Fn(DType) -> KernelDef,
+) -> Vec<Served> {
+    let panels = in_panels().map(|(dtype, ..)| Served::new(format!("{dtype}{IN_PANELS}"), panels(dtype)));
+    per_format(rows).into_iter().chain(panels).collect()
+}
+
+/// How a weight lies in panels, as a kernel takes it: the level to use and the type of the scales.
+pub(crate) fn how(level: Level, scale_type: Option<DType>) -> u32 {
+    let scales = match scale_type {
+        None => 0,
+        Some(DType::F16) => 1,
+        Some(DType::BF16) => 2,
+        Some(DType::F32) => 3,
+        Some(_) => 4,
+    };
+    let level = Level::ALL.iter().position(|one| *one == level).unwrap_or(0);
+    level as u32 | scales << 8
+}
+
+/// What [`how`] was made of.
+pub(crate) fn level_and_scales(how: u32) -> (Level, Option<DType>) {
+    let scales = match how >> 8 {
+        0 => None,
+        1 => Some(DType::F16),
+        2 => Some(DType::BF16),
+        3 => Some(DType::F32),
+        _ => Some(DType::U8),
+    };
+    (Level::ALL.get(how as usize & 255).copied().unwrap_or(Level::Plain), scales)
 }

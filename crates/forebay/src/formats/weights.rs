@@ -1,15 +1,15 @@
-//! The tensors of a model file on a device, by name, and where they lie: mapped, without a copy, where the device can
-//! use the host's memory.
+//! The tensors and weights of a model file on a device, by name: repacked for the device, mapped, or read.
 //!
-//! It counts what is taken, so that a model that leaves weights aside is noticed. It never knows what a name means.
-//! Next room: `models`, which asks for the names.
+//! A weight that is repacked leaves no page of the file behind: what was read is forgotten while the rest is packed, so
+//! that a model is never held twice. It counts what is taken, so that a model that leaves weights aside is noticed. It
+//! never knows what a name means. Next room: `models`, which asks for the names.
 
-use std::{collections::HashSet, fs::File, io::Read, path::Path, sync::Arc};
+use std::{borrow::Cow, collections::HashSet, fs::File, os::unix::fs::FileExt, path::Path, sync::Arc};
 
 use forebay_device::{Buffer, Device, MappedFile, Request, Tag};
-use forebay_tensor::{DType, Tensor};
+use forebay_tensor::{DType, Level, Tensor, Weight, WeightBytes};
 
-use super::gguf::{self, Gguf, Metadata, Split};
+use super::gguf::{self, Gguf, Metadata, Split, Tensor as Entry};
 use crate::error::{Error, Result};
 
 /// How the bytes of a model file come to a device.
@@ -18,27 +18,38 @@ pub enum Access {
     /// The file is mapped, and pages are read when they are touched.
     #[default]
     Mapped,
-    /// The file is read into memory of the device.
+    /// The file is read into memory of the device, tensor by tensor.
     Read,
+}
+
+/// What products with quantised weights are computed in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// Integers: activations are rounded to 8 bits in groups of 32, no coarser than llama.cpp does.
+    #[default]
+    Fast,
+    /// Floats of 32 bits: weights are decoded, and activations stay as they are.
+    Strict,
 }
 
 /// The weights of a model on a device.
 ///
 /// ```no_run
-/// use forebay::formats::weights::{Access, Weights};
+/// use forebay::formats::weights::{Access, Precision, Weights};
 /// use forebay_device::{Device, DeviceOptions};
 ///
 /// let device = Device::open(&DeviceOptions::cpu())?;
-/// let mut weights = Weights::open("model.gguf", &device, Access::Mapped)?;
-/// let table = weights.take("token_embd.weight", &[32_000, 4096])?;
+/// let mut weights = Weights::open("model.gguf", &device, Access::Mapped, Precision::Fast)?;
+/// let table = weights.take_weight("token_embd.weight", [32_000, 4096])?;
 /// println!("{table:?}");
 /// # Ok::<(), forebay::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Weights {
     device: Device,
+    precision: Precision,
     files: Split,
-    buffers: Vec<Buffer>,
+    sources: Vec<Source>,
     taken: HashSet<String>,
 }
 
@@ -48,16 +59,21 @@ impl Weights {
     /// # Errors
     /// [`Error::Io`] and [`Error::Device`] where a file cannot be read, [`Error::Format`] and [`Error::Set`] where it is
     /// not what it should be.
-    pub fn open(path: impl AsRef<Path>, device: &Device, access: Access) -> Result<Self> {
-        let first = Part::open(path.as_ref(), device, access)?;
-        let mut parts = vec![first];
-        let paths = gguf::part_paths(&parts[0].gguf)?;
+    pub fn open(
+        path: impl AsRef<Path>,
+        device: &Device,
+        access: Access,
+        precision: Precision,
+    ) -> Result<Self> {
+        let mut parts = vec![Source::open(path.as_ref(), access)?];
+        let paths = gguf::part_paths(&parts[0].0)?;
         if paths.len() > 1 {
             // The user may have named any part; the set is read from its first on.
-            parts = paths.iter().map(|path| Part::open(path, device, access)).collect::<Result<_>>()?;
+            parts = paths.iter().map(|path| Source::open(path, access)).collect::<Result<_>>()?;
         }
-        let (ggufs, buffers) = parts.into_iter().map(|part| (part.gguf, part.buffer)).unzip();
-        Ok(Self { device: device.clone(), files: Split::join(ggufs)?, buffers, taken: HashSet::new() })
+        let (ggufs, sources) = parts.into_iter().unzip();
+        let files = Split::join(ggufs)?;
+        Ok(Self { device: device.clone(), precision, files, sources, taken: HashSet::new() })
     }
 
     /// The metadata.
@@ -85,20 +101,50 @@ impl Weights {
     /// # Errors
     /// [`Error::MissingTensor`], [`Error::UnknownType`], or [`Error::TensorShape`] if it has another shape.
     pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let (part, entry) = self.find(name, shape)?;
+        let (dtype, buffer) = (entry.dtype()?, self.sources[part].buffer(&self.device, entry)?);
+        self.taken.insert(name.to_owned());
+        Ok(Tensor::of(dtype, shape, buffer)?.label(name.to_owned()))
+    }
+
+    /// The matrix of this name, of `[rows, width]`, in the form that products on the device read best.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    pub fn take_weight(&mut self, name: &str, shape: [usize; 2]) -> Result<Weight> {
+        let (part, entry) = self.find(name, &shape)?;
+        let (dtype, source) = (entry.dtype()?, &self.sources[part]);
+        let bytes = match self.precision {
+            Precision::Fast => source.bytes(entry)?,
+            Precision::Strict => Cow::Borrowed(&[][..]),
+        };
+        let bytes = WeightBytes::of(dtype, shape, &bytes);
+        let weight = match bytes {
+            Ok(bytes) if bytes.gains() => {
+                let row = entry.range().end - entry.range().start;
+                let row = row / (shape[0] as u64).max(1);
+                Weight::pack(&self.device, &bytes, Level::best(), |rows| {
+                    source.forget(entry, rows as u64 * row)
+                })?
+            }
+            _ => Weight::rows(&self.take(name, &shape)?)?,
+        };
+        self.taken.insert(name.to_owned());
+        Ok(weight.label(name.to_owned()))
+    }
+
+    fn find(&self, name: &str, shape: &[usize]) -> Result<(usize, &Entry)> {
         let missing = || Error::MissingTensor { file: self.file().clone(), tensor: name.to_owned() };
         let (part, entry) = self.files.find(name).ok_or_else(missing)?;
-        if !entry.shape().iter().copied().eq(shape.iter().map(|&size| size as u64)) {
-            return Err(Error::TensorShape {
-                file: entry.file().clone(),
-                tensor: name.to_owned(),
-                found: entry.shape().to_vec(),
-                wanted: shape.to_vec(),
-            });
+        if entry.shape().iter().copied().eq(shape.iter().map(|&size| size as u64)) {
+            return Ok((part, entry));
         }
-        let buffer = self.buffers[part].slice(entry.range())?;
-        let tensor = Tensor::of(entry.dtype()?, shape, buffer)?.label(name.to_owned());
-        self.taken.insert(name.to_owned());
-        Ok(tensor)
+        Err(Error::TensorShape {
+            file: entry.file().clone(),
+            tensor: name.to_owned(),
+            found: entry.shape().to_vec(),
+            wanted: shape.to_vec(),
+        })
     }
 
     /// The tensor of this name as f32, converted if the file holds another type: for the few small ones that ops want so.
@@ -132,35 +178,87 @@ impl Weights {
     }
 }
 
-/// One file of a model.
-struct Part {
-    gguf: Gguf,
-    buffer: Buffer,
+/// Tensors up to this many bytes are copied, so that no page of a mapped file stays for their sake.
+const SMALL: u64 = 1 << 20;
+
+/// Where the bytes of one file of a model come from.
+#[derive(Debug)]
+enum Source {
+    /// Pages of the file; the buffer of all of it is made for the first tensor that stays where it lies.
+    Mapped { file: MappedFile, buffer: std::sync::OnceLock<Buffer> },
+    /// The file, read where it is asked for.
+    File { file: File, path: Arc<Path> },
 }
 
-impl Part {
-    fn open(path: &Path, device: &Device, access: Access) -> Result<Self> {
-        let file = MappedFile::open(path)?;
-        let gguf = Gguf::parse(path, file.bytes())?;
-        let buffer = match access {
-            Access::Mapped => device.adopt_file(&file)?,
-            Access::Read => read(path, file.bytes().len(), device)?,
+impl Source {
+    fn open(path: &Path, access: Access) -> Result<(Gguf, Self)> {
+        let mapped = MappedFile::open(path)?;
+        let gguf = Gguf::parse(path, mapped.bytes())?;
+        let source = match access {
+            Access::Mapped => Self::Mapped { file: mapped, buffer: std::sync::OnceLock::new() },
+            Access::Read => {
+                let failed =
+                    |source| Error::Io { file: path.into(), action: "open", source: Arc::new(source) };
+                Self::File { file: File::open(path).map_err(failed)?, path: path.into() }
+            }
         };
-        Ok(Self { gguf, buffer })
+        Ok((gguf, source))
     }
-}
 
-/// Reads all of a file into memory of a device.
-fn read(path: &Path, len: usize, device: &Device) -> Result<Buffer> {
-    let io =
-        |source: std::io::Error| Error::Io { file: path.into(), action: "read", source: Arc::new(source) };
-    let label = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let buffer = device.alloc(Request::new(len as u64).tag(Tag::Weights).label(label))?;
-    File::open(path)
-        .and_then(|mut file| {
-            let mut bytes = buffer.write::<u8>().map_err(std::io::Error::other)?;
-            file.read_exact(&mut bytes)
-        })
-        .map_err(io)?;
-    Ok(buffer)
+    /// The bytes of a tensor, for the host.
+    fn bytes(&self, entry: &Entry) -> Result<Cow<'_, [u8]>> {
+        let range = entry.range();
+        match self {
+            Self::Mapped { file, .. } => {
+                Ok(Cow::Borrowed(&file.bytes()[range.start as usize..range.end as usize]))
+            }
+            Self::File { .. } => {
+                let mut bytes = vec![0; (range.end - range.start) as usize];
+                self.read(&mut bytes, range.start)?;
+                Ok(Cow::Owned(bytes))
+            }
+        }
+    }
+
+    /// The bytes of a tensor on the device.
+    fn buffer(&self, device: &Device, entry: &Entry) -> Result<Buffer> {
+        let range = entry.range();
+        let len = range.end - range.start;
+        match self {
+            Self::Mapped { file, buffer } if len > SMALL => {
+                let whole = match buffer.get() {
+                    Some(whole) => whole,
+                    None => {
+                        let whole = device.adopt_file(file)?;
+                        buffer.get_or_init(|| whole)
+                    }
+                };
+                Ok(whole.slice(range)?)
+            }
+            Self::Mapped { .. } => {
+                let buffer = device.alloc(Request::new(len).tag(Tag::Weights))?;
+                buffer.copy_from(&self.bytes(entry)?)?;
+                Ok(buffer)
+            }
+            Self::File { .. } => {
+                let buffer = device.alloc(Request::new(len).tag(Tag::Weights).exact())?;
+                self.read(&mut buffer.write::<u8>()?, range.start)?;
+                Ok(buffer)
+            }
+        }
+    }
+
+    fn read(&self, bytes: &mut [u8], at: u64) -> Result<()> {
+        let Self::File { file, path } = self else { return Ok(()) };
+        let failed = |source| Error::Io { file: path.clone(), action: "read", source: Arc::new(source) };
+        file.read_exact_at(bytes, at).map_err(failed)
+    }
+
+    /// Lets the pages behind the first bytes of a tensor go.
+    fn forget(&self, entry: &Entry, bytes: u64) {
+        if let Self::Mapped { file, .. } = self {
+            let start = entry.range().start as usize;
+            file.forget(start..start + bytes as usize);
+        }
+    }
 }

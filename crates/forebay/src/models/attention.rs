@@ -1,7 +1,7 @@
 //! Self-attention with grouped heads and rotary positions, as most families have it.
 
 use forebay_tensor::{
-    Recorder, Tensor,
+    Recorder, Tensor, Weight,
     ops::{Append, Attention, Matmul, Rope, rope::Pairs},
 };
 
@@ -20,10 +20,10 @@ pub struct Rotary {
 /// The weights of one layer's attention.
 #[derive(Debug)]
 pub struct SelfAttention {
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    output: Tensor,
+    query: Weight,
+    key: Weight,
+    value: Weight,
+    output: Weight,
     scale: f32,
 }
 
@@ -34,7 +34,7 @@ impl SelfAttention {
     /// Those of [`Weights::take`].
     pub fn load(weights: &mut Weights, layer: usize, sizes: &Sizes) -> Result<Self> {
         let mut take = |name: &str, rows: usize, columns: usize| {
-            weights.take(&format!("blk.{layer}.{name}.weight"), &[rows, columns])
+            weights.take_weight(&format!("blk.{layer}.{name}.weight"), [rows, columns])
         };
         let Sizes { width, heads, kv_heads, head_width, value_width, .. } = *sizes;
         Ok(Self {
@@ -58,8 +58,9 @@ impl SelfAttention {
         cache: &LayerCache,
     ) -> Result<()> {
         let (b, positions) = (pass.buffers, pass.positions);
+        b.normed.round(ops, &[&self.query, &self.key, &self.value])?;
         for (weight, out) in [(&self.query, &b.queries), (&self.key, &b.keys), (&self.value, &b.values)] {
-            ops.record(&Matmul { weight, x: &b.normed, out: &flat(out)? })?;
+            ops.record(&Matmul { weight, x: b.normed.of(weight), out: &flat(out)? })?;
         }
         for x in [&b.queries, &b.keys] {
             let Rotary { frequencies, pairs } = rotary;
@@ -67,13 +68,21 @@ impl SelfAttention {
         }
         ops.record(&Append { x: &b.keys, positions, cache: &cache.keys, ring: false })?;
         ops.record(&Append { x: &b.values, positions, cache: &cache.values, ring: false })?;
+        let attended = heads_of(&b.attended.floats, &b.queries)?;
         ops.record(&Attention {
             parts: Some(&b.parts),
-            ..Attention::new(&b.queries, &cache.keys, &cache.values, positions, self.scale, &b.attended)
+            ..Attention::new(&b.queries, &cache.keys, &cache.values, positions, self.scale, &attended)
         })?;
-        ops.record(&Matmul { weight: &self.output, x: &flat(&b.attended)?, out: &b.change })?;
+        b.attended.round(ops, &[&self.output])?;
+        ops.record(&Matmul { weight: &self.output, x: b.attended.of(&self.output), out: &b.change })?;
         Ok(())
     }
+}
+
+/// The rows of what attention gives, head by head.
+fn heads_of(flat: &Tensor, queries: &Tensor) -> Result<Tensor> {
+    let [rows, heads] = [flat.shape()[0], queries.shape()[1]];
+    Ok(flat.reshape(&[rows, heads, flat.shape()[1] / heads])?)
 }
 
 /// All heads of a position as one row.

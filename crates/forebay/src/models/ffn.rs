@@ -1,7 +1,7 @@
 //! The feed-forward network with a SiLU gate.
 
 use forebay_tensor::{
-    Recorder, Tensor,
+    Recorder, Weight,
     ops::{Gate, Matmul, activate::Curve, gate::Gating},
 };
 
@@ -11,9 +11,9 @@ use crate::{error::Result, formats::weights::Weights};
 /// The weights of one layer's network.
 #[derive(Debug)]
 pub struct GatedFfn {
-    gate: Tensor,
-    up: Tensor,
-    down: Tensor,
+    gate: Weight,
+    up: Weight,
+    down: Weight,
 }
 
 impl GatedFfn {
@@ -23,7 +23,7 @@ impl GatedFfn {
     /// Those of [`Weights::take`].
     pub fn load(weights: &mut Weights, layer: usize, sizes: &Sizes) -> Result<Self> {
         let mut take = |name: &str, rows: usize, columns: usize| {
-            weights.take(&format!("blk.{layer}.{name}.weight"), &[rows, columns])
+            weights.take_weight(&format!("blk.{layer}.{name}.weight"), [rows, columns])
         };
         Ok(Self {
             gate: take("ffn_gate", sizes.ffn_width, sizes.width)?,
@@ -38,10 +38,12 @@ impl GatedFfn {
     /// Those of recording.
     pub fn forward(&self, ops: &mut Recorder<'_, '_>, pass: &Pass<'_>) -> Result<()> {
         let b = pass.buffers;
-        ops.record(&Matmul { weight: &self.gate, x: &b.normed, out: &b.gate })?;
-        ops.record(&Matmul { weight: &self.up, x: &b.normed, out: &b.up })?;
-        ops.record(&Gate { gate: &b.gate, up: &b.up, gating: Gating::Curve(Curve::Silu) })?;
-        ops.record(&Matmul { weight: &self.down, x: &b.up, out: &b.change })?;
+        b.normed.round(ops, &[&self.gate, &self.up])?;
+        ops.record(&Matmul { weight: &self.gate, x: b.normed.of(&self.gate), out: &b.gate })?;
+        ops.record(&Matmul { weight: &self.up, x: b.normed.of(&self.up), out: &b.up.floats })?;
+        ops.record(&Gate { gate: &b.gate, up: &b.up.floats, gating: Gating::Curve(Curve::Silu) })?;
+        b.up.round(ops, &[&self.down])?;
+        ops.record(&Matmul { weight: &self.down, x: b.up.of(&self.down), out: &b.change })?;
         Ok(())
     }
 }

@@ -4,7 +4,7 @@
 //! from Llama 3 on, as one for each.
 
 use forebay_tensor::{
-    Recorder, Tensor,
+    Recorder, Tensor, Weight,
     ops::{
         Add, Embed, Matmul, RmsNorm,
         rope::{self, Pairs},
@@ -27,10 +27,10 @@ pub struct Llama {
     sizes: Sizes,
     epsilon: f32,
     rotary: Rotary,
-    embedding: Tensor,
+    embedding: Weight,
     layers: Vec<Layer>,
     norm: Tensor,
-    output: Tensor,
+    output: Weight,
 }
 
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Model for Llama {
                 x: &b.hidden,
                 weight: Some(&layer.attention_norm),
                 epsilon,
-                out: Some(&b.normed),
+                out: Some(&b.normed.floats),
             })?;
             layer.attention.forward(ops, pass, &self.rotary, cache)?;
             ops.record(&Add { x: &b.hidden, y: &b.change })?;
@@ -64,15 +64,16 @@ impl Model for Llama {
                 x: &b.hidden,
                 weight: Some(&layer.ffn_norm),
                 epsilon,
-                out: Some(&b.normed),
+                out: Some(&b.normed.floats),
             })?;
             layer.ffn.forward(ops, pass)?;
             ops.record(&Add { x: &b.hidden, y: &b.change })?;
         }
         let last = b.rows() - b.logits.shape()[0]..b.rows();
-        let (hidden, normed) = (b.hidden.narrow(0, last.clone())?, b.normed.narrow(0, last)?);
-        ops.record(&RmsNorm { x: &hidden, weight: Some(&self.norm), epsilon, out: Some(&normed) })?;
-        ops.record(&Matmul { weight: &self.output, x: &normed, out: &b.logits })?;
+        let (hidden, normed) = (b.hidden.narrow(0, last.clone())?, b.normed.rows(last)?);
+        ops.record(&RmsNorm { x: &hidden, weight: Some(&self.norm), epsilon, out: Some(&normed.floats) })?;
+        normed.round(ops, &[&self.output])?;
+        ops.record(&Matmul { weight: &self.output, x: normed.of(&self.output), out: &b.logits })?;
         Ok(())
     }
 }
@@ -92,9 +93,9 @@ impl Llama {
         };
 
         let Sizes { width, vocabulary, .. } = sizes;
-        let embedding = weights.take("token_embd.weight", &[vocabulary, width])?;
+        let embedding = weights.take_weight("token_embd.weight", [vocabulary, width])?;
         let output = match weights.has("output.weight") {
-            true => weights.take("output.weight", &[vocabulary, width])?,
+            true => weights.take_weight("output.weight", [vocabulary, width])?,
             false => embedding.clone(),
         };
         let layers =

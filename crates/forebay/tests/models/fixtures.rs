@@ -5,7 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use forebay::{Engine, EngineOptions, formats::safetensors::Safetensors, generate::step::SequenceOptions};
+use forebay::{
+    Engine, EngineOptions,
+    formats::{safetensors::Safetensors, weights::Precision},
+    generate::step::SequenceOptions,
+};
 use forebay_device::DeviceOptions;
 use forebay_tensor::DType;
 
@@ -56,9 +60,15 @@ impl Reference {
     }
 }
 
-/// Opens a model on so many threads with such a cache.
+/// Opens a model on so many threads with such a cache, to be computed in floats.
 pub(crate) fn open(path: &Path, threads: usize, kv: DType) -> Engine {
-    let options = EngineOptions::default().device(DeviceOptions::cpu().threads(threads)).kv(kv).context(400);
+    open_with(path, threads, kv, Precision::Strict)
+}
+
+/// Opens a model on so many threads with such a cache.
+pub(crate) fn open_with(path: &Path, threads: usize, kv: DType, precision: Precision) -> Engine {
+    let device = DeviceOptions::cpu().threads(threads);
+    let options = EngineOptions::default().device(device).kv(kv).context(400).precision(precision);
     Engine::open_with(path, &options).unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -81,6 +91,16 @@ pub(crate) fn distance(got: &[f32], wanted: &[f32]) -> f32 {
     assert_eq!(got.len(), wanted.len());
     assert!(got.iter().all(|x| x.is_finite()));
     got.iter().zip(wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+/// How far rounding of activations moves logits: the root of the mean square of the differences, relative to that of the
+/// logits.
+pub(crate) fn relative(got: &[f32], wanted: &[f32]) -> f64 {
+    assert_eq!(got.len(), wanted.len());
+    assert!(got.iter().all(|x| x.is_finite()));
+    let square = |values: &mut dyn Iterator<Item = f32>| values.map(|x| f64::from(x).powi(2)).sum::<f64>();
+    let difference = square(&mut got.iter().zip(wanted).map(|(a, b)| a - b));
+    (difference / square(&mut wanted.iter().copied())).sqrt()
 }
 
 /// What follows a prompt, the largest logit each time.

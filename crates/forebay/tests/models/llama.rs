@@ -2,7 +2,9 @@
 
 use forebay_tensor::DType;
 
-use crate::fixtures::{Reference, distance, folder, ggufs, greedy, logits, open};
+use forebay::formats::weights::Precision;
+
+use crate::fixtures::{Reference, distance, folder, ggufs, greedy, logits, open, open_with, relative};
 
 #[test]
 fn logits_of_every_format_agree_with_those_of_the_decoded_weights() {
@@ -45,6 +47,29 @@ fn greedy_tokens_are_those_of_the_decoded_weights() {
         let got = greedy(&open(&path, 1, DType::F32), &reference.ids("greedy.prompt"), wanted.len());
         if let Some(odd) = got.iter().zip(&wanted).position(|(a, b)| a != b) {
             assert!(gaps[odd] < 0.01, "{name}: token {odd} differs where the gap is {}", gaps[odd]);
+        }
+    }
+}
+
+#[test]
+fn integer_products_move_logits_no_further_than_those_of_the_system_that_made_the_files() {
+    let Some(root) = folder("models/llama") else { return };
+    for (name, path) in ggufs(&root) {
+        let reference = Reference::open(root.join(format!("ref/llama.{name}.ref.safetensors")));
+        let (exact, native) = (reference.floats("exact.logitsA"), reference.floats("native.logitsA"));
+        let engine = open_with(&path, 2, DType::F32, Precision::Fast);
+        let got = logits(&engine, &reference.ids("promptA"), 32);
+        let (ours, theirs) = (relative(&got, &exact), relative(&native, &exact));
+        println!("llama {name}: {ours:.4}, theirs {theirs:.4}");
+        assert!(ours <= 1.2 * theirs, "{name}: {ours} and {theirs}");
+        let (wanted, gaps) = (reference.ids("greedy.exact"), reference.floats("greedy.exact_gap"));
+        let got = greedy(&engine, &reference.ids("greedy.prompt"), wanted.len());
+        if let Some(odd) = got.iter().zip(&wanted).position(|(a, b)| a != b) {
+            assert!(
+                f64::from(gaps[odd]) < 9.0 * theirs,
+                "{name}: token {odd}, where the gap is {}",
+                gaps[odd]
+            );
         }
     }
 }

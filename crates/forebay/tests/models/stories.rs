@@ -4,6 +4,7 @@ use std::path::Path;
 
 use forebay::{
     Engine,
+    formats::weights::{Access, Precision},
     generate::{
         sampler::Greedy,
         stop::{Stop, StopRule},
@@ -11,7 +12,7 @@ use forebay::{
 };
 use forebay_tensor::DType;
 
-use crate::fixtures::{Reference, distance, folder, ggufs, greedy, logits, open};
+use crate::fixtures::{Reference, distance, folder, ggufs, greedy, logits, open, open_with};
 
 #[test]
 fn the_known_text_comes_out() {
@@ -74,21 +75,24 @@ fn neither_chunks_nor_threads_nor_mapping_change_a_bit() {
     for (name, path) in ggufs(&root) {
         let reference = Reference::open(root.join(format!("ref/stories260K.{name}.ref.safetensors")));
         let ids = &reference.ids("ids")[..70];
-        let wanted = logits(&open(&path, 1, DType::F16), ids, 70);
-        for (threads, chunk) in [(2, 70), (3, 33), (1, 1), (2, 7)] {
-            let got = logits(&open(&path, threads, DType::F16), ids, chunk);
-            assert!(got == wanted, "{name}: {threads} threads, {chunk} at a time");
-        }
-        let options = forebay::EngineOptions::default().access(forebay::formats::weights::Access::Read);
-        let read = Engine::open_with(&path, &options).unwrap();
-        assert!(logits(&read, ids, 32) == wanted, "{name}: read instead of mapped");
-        // The recorded step leaves the logits that a chunk leaves.
-        let engine = open(&path, 2, DType::F16);
-        let mut sequence = engine.sequence().unwrap();
-        for (i, id) in ids.iter().enumerate() {
-            sequence.feed(std::slice::from_ref(id)).unwrap();
-            let row = sequence.logits().unwrap();
-            assert!(row == wanted[i * row.len()..][..row.len()], "{name}: step {i}");
+        for precision in [Precision::Fast, Precision::Strict] {
+            let open = |path: &Path, threads| open_with(path, threads, DType::F16, precision);
+            let wanted = logits(&open(&path, 1), ids, 70);
+            for (threads, chunk) in [(2, 70), (3, 33), (1, 1), (2, 7)] {
+                let got = logits(&open(&path, threads), ids, chunk);
+                assert!(got == wanted, "{name}: {threads} threads, {chunk} at a time");
+            }
+            let options = forebay::EngineOptions::default().access(Access::Read).precision(precision);
+            let read = Engine::open_with(&path, &options).unwrap();
+            assert!(logits(&read, ids, 32) == wanted, "{name}: read instead of mapped");
+            // The recorded step leaves the logits that a chunk leaves.
+            let engine = open(&path, 2);
+            let mut sequence = engine.sequence().unwrap();
+            for (i, id) in ids.iter().enumerate() {
+                sequence.feed(std::slice::from_ref(id)).unwrap();
+                let row = sequence.logits().unwrap();
+                assert!(row == wanted[i * row.len()..][..row.len()], "{name}: step {i}");
+            }
         }
     }
 }
@@ -96,7 +100,7 @@ fn neither_chunks_nor_threads_nor_mapping_change_a_bit() {
 #[test]
 fn a_steady_step_asks_for_no_memory() {
     let Some(root) = folder("stories260K") else { return };
-    let engine = open(&ggufs(&root)["Q4_0"], 2, DType::F16);
+    let engine = open_with(&ggufs(&root)["Q4_0"], 2, DType::F16, Precision::Fast);
     let mut sequence = engine.sequence().unwrap();
     sequence.feed(&[1, 403, 407]).unwrap();
     let mut id = sequence.greedy().unwrap();
@@ -120,7 +124,7 @@ fn a_steady_step_asks_for_no_memory() {
 #[test]
 fn two_sequences_on_one_model_do_not_meet() {
     let Some(root) = folder("stories260K") else { return };
-    let engine = open(&ggufs(&root)["Q8_0"], 2, DType::F16);
+    let engine = open_with(&ggufs(&root)["Q8_0"], 2, DType::F16, Precision::Fast);
     let alone = greedy(&engine, &[1, 403], 30);
     let (mut one, mut two) = (engine.sequence().unwrap(), engine.sequence().unwrap());
     one.feed(&[1, 403]).unwrap();

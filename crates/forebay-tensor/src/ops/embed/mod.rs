@@ -8,23 +8,24 @@ mod cpu;
 #[cfg(any(test, feature = "conformance"))]
 mod reference;
 
-use forebay_device::{Grid, Kernel, Stage};
+use forebay_device::{Kernel, Stage};
 
 use crate::{
-    DType, Op, Result, Served, Tensor,
-    op::{argument, groups},
-    tiles::{PerType, per_format},
+    DType, Op, Result, Served, Tensor, Weight,
+    op::{argument, grid, size},
+    tiles::{self, WeightKernels, per_weight},
 };
 
 /// `out[i] = table[ids[i]]`. An id that the table does not have fails the stage.
 ///
 /// ```
 /// use forebay_device::{Device, DeviceOptions};
-/// use forebay_tensor::{DType, Ops, Tensor, ops::Embed};
+/// use forebay_tensor::{DType, Ops, Tensor, Weight, ops::Embed};
 ///
 /// let device = Device::open(&DeviceOptions::cpu())?;
 /// let ops = Ops::open(&device)?;
 /// let table = Tensor::from_slice(&device, &[3, 2], &[0.0f32, 0.1, 1.0, 1.1, 2.0, 2.1])?;
+/// let table = Weight::rows(&table)?;
 /// let ids = Tensor::from_slice(&device, &[2], &[2u32, 0])?;
 /// let out = Tensor::of(DType::F32, &[2, 2], device.alloc(16)?)?;
 /// let mut session = device.session()?;
@@ -36,8 +37,8 @@ use crate::{
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Embed<'a> {
-    /// Any format of one plane, `[rows, width]`.
-    pub table: &'a Tensor,
+    /// `[rows, width]`.
+    pub table: &'a Weight,
     /// u32, `[count]`.
     pub ids: &'a Tensor,
     /// f32, `[count, width]`.
@@ -45,30 +46,31 @@ pub struct Embed<'a> {
 }
 
 impl Op for Embed<'_> {
-    type Kernels = PerType;
+    type Kernels = WeightKernels;
     const NAME: &'static str = "embed";
 
     fn served() -> Vec<Served> {
-        per_format(cpu::kernel)
+        per_weight(cpu::rows, cpu::panels)
     }
 
     fn check(&self) -> Result<()> {
-        let table = argument(Self::NAME, "table", self.table);
-        let [_, width] = table.weight()?.axes()?;
+        let [_, width] = self.table.shape();
         let [count] = argument(Self::NAME, "ids", self.ids).of(DType::U32)?.axes()?;
         argument(Self::NAME, "out", self.out).of(DType::F32)?.shaped(&[count, width])
     }
 
-    fn kernel<'k>(&self, kernels: &'k PerType) -> Result<&'k Kernel> {
-        kernels.of(self.table.dtype())
+    fn kernel<'k>(&self, kernels: &'k WeightKernels) -> Result<&'k Kernel> {
+        kernels.of(self.table.dtype(), self.table.is_packed())
     }
 
-    fn launch(&self, kernels: &PerType, stage: &mut Stage<'_>) -> Result<()> {
+    fn launch(&self, kernels: &WeightKernels, stage: &mut Stage<'_>) -> Result<()> {
         if self.out.elements() == 0 {
             return Ok(());
         }
-        let grid = Grid::linear(groups(Self::NAME, self.ids.elements())?, 1);
-        let arguments = [self.table, self.ids, self.out].map(|tensor| tensor.buffer().arg());
-        Ok(stage.launch(self.kernel(kernels)?, grid, &arguments)?)
+        let how = tiles::how(kernels.level(), self.table.scale_type());
+        let [table, ids, out] = [self.table.buffer().arg(), self.ids.arg(), self.out.arg()];
+        let rows = size(Self::NAME, "rows", self.table.shape()[0])?;
+        let grid = grid(Self::NAME, self.ids.elements())?;
+        Ok(stage.launch(self.kernel(kernels)?, grid, &[table, ids, out, rows.into(), how.into()])?)
     }
 }

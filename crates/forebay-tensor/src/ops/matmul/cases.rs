@@ -1,10 +1,18 @@
-//! Every format with one and several rows of activations, sizes around the parts, and arguments that do not fit.
+//! Every format in rows and in panels, on every level, with one and several rows of activations, sizes around the parts,
+//! and arguments that do not fit.
+
+use half::f16;
 
 use super::{Matmul, PART, reference};
 use crate::{
-    DType, Result,
+    Affine, DType, Error, Level, Result, Tensor, Weight, WeightBytes,
     conformance::{Rig, Work},
-    quant,
+    ops::Round,
+    quant::{
+        self, mlx,
+        rounded::{self, Rounded},
+    },
+    tiles,
 };
 
 pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
@@ -21,21 +29,40 @@ pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
         product(rig, DType::F16, [2, 3, width])?;
         product(rig, DType::F32, [1, 2 * PART, width])?;
     }
-    let nothing = rig.tensor::<f32>(&[2, 0], &[])?;
+    let nothing = Weight::rows(&rig.tensor::<f32>(&[2, 0], &[])?)?;
+    let x = rig.tensor::<f32>(&[2, 0], &[])?;
     let out = rig.output(DType::F32, &[2, 2])?;
-    rig.run(&Matmul { weight: &nothing, x: &nothing, out: &out })?;
+    rig.run(&Matmul { weight: &nothing, x: &x, out: &out })?;
     rig.same("no columns", &out, &[0.0; 4])?;
 
+    for (dtype, scale_type, layout) in tiles::in_panels() {
+        let span = layout.span;
+        for shape in [[1, 1, span], [2, 17, 3 * span], [5, 19, 256 + span], [13, 17, span], [5, 0, span]] {
+            packed_product(rig, dtype, scale_type, shape)?;
+        }
+    }
+    for scale_type in [DType::F16, DType::F32] {
+        packed_product(rig, DType::Affine(Affine::new(4, 64)?), Some(scale_type), [3, 33, 192])?;
+    }
+    // More panels than a group has, some of them by one worker and some by another.
+    for dtype in [DType::Q4_K, DType::Q6_K, DType::Q8_0] {
+        packed_product(rig, dtype, None, [7, 150, 512])?;
+    }
+    not_finite(rig)?;
+
     let (weight, _) = rig.weight(DType::Q8_0, &[4, 64])?;
+    let (rows, bytes) = (Weight::rows(&weight)?, weight.buffer().to_vec::<u8>()?);
     let x = rig.tensor(&[1, 32], &[0.0f32; 32])?;
     let out = rig.output(DType::F32, &[1, 4])?;
-    let bad = Matmul { weight: &weight, x: &x, out: &out };
+    let bad = Matmul { weight: &rows, x: &x, out: &out };
     rig.refuses(&bad, "matmul: x has shape [1, 32], [1, 64] is wanted")?;
     rig.refuses(&Matmul { x: &weight, ..bad }, "matmul: x is of type q8_0, f32 is wanted")?;
-    let cut = weight.narrow(1, 32..64)?;
-    let bad = Matmul { weight: &cut, x: &x, out: &out };
-    rig.refuses(&bad, "matmul: weight has strides [64, 1]; its elements have to lie in a row")?;
+    let bytes = WeightBytes::of(DType::Q8_0, [4, 64], &bytes)?;
+    let packed = Weight::pack(rig.device(), &bytes, Level::Plain, |_| ())?;
+    rig.refuses(&Matmul { weight: &packed, ..bad }, "matmul: x is of type f32, rounded is wanted")?;
+    assert!(matches!(Weight::rows(&weight.narrow(1, 32..64)?), Err(Error::Strided { .. })));
     let (square, x) = (rig.tensor(&[2, 2], &[1.0f32; 4])?, rig.tensor(&[1, 2], &[f32::NAN, 1.0])?);
+    let square = Weight::rows(&square)?;
     rig.refuses_overlap(&Matmul { weight: &square, x: &x, out: &x })?;
     let out = rig.output(DType::F32, &[1, 2])?;
     rig.run(&Matmul { weight: &square, x: &x, out: &out })?;
@@ -43,24 +70,143 @@ pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
 }
 
 pub(crate) fn measure(rig: &mut Rig) -> Result<()> {
+    const SHAPE: [usize; 2] = [1024, 2048];
     for format in quant::formats() {
-        let (weight, _) = rig.weight(format.dtype(), &[1024, 2048])?;
-        let x = rig.floats(2048);
-        let (x, out) = (rig.tensor(&[1, 2048], &x)?, rig.output(DType::F32, &[1, 1024])?);
-        let work = Work { bytes: weight.layout().bytes(), operations: 2 * weight.elements() };
-        let op = Matmul { weight: &weight, x: &x, out: &out };
-        rig.time(format!("1 x 1024 x 2048 {}", format.dtype()), work, &op)?;
+        let (weight, _) = in_rows(rig, format.dtype(), SHAPE)?;
+        let x = rig.floats(SHAPE[1]);
+        time(rig, &weight, &x)?;
+    }
+    for (dtype, scale_type, _) in tiles::in_panels() {
+        let (weight, _) = packed(rig, dtype, scale_type, SHAPE)?;
+        let x = rig.floats(SHAPE[1]);
+        time(rig, &weight, &x)?;
+        let x = rig.floats(64 * SHAPE[1]);
+        time(rig, &weight, &x)?;
     }
     Ok(())
 }
 
+fn time(rig: &mut Rig, weight: &Weight, x: &[f32]) -> Result<()> {
+    let [rows, width] = weight.shape();
+    let count = x.len() / width;
+    let x = input(rig, weight, x)?;
+    let out = rig.output(DType::F32, &[count, rows])?;
+    let work = Work { bytes: weight.buffer().len() as usize, operations: 2 * count * rows * width };
+    let case = format!("{count} x {rows} x {width} {}", weight.dtype());
+    rig.time(case, work, &Matmul { weight, x: &x, out: &out })
+}
+
+/// The activations in the form that a weight multiplies.
+fn input(rig: &mut Rig, weight: &Weight, x: &[f32]) -> Result<Tensor> {
+    let shape = [x.len() / weight.shape()[1], weight.shape()[1]];
+    let floats = rig.tensor(&shape, x)?;
+    if weight.input() == DType::F32 {
+        return Ok(floats);
+    }
+    let out = rig.output(DType::Rounded, &shape)?;
+    rig.run(&Round { x: &floats, out: &out })?;
+    Ok(out)
+}
+
+/// An infinity among the activations spoils its own row; a scale that is not a number spoils its row of the weight.
+fn not_finite(rig: &mut Rig) -> Result<()> {
+    let mut bytes = vec![0x11; 17 * 34];
+    bytes[3 * 34..3 * 34 + 2].copy_from_slice(&f16::NAN.to_le_bytes());
+    let bytes = WeightBytes::of(DType::Q8_0, [17, 32], &bytes)?;
+    let weight = Weight::pack(rig.device(), &bytes, Level::best(), |_| ())?;
+    let mut x = vec![0.0; 3 * 32];
+    x[40] = f32::INFINITY;
+    let x = input(rig, &weight, &x)?;
+    let out = rig.output(DType::F32, &[3, 17])?;
+    rig.run(&Matmul { weight: &weight, x: &x, out: &out })?;
+    let mut wanted = [0.0; 3 * 17];
+    wanted[17..34].fill(f32::NAN);
+    (wanted[3], wanted[37]) = (f32::NAN, f32::NAN);
+    rig.same("what is not finite", &out, &wanted)
+}
+
 fn product(rig: &mut Rig, dtype: DType, [count, rows, width]: [usize; 3]) -> Result<()> {
     let (weight, values) = rig.weight(dtype, &[rows, width])?;
+    let weight = Weight::rows(&weight)?;
     let x = rig.floats(count * width);
     let (input, out) = (rig.tensor(&[count, width], &x)?, rig.output(DType::F32, &[count, rows])?);
     rig.run(&Matmul { weight: &weight, x: &input, out: &out })?;
     let wanted = reference::matmul(&values, &x, width);
-    // Rounding grows with what is summed, not with the sum.
+    rig.within(&format!("{dtype}, {count} x {rows} x {width}"), &out, &wanted, tolerance(&values, width))
+}
+
+/// Rounding grows with what is summed, not with the sum.
+fn tolerance(values: &[f32], width: usize) -> f32 {
     let size = values.iter().fold(0.0f32, |most, w| most.max(w.abs())) * 4.0 * (width as f32).sqrt();
-    rig.within(&format!("{dtype}, {count} x {rows} x {width}"), &out, &wanted, 1e-5 * size.max(1e-30))
+    1e-5 * size.max(1e-30)
+}
+
+/// The product of a packed weight, which is the same on every level and for every number of rows.
+fn packed_product(
+    rig: &mut Rig,
+    dtype: DType,
+    scale_type: Option<DType>,
+    [count, rows, width]: [usize; 3],
+) -> Result<()> {
+    let (weight, values) = packed(rig, dtype, scale_type, [rows, width])?;
+    let mut x = rig.floats(count * width);
+    let rounded = input(rig, &weight, &x)?;
+    rounded::decode(&rig.blocks::<Rounded>(&rounded)?, &mut x);
+    let wanted = reference::matmul(&values, &x, width);
+
+    let mut first: Option<Vec<f32>> = None;
+    for level in Level::ALL.into_iter().filter(|level| level.is_here()) {
+        rig.kernels_of::<Matmul<'_>>()?.set_level(level);
+        let what = format!("{dtype} {scale_type:?}, {count} x {rows} x {width} in panels, {level}");
+        let out = rig.output(DType::F32, &[count, rows])?;
+        rig.run(&Matmul { weight: &weight, x: &rounded, out: &out })?;
+        rig.within(&what, &out, &wanted, tolerance(&values, width))?;
+        rig.same(&what, &out, first.get_or_insert(out.to_vec()?))?;
+        for row in [0, count - 1] {
+            let one = rig.output(DType::F32, &[1, rows])?;
+            let x = rounded.narrow(0, row..row + 1)?;
+            rig.run(&Matmul { weight: &weight, x: &x, out: &one })?;
+            rig.same(&format!("{what}, row {row} alone"), &one, &out.narrow(0, row..row + 1)?.to_vec()?)?;
+        }
+    }
+    Ok(())
+}
+
+/// A packed weight of random bytes, and what it decodes to.
+pub(crate) fn packed(
+    rig: &mut Rig,
+    dtype: DType,
+    scale_type: Option<DType>,
+    [rows, width]: [usize; 2],
+) -> Result<(Weight, Vec<f32>)> {
+    let level = Level::best();
+    let Some(scale_type) = scale_type else {
+        let (tensor, values) = rig.weight(dtype, &[rows, width])?;
+        let bytes = tensor.buffer().to_vec::<u8>()?;
+        let bytes = WeightBytes::of(dtype, [rows, width], &bytes)?;
+        return Ok((Weight::pack(rig.device(), &bytes, level, |_| ())?, values));
+    };
+    let sizes = mlx::plane_bytes(dtype, scale_type, rows * width)?;
+    let codes: Vec<u8> = (0..sizes.codes).map(|_| rig.chance().bits() as u8).collect();
+    let mut plane = |bytes: usize| -> Result<Vec<u8>> {
+        let numbers = rig.floats(bytes / scale_type.block_bytes());
+        if scale_type == DType::U8 {
+            return Ok(numbers.iter().map(|x| (120.0 + 2.0 * x) as u8).collect());
+        }
+        let mut plane = vec![0; bytes];
+        quant::quantise_row(scale_type, &numbers, &mut plane)?;
+        Ok(plane)
+    };
+    let (scales, biases) = (plane(sizes.scales)?, plane(sizes.biases)?);
+    let planes = mlx::Planes { codes: &codes, scales: &scales, biases: &biases, scale_type };
+    let mut values = vec![0.0; rows * width];
+    mlx::decode(dtype, &planes, &mut values)?;
+    let bytes = WeightBytes::of_planes(dtype, [rows, width], &planes)?;
+    Ok((Weight::pack(rig.device(), &bytes, level, |_| ())?, values))
+}
+
+/// A weight in rows, and its values.
+pub(crate) fn in_rows(rig: &mut Rig, dtype: DType, shape: [usize; 2]) -> Result<(Weight, Vec<f32>)> {
+    let (tensor, values): (Tensor, _) = rig.weight(dtype, &shape)?;
+    Ok((Weight::rows(&tensor)?, values))
 }

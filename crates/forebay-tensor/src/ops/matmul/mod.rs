@@ -1,7 +1,8 @@
 //! Multiplies rows of activations by a weight of any format.
 //!
-//! The kernel `decode` serves every format: it decodes a piece of a weight's row into f32 and takes its product with
-//! all rows of activations. Next rooms: `reference` for what it means, `cpu` for how it runs.
+//! Two kernels. `decode` serves weights that lie in rows, of every format: it decodes a piece of a weight's row into f32
+//! and takes its product with all rows of activations. `panels` serves weights that were packed: integer products with
+//! rounded rows, on the level of the CPU that was chosen. Next rooms: `reference` for what it means, `cpu` for how it runs.
 
 #[cfg(any(test, feature = "conformance"))]
 pub(crate) mod cases;
@@ -9,76 +10,84 @@ mod cpu;
 #[cfg(any(test, feature = "conformance"))]
 mod reference;
 
-use forebay_device::{Grid, Kernel, Stage};
+use forebay_device::{Kernel, Stage};
 
 use crate::{
-    DType, Op, Result, Served, Tensor,
-    op::{argument, groups},
-    tiles::{PerType, per_format},
+    DType, Op, Result, Served, Tensor, Weight,
+    op::{argument, grid, size},
+    tiles::{self, WeightKernels, cpu::products::PANELS, per_weight},
 };
 
-/// Rows of the weight of a group.
+/// Rows of the weight of a group, where the weight lies in rows.
 const PART: usize = 16;
 
 /// `out = x * transpose(weight)`.
 ///
 /// ```
 /// use forebay_device::{Device, DeviceOptions};
-/// use forebay_tensor::{DType, Ops, Tensor, ops::Matmul};
+/// use forebay_tensor::{DType, Level, Ops, Tensor, Weight, WeightBytes, ops::{Matmul, Round}, quant};
 ///
 /// let device = Device::open(&DeviceOptions::cpu())?;
 /// let ops = Ops::open(&device)?;
-/// let weight = Tensor::from_slice(&device, &[3, 2], &[1.0f32, 0.0, 0.0, 1.0, 1.0, 1.0])?;
-/// let x = Tensor::from_slice(&device, &[1, 2], &[2.0f32, 5.0])?;
+/// let mut bytes = vec![0; 3 * 34];
+/// quant::encode(DType::Q8_0, &[[1.0; 32], [0.5; 32], [-1.0; 32]].concat(), None, &mut bytes)?;
+/// let bytes = WeightBytes::of(DType::Q8_0, [3, 32], &bytes)?;
+/// let weight = Weight::pack(&device, &bytes, Level::best(), |_| ())?;
+///
+/// let x = Tensor::from_slice(&device, &[1, 32], &[2.0f32; 32])?;
+/// let rounded = Tensor::of(DType::Rounded, &[1, 32], device.alloc(64)?)?;
 /// let out = Tensor::of(DType::F32, &[1, 3], device.alloc(12)?)?;
 /// let mut session = device.session()?;
 /// let mut stage = session.stage("product");
-/// ops.record(&mut stage, &Matmul { weight: &weight, x: &x, out: &out })?;
+/// ops.record(&mut stage, &Round { x: &x, out: &rounded })?;
+/// ops.record(&mut stage, &Matmul { weight: &weight, x: &rounded, out: &out })?;
 /// stage.submit()?;
-/// assert_eq!(out.to_vec::<f32>()?, [2.0, 5.0, 7.0]);
+/// let wanted = [64.0, 32.0, -64.0];
+/// assert!(out.to_vec::<f32>()?.iter().zip(wanted).all(|(got, wanted)| (got - wanted).abs() < 0.05));
 /// # Ok::<(), forebay_tensor::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Matmul<'a> {
-    /// Any format of one plane, `[rows, width]`.
-    pub weight: &'a Tensor,
-    /// f32, `[count, width]`.
+    /// `[rows, width]`.
+    pub weight: &'a Weight,
+    /// Of the type that [`Weight::input`] says, `[count, width]`.
     pub x: &'a Tensor,
     /// f32, `[count, rows]`.
     pub out: &'a Tensor,
 }
 
 impl Op for Matmul<'_> {
-    type Kernels = PerType;
+    type Kernels = WeightKernels;
     const NAME: &'static str = "matmul";
 
     fn served() -> Vec<Served> {
-        per_format(cpu::decode)
+        per_weight(cpu::decode, cpu::panels)
     }
 
     fn check(&self) -> Result<()> {
-        let [rows, width] = argument(Self::NAME, "weight", self.weight).weight()?.axes()?;
-        let x = argument(Self::NAME, "x", self.x).of(DType::F32)?;
+        let [rows, width] = self.weight.shape();
+        let x = argument(Self::NAME, "x", self.x).of(self.weight.input())?;
         let [count, _] = x.axes()?;
         x.shaped(&[count, width])?;
         argument(Self::NAME, "out", self.out).of(DType::F32)?.shaped(&[count, rows])
     }
 
-    fn kernel<'k>(&self, kernels: &'k PerType) -> Result<&'k Kernel> {
-        kernels.of(self.weight.dtype())
+    fn kernel<'k>(&self, kernels: &'k WeightKernels) -> Result<&'k Kernel> {
+        kernels.of(self.weight.dtype(), self.weight.is_packed())
     }
 
-    fn launch(&self, kernels: &PerType, stage: &mut Stage<'_>) -> Result<()> {
+    fn launch(&self, kernels: &WeightKernels, stage: &mut Stage<'_>) -> Result<()> {
+        let [rows, width] = self.weight.shape();
         if self.out.elements() == 0 {
             return Ok(());
         }
-        if self.weight.elements() == 0 {
+        if width == 0 {
             return Ok(stage.fill(self.out.buffer(), 0)?);
         }
-        let rows = self.weight.shape()[0];
-        let grid = Grid::linear(groups(Self::NAME, rows.div_ceil(PART))?, 1);
-        let [weight, x, out] = [self.weight, self.x, self.out].map(|tensor| tensor.buffer().arg());
-        let rows = crate::op::size(Self::NAME, "rows", rows)?;
-        Ok(stage.launch(self.kernel(kernels)?, grid, &[weight, x, out, rows.into()])?)
+        let part = if self.weight.is_packed() { PANELS * PART } else { PART };
+        let how = tiles::how(kernels.level(), self.weight.scale_type());
+        let [weight, x, out] = [self.weight.buffer().arg(), self.x.arg(), self.out.arg()];
+        let (grid, rows) = (grid(Self::NAME, rows.div_ceil(part))?, size(Self::NAME, "rows", rows)?);
+        Ok(stage.launch(self.kernel(kernels)?, grid, &[weight, x, out, rows.into(), how.into()])?)
     }
 }

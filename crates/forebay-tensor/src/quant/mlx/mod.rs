@@ -147,6 +147,11 @@ pub fn encode(dtype: DType, src: &[f32], planes: PlanesMut<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Whether planes hold so many elements.
+pub(crate) fn check_planes(dtype: DType, planes: &Planes<'_>, elements: usize) -> Result<()> {
+    check(dtype, planes.scale_type, elements, [planes.codes.len(), planes.scales.len(), planes.biases.len()])
+}
+
 fn check(dtype: DType, scale_type: DType, elements: usize, given: [usize; 3]) -> Result<()> {
     let wanted = plane_bytes(dtype, scale_type, elements)?;
     let wanted = [wanted.codes, wanted.scales, wanted.biases];

@@ -1,9 +1,13 @@
-//! What kernels on the CPU share: arguments as slices, sums in a fixed order, curves, and elements of caches.
+//! What kernels on the CPU share: arguments as slices, sums in a fixed order, curves, elements of
+//! caches, and products of panels.
 
 pub(crate) mod arguments;
 pub(crate) mod attend;
 pub(crate) mod cache;
 pub(crate) mod curves;
 pub(crate) mod dot;
+pub(crate) mod formats;
+pub(crate) mod lanes;
 pub(crate) mod order;
+pub(crate) mod products;
 pub(crate) mod rows;

@@ -1,0 +1,39 @@
+#![allow(unsafe_code, reason = "the kernel takes slices of device memory")]
+//! `round` on the CPU: a group owns a block of 32.
+
+use forebay_device::{KernelDef, Param, Share, Signature};
+
+use crate::{
+    quant::rounded::{ELEMENTS, Rounded},
+    tiles::cpu::{
+        arguments,
+        lanes::{Job, Lanes, Level},
+    },
+};
+
+pub(super) fn kernel() -> KernelDef {
+    let signature = Signature::new([Param::read::<f32>(), Param::write::<Rounded>()]);
+    let level = Level::best();
+    KernelDef::new("round", signature).cpu_shares(move |share| level.run(Blocks { share }))
+}
+
+/// The blocks of one worker.
+struct Blocks<'a, 'b> {
+    share: &'a Share<'b>,
+}
+
+impl Job for Blocks<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Lanes>(self, _: V) {
+        let groups = self.share.groups();
+        // SAFETY: A2: the signature declares it as read.
+        let x: &[f32] = unsafe { arguments::read(self.share, 0) };
+        // SAFETY: A3: a group owns the block of its number.
+        let out: &mut [Rounded] = unsafe { arguments::write(self.share, 1, groups.clone()) };
+        for (out, x) in out.iter_mut().zip(&x.as_chunks::<ELEMENTS>().0[groups]) {
+            *out = Rounded::of(x);
+        }
+    }
+}
