@@ -56,6 +56,12 @@ const DENY: Need = Need {
     remedy: "cargo install --locked cargo-deny@0.20.2",
 };
 
+const CHROMIUM: Need = Need {
+    what: "chromium",
+    present: || answers("chromium", &["--version"]),
+    remedy: "apt-get install chromium",
+};
+
 const PYPI: Need = Need {
     what: "python3 with pip, and PyPI or the compiler that was fetched from there",
     present: || answers("python3", &["-m", "pip", "--version"]) && answers("c++", &["--version"]),
@@ -173,6 +179,13 @@ pub(crate) const RUNGS: &[Rung] = &[
                 .check()
                 .map(drop)
         },
+    },
+    Rung {
+        name: "page",
+        about: "the page of a trace draws in a browser, also a long one",
+        budget: 60,
+        needs: &[CHROMIUM],
+        run: |run| run.cargo(&["test", "--package", "forebay-cli", "--test", "page"]).tests(),
     },
     Rung {
         name: "kernels",

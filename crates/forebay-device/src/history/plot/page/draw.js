@@ -25,7 +25,7 @@ function readColors(data) {
     if (!families.has(name)) families.set(name, families.size);
     return families.get(name);
   });
-  colors.hue = (label) => `hsl(${(colors.family[label] * 137.5) % 360} 48% ${matchMedia("(prefers-color-scheme: dark)").matches ? 60 : 52}%)`;
+  colors.hue = (label) => `hsl(${(colors.family[label] * 137.5 + 232) % 360} 48% ${matchMedia("(prefers-color-scheme: dark)").matches ? 60 : 52}%)`;
   // Of each tag and each label: as it is, retiring, not searched for, its edge.
   const shades = (css) => {
     const full = rgb(css), mixed = (part) => full.map((c, i) => Math.round(c * part + colors.paper[i] * (1 - part)));
@@ -354,7 +354,7 @@ function drawAxis(data) {
     const x = LEFT + (at - view.from) / (view.to - view.from) * inner;
     context.fillRect(Math.round(x), 0, 1, 5);
     const text = view.byTime ? duration(at) : grouped(at);
-    if (x < width - 30) context.fillText(text, Math.max(LEFT + 14, x), 8);
+    if (x < width - 30) context.fillText(text, Math.max(LEFT + context.measureText(text).width / 2, x), 8);
   }
   context.textAlign = "right";
   context.fillText(view.byTime ? "time" : "event", LEFT - 8, 8);

@@ -186,7 +186,8 @@ function run(data) {
     readColors(data);
     redraw();
   });
-  new ResizeObserver(redraw).observe(element("charts"));
+  // At once, before the old picture is stretched.
+  new ResizeObserver(() => drawAll(data)).observe(element("charts"));
   element("search").value = view.query;
   buttons();
 }
