@@ -47,6 +47,7 @@ const FILES: &[(&str, &str)] = &[
     ("crates/testkit/src/gate.rs", "sets a word that a kernel waits for"),
     ("metal/msl/src/*", "runs compiled kernels on stacks of their own"),
     ("metal/msl/tests/*", "hands kernels the memory that they work on"),
+    ("metal/suite/tests/misuse.rs", "misuses the interface that others call right"),
     ("metal/softmetal/src/*", "is an Objective-C runtime and a device, called by address"),
     ("bench/src/counting.rs", "is an allocator: it counts what the system's is asked"),
     ("bench/peers/src/*", "calls the peers by their own interfaces"),

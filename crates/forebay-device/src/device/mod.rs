@@ -81,6 +81,11 @@ impl DeviceOptions {
         Self::new(BackendKind::Cuda)
     }
 
+    /// The GPU of a Mac.
+    pub fn metal() -> Self {
+        Self::new(BackendKind::Metal)
+    }
+
     /// The device without kernels.
     pub fn null() -> Self {
         Self::new(BackendKind::Null)
