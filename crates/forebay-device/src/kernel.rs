@@ -128,6 +128,9 @@ impl KernelDef {
     /// A CUDA kernel gets the arguments in the order of the signature and nothing in between: for a buffer the address
     /// of its first byte (null if it is empty), for a scalar the scalar.
     /// [`per_group`](crate::Param::per_group) changes nothing there: every group sees whole buffers.
+    ///
+    /// A Metal kernel gets argument n as `[[buffer(n)]]`: a buffer as a pointer to its first byte, a scalar as a `constant`
+    /// reference; the [shared bytes](crate::Grid::shared_bytes) of the grid are `[[threadgroup(0)]]`. Maths is compiled safe.
     #[must_use]
     pub fn image(self, format: ImageFormat, bytes: impl Into<Arc<[u8]>>, entry: impl Into<String>) -> Self {
         self.image_for(format, 0, bytes, entry)

@@ -111,7 +111,11 @@ fn debian(run: &mut Run<'_>, tool: &str, variables: &[String], args: &[&str]) ->
     all.push(format!("PATH={DEBIAN}:/bin"));
     // Its library is built from source, which only a nightly compiler is meant to do.
     all.push("RUSTC_BOOTSTRAP=1".to_owned());
-    all.extend(["CARGO_PROFILE_DEV_DEBUG=false", "CARGO_PROFILE_DEV_OPT_LEVEL=0"].map(str::to_owned));
+    // Nothing is stripped, because the tool for that is not there.
+    all.extend(
+        ["CARGO_PROFILE_DEV_DEBUG=false", "CARGO_PROFILE_DEV_OPT_LEVEL=0", "CARGO_PROFILE_DEV_STRIP=none"]
+            .map(str::to_owned),
+    );
     all.extend_from_slice(variables);
     all.push(format!("{DEBIAN}/{tool}"));
     all.extend(args.iter().map(|arg| (*arg).to_owned()));
@@ -138,7 +142,7 @@ pub(crate) fn link(run: &mut Run<'_>) -> Result<()> {
     let stubs = stubs.to_string_lossy().into_owned();
     let flags = format!(
         "-Clinker=ld64.lld-19 -Clinker-flavor=ld64.lld -Clink-arg=-F{stubs} -Clink-arg=-L{stubs} \
-         -Clink-arg=-undefined -Clink-arg=error"
+         -Clink-arg=-undefined -Clink-arg=error -Clink-arg=--error-limit=0"
     );
     let variables = [
         format!("CARGO_TARGET_AARCH64_APPLE_DARWIN_RUSTFLAGS={flags}"),

@@ -39,13 +39,13 @@ const LIBRARIES: &[Library] = &[
         file: "libobjc.tbd",
         place: "/usr/lib/libobjc.A.dylib",
         symbols: "_class_getInstanceMethod _class_getName _class_isMetaClass _method_getName \
-            _method_getTypeEncoding _objc_autorelease _objc_autoreleasePoolPop _objc_autoreleasePoolPush \
+            _method_getTypeEncoding _objc_alloc _objc_alloc_init _objc_opt_new _objc_autorelease _objc_autoreleasePoolPop _objc_autoreleasePoolPush \
             _objc_getClass _objc_msgSend _objc_release _objc_retain _objc_retainAutoreleasedReturnValue \
             _object_getClass _sel_getName _sel_registerName",
     },
     Library { file: "libiconv.tbd", place: "/usr/lib/libiconv.2.dylib", symbols: "_iconv" },
     Library { file: "libc.tbd", place: SYSTEM, symbols: SYSTEM_SYMBOLS },
-    Library { file: "libm.tbd", place: SYSTEM, symbols: SYSTEM_SYMBOLS },
+    Library { file: "libm.tbd", place: SYSTEM, symbols: MATHS },
     Library { file: "libSystem.tbd", place: SYSTEM, symbols: SYSTEM_SYMBOLS },
 ];
 
@@ -55,7 +55,7 @@ const SYSTEM_SYMBOLS: &str = "_CCRandomGenerateBytes __Block_copy __Block_releas
     __Unwind_GetLanguageSpecificData __Unwind_GetRegionStart __Unwind_GetTextRelBase __Unwind_RaiseException \
     __Unwind_Resume __Unwind_SetGR __Unwind_SetIP ___error __dyld_get_image_header __dyld_get_image_name \
     __dyld_get_image_vmaddr_slide __dyld_image_count __tlv_atexit __tlv_bootstrap _abort _bzero _calloc \
-    _clock_gettime _close _closedir _dirfd _dispatch_release _dispatch_semaphore_create _dispatch_semaphore_signal \
+    _clock_gettime _close _closedir _confstr _dirfd _dispatch_release _dispatch_semaphore_create _dispatch_semaphore_signal \
     _dispatch_semaphore_wait _dispatch_time _dlsym _dup _exit __exit _fcntl _fdopendir _free _fstat _fstatat _fsync \
     _ftruncate _getcwd _getenv _getpid _gettid _isatty _kill _link _lseek _lstat _madvise _malloc _memchr _memcmp \
     _memcpy _memmove _memset _memset_pattern16 _mkdir _mlock _mmap _mprotect _munlock _munmap _nanosleep _open \
@@ -68,6 +68,11 @@ const SYSTEM_SYMBOLS: &str = "_CCRandomGenerateBytes __Block_copy __Block_releas
     _pwrite _read _readdir_r _readlink _realloc _realpath _realpath$DARWIN_EXTSN _rename _rmdir _sched_yield \
     _setenv _sigaction _sigaltstack _signal _stat _strerror_r _strlen _symlink _sysconf _sysctl _sysctlbyname _unlink \
     _unlinkat _unsetenv _write _writev dyld_stub_binder";
+
+const MATHS: &str = "_acos _acosf _asin _asinf _atan _atan2 _atan2f _atanf _cbrt _ceil _ceilf _cos _cosf _cosh _erf _erff _exp \
+    _exp2 _exp2f _expf _expm1 _expm1f _floor _floorf _fmod _fmodf _hypot _log _log10 _log10f _log1p _log1pf \
+    _log2 _log2f _logf _pow _powf _rint _rintf _round _roundf _sin _sinf _sinh _tan _tanf _tanh _tanhf _trunc \
+    _truncf";
 
 /// Writes the stubs into a folder.
 pub(super) fn write(folder: &Path) -> Result<()> {

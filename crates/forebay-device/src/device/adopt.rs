@@ -44,7 +44,8 @@ impl Device {
     }
 
     /// Memory of somebody else as a buffer. It is not a member of the residency set until a pool registers it. On a
-    /// CUDA device `start` is an address of the card, as its driver gave it to whoever owns the memory.
+    /// CUDA device `start` is an address of the card, as its driver gave it to whoever owns the memory. Metal takes memory
+    /// in the whole pages around it and may refuse it; it has to be copied then.
     ///
     /// # Safety
     /// From now until `keeper` is dropped, `request`'s number of bytes from `start` on must stay valid for reads, and,

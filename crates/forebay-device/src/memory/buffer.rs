@@ -88,7 +88,8 @@ impl Buffer {
         facts.taken().max(facts.len)
     }
 
-    /// Where the first byte is, as the device sees it. For interfaces to other libraries.
+    /// Where the first byte is, as the device sees it; where host and device share memory, as the host does. For
+    /// interfaces to other libraries.
     pub fn address(&self) -> u64 {
         self.handle.facts().address + self.start
     }
