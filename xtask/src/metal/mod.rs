@@ -159,7 +159,7 @@ pub(crate) fn link(run: &mut Run<'_>) -> Result<()> {
     for (name, program) in report.lines().filter_map(crate::gpu_test::program) {
         let bytes = fs::read(&program).with_context(|| format!("cannot read {}", program.display()))?;
         ensure!(is_program(&bytes), "{} is no arm64 program for macOS", program.display());
-        fs::write(to.join(&name), bytes).with_context(|| format!("cannot write {name}"))?;
+        fs::copy(&program, to.join(&name)).with_context(|| format!("cannot copy {name}"))?;
         made += 1;
     }
     if made != PROGRAMS.len() {
