@@ -43,8 +43,12 @@ macro_rules! registry {
         /// Every op with its oracle and its cases.
         #[cfg(any(test, feature = "conformance"))]
         pub fn subjects() -> &'static [Subject] {
-            use ops::*;
-            const { &[$(Subject::of::<$op<'static>>($folder::cases::cases, $folder::cases::measure)),*] }
+            const {
+                &[$(Subject::of::<ops::$op<'static>>(
+                    ops::$folder::cases::cases,
+                    ops::$folder::cases::measure,
+                )),*]
+            }
         }
     };
 }
@@ -52,19 +56,27 @@ macro_rules! registry {
 registry! {
     activate: Activate,
     add: Add,
+    angles: Angles,
     append: Append,
     argmax: Argmax,
     attention: Attention,
+    causal_conv: CausalConv,
+    copy: Copy,
     embed: Embed,
     gate: Gate,
+    gated_delta: GatedDelta,
     gated_norm: GatedNorm,
     l2_norm: L2Norm,
     layer_norm: LayerNorm,
     matmul: Matmul,
+    mix: Mix,
     mul: Mul,
     rms_norm: RmsNorm,
     rope: Rope,
     round: Round,
+    routed_matmul: RoutedMatmul,
+    router: Router,
+    sample: Sample,
     scale: Scale,
     softcap: Softcap,
     softmax: Softmax,

@@ -9,19 +9,27 @@
 
 pub mod activate;
 pub mod add;
+pub mod angles;
 pub mod append;
 pub mod argmax;
 pub mod attention;
+pub mod causal_conv;
+pub mod copy;
 pub mod embed;
 pub mod gate;
+pub mod gated_delta;
 pub mod gated_norm;
 pub mod l2_norm;
 pub mod layer_norm;
 pub mod matmul;
+pub mod mix;
 pub mod mul;
 pub mod rms_norm;
 pub mod rope;
 pub mod round;
+pub mod routed_matmul;
+pub mod router;
+pub mod sample;
 pub mod scale;
 pub mod softcap;
 pub mod softmax;
@@ -29,8 +37,9 @@ pub mod sort;
 pub mod top_k;
 
 pub use self::{
-    activate::Activate, add::Add, append::Append, argmax::Argmax, attention::Attention, embed::Embed,
-    gate::Gate, gated_norm::GatedNorm, l2_norm::L2Norm, layer_norm::LayerNorm, matmul::Matmul, mul::Mul,
-    rms_norm::RmsNorm, rope::Rope, round::Round, scale::Scale, softcap::Softcap, softmax::Softmax,
-    sort::Sort, top_k::TopK,
+    activate::Activate, add::Add, angles::Angles, append::Append, argmax::Argmax, attention::Attention,
+    causal_conv::CausalConv, copy::Copy, embed::Embed, gate::Gate, gated_delta::GatedDelta,
+    gated_norm::GatedNorm, l2_norm::L2Norm, layer_norm::LayerNorm, matmul::Matmul, mix::Mix, mul::Mul,
+    rms_norm::RmsNorm, rope::Rope, round::Round, routed_matmul::RoutedMatmul, router::Router, sample::Sample,
+    scale::Scale, softcap::Softcap, softmax::Softmax, sort::Sort, top_k::TopK,
 };

@@ -172,7 +172,7 @@ fn options_that_cannot_be_are_refused() {
         SequenceOptions { context: 0, ..options },
         SequenceOptions { context: 33, ..options },
         SequenceOptions { chunk: 0, ..options },
-        SequenceOptions { kv: DType::Q8_0, ..options },
+        SequenceOptions { kv: DType::Q4_K, ..options },
     ] {
         assert!(matches!(engine.sequence_with(&bad), Err(Error::Option { .. })), "{bad:?}");
     }

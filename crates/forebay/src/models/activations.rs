@@ -71,6 +71,8 @@ pub struct Activations {
     pub hidden: Tensor,
     /// `[rows, width]`: the hidden state after a norm.
     pub normed: Input,
+    /// `[rows, 2, pairs]`: by how much positions turn.
+    pub angles: Tensor,
     /// `[rows, heads, head width]`.
     pub queries: Tensor,
     /// `[rows, kv heads, head width]`.
@@ -109,6 +111,7 @@ impl Activations {
         Ok(Self {
             hidden: tensor("hidden", &[rows, width])?,
             normed: input("normed", width)?,
+            angles: tensor("angles", &[rows, 2, sizes.rotated / 2])?,
             queries: tensor("queries", &[rows, heads, head_width])?,
             keys: tensor("keys", &[rows, kv_heads, head_width])?,
             values: tensor("values", &[rows, kv_heads, value_width])?,
@@ -135,6 +138,7 @@ impl Activations {
         Ok(Self {
             hidden: first(&self.hidden)?,
             normed: self.normed.rows(0..rows)?,
+            angles: first(&self.angles)?,
             queries: first(&self.queries)?,
             keys: first(&self.keys)?,
             values: first(&self.values)?,

@@ -1,8 +1,9 @@
 //! Self-attention with grouped heads and rotary positions, as most families have it.
 
+use forebay_device::Device;
 use forebay_tensor::{
     Recorder, Tensor, Weight,
-    ops::{Append, Attention, Matmul, Rope, rope::Pairs},
+    ops::{Angles, Append, Attention, Matmul, Rope, angles::Frequencies, rope::Pairs},
 };
 
 use super::{Pass, Sizes, kv::LayerCache};
@@ -11,10 +12,33 @@ use crate::{error::Result, formats::weights::Weights};
 /// Rotary positions: the same for all layers.
 #[derive(Clone, Debug)]
 pub struct Rotary {
-    /// f32: radians a position, for each pair of columns.
-    pub frequencies: Tensor,
-    /// Which columns make a pair.
-    pub pairs: Pairs,
+    frequencies: Tensor,
+    magnitude: f32,
+    pairs: Pairs,
+}
+
+impl Rotary {
+    /// Puts a table onto a device.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn new(device: &Device, table: &Frequencies, pairs: Pairs) -> Result<Self> {
+        let frequencies = Tensor::from_slice(device, &[table.radians.len()], &table.radians)?;
+        Ok(Self { frequencies, magnitude: table.magnitude, pairs })
+    }
+
+    /// Records the angles of a pass, which all its layers use.
+    ///
+    /// # Errors
+    /// Those of recording.
+    pub fn angles(&self, ops: &mut Recorder<'_, '_>, pass: &Pass<'_>) -> Result<()> {
+        let magnitude = self.magnitude;
+        ops.record(&Angles {
+            magnitude,
+            ..Angles::new(pass.positions, &self.frequencies, &pass.buffers.angles)
+        })?;
+        Ok(())
+    }
 }
 
 /// The weights of one layer's attention.
@@ -63,8 +87,7 @@ impl SelfAttention {
             ops.record(&Matmul { weight, x: b.normed.of(weight), out: &flat(out)? })?;
         }
         for x in [&b.queries, &b.keys] {
-            let Rotary { frequencies, pairs } = rotary;
-            ops.record(&Rope { x, positions, frequencies, pairs: *pairs })?;
+            ops.record(&Rope { x, angles: &b.angles, pairs: rotary.pairs })?;
         }
         ops.record(&Append { x: &b.keys, positions, cache: &cache.keys, ring: false })?;
         ops.record(&Append { x: &b.values, positions, cache: &cache.values, ring: false })?;

@@ -7,7 +7,8 @@ use forebay_tensor::{
     Recorder, Tensor, Weight,
     ops::{
         Add, Embed, Matmul, RmsNorm,
-        rope::{self, Pairs},
+        angles::{Frequencies, Scaling},
+        rope::Pairs,
     },
 };
 
@@ -49,6 +50,7 @@ impl Model for Llama {
     fn forward(&self, ops: &mut Recorder<'_, '_>, pass: &Pass<'_>) -> Result<()> {
         let b = pass.buffers;
         let epsilon = self.epsilon;
+        self.rotary.angles(ops, pass)?;
         ops.record(&Embed { table: &self.embedding, ids: pass.ids, out: &b.hidden })?;
         for (layer, cache) in self.layers.iter().zip(pass.kv.layers()) {
             ops.record(&RmsNorm {
@@ -84,12 +86,12 @@ impl Llama {
     /// # Errors
     /// [`Error::Unsupported`] for a feature that cannot be run yet, and those of weights and metadata.
     pub fn load(mut weights: Weights) -> Result<Self> {
-        let (sizes, rotated, scale) = read_sizes(weights.metadata())?;
+        let (sizes, scaling) = read_sizes(weights.metadata())?;
         let epsilon = weights.metadata().get("llama.attention.layer_norm_rms_epsilon")?;
         let base = weights.metadata().find("llama.rope.freq_base")?.unwrap_or(10_000.0);
-        let factors = match weights.has("rope_freqs.weight") {
-            true => Some(weights.take_f32("rope_freqs.weight", &[rotated / 2])?.to_vec()?),
-            false => None,
+        let scaling = match weights.has("rope_freqs.weight") {
+            true => Scaling::Factors(weights.take_f32("rope_freqs.weight", &[sizes.rotated / 2])?.to_vec()?),
+            false => scaling,
         };
 
         let Sizes { width, vocabulary, .. } = sizes;
@@ -101,10 +103,9 @@ impl Llama {
         let layers =
             (0..sizes.layers).map(|i| Layer::load(&mut weights, i, &sizes)).collect::<Result<Vec<_>>>()?;
         // Sizes are what the file's tensors have from here on, so the table is no larger than they are.
-        let frequencies = rope::frequencies(base, rotated, scale, factors.as_deref());
-        let frequencies = Tensor::from_slice(weights.device(), &[frequencies.len()], &frequencies)?;
+        let table = Frequencies::new(base, sizes.rotated, &scaling);
+        let rotary = Rotary::new(weights.device(), &table, Pairs::Interleaved)?;
         let norm = weights.take_f32("output_norm.weight", &[width])?;
-        let rotary = Rotary { frequencies, pairs: Pairs::Interleaved };
         let model = Self { sizes, epsilon, rotary, embedding, layers, norm, output };
         weights.finish()?;
         Ok(model)
@@ -123,8 +124,8 @@ impl Layer {
     }
 }
 
-/// Sizes, columns that are rotated, and what all frequencies are scaled by.
-fn read_sizes(metadata: &Metadata) -> Result<(Sizes, usize, f32)> {
+/// Sizes, and how frequencies are stretched unless the file holds a factor for each.
+fn read_sizes(metadata: &Metadata) -> Result<(Sizes, Scaling)> {
     let unsupported = |what: String| Error::Unsupported { file: metadata.file().clone(), what };
     let size = |key: &str, default: Option<u32>| -> Result<usize> {
         let key = format!("llama.{key}");
@@ -151,6 +152,7 @@ fn read_sizes(metadata: &Metadata) -> Result<(Sizes, usize, f32)> {
         heads,
         kv_heads: size("attention.head_count_kv", Some(heads as u32))?,
         head_width,
+        rotated: size("rope.dimension_count", Some(head_width as u32))?,
         value_width: size("attention.value_length", Some(head_width as u32))?,
         ffn_width: size("feed_forward_length", None)?,
         vocabulary: match metadata.find::<u32>("llama.vocab_size")? {
@@ -159,16 +161,15 @@ fn read_sizes(metadata: &Metadata) -> Result<(Sizes, usize, f32)> {
         },
         context: size("context_length", None)?,
     };
-    let rotated = size("rope.dimension_count", Some(head_width as u32))?;
-    if rotated > head_width {
+    if sizes.rotated > head_width {
         let (file, key) = (metadata.file().clone(), "llama.rope.dimension_count".to_owned());
-        let found = rotated.to_string();
+        let found = sizes.rotated.to_string();
         return Err(Error::KeyValue { file, key, found, wanted: "at most the width of a head" });
     }
-    let scale = match metadata.find::<&str>("llama.rope.scaling.type")? {
-        None | Some("none") => 1.0,
-        Some("linear") => 1.0 / metadata.get::<f32>("llama.rope.scaling.factor")?,
+    let scaling = match metadata.find::<&str>("llama.rope.scaling.type")? {
+        None | Some("none") => Scaling::None,
+        Some("linear") => Scaling::Linear(metadata.get("llama.rope.scaling.factor")?),
         Some(other) => return Err(unsupported(format!("rope scaling {other:?}"))),
     };
-    Ok((sizes, rotated, scale))
+    Ok((sizes, scaling))
 }

@@ -34,6 +34,8 @@ pub struct Sizes {
     pub kv_heads: usize,
     /// Width of a head of queries and keys.
     pub head_width: usize,
+    /// Columns of a head that are turned by their position.
+    pub rotated: usize,
     /// Width of a head of values.
     pub value_width: usize,
     /// Width inside the feed-forward network.

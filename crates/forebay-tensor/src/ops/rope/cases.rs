@@ -1,39 +1,52 @@
-//! Both kinds of pairs, all columns or some, far positions, and frequencies by hand.
+//! Both kinds of pairs, all columns or some or none, heads of odd widths, and what is no number.
 
-use super::{Pairs, Rope, frequencies, reference};
-use crate::{Result, conformance::Rig};
+use super::{Pairs, Rope, reference};
+use crate::{
+    Result,
+    conformance::{Rig, Work},
+};
 
 pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
-    for pairs in [Pairs::Interleaved, Pairs::HalfSplit] {
-        for (count, heads, width, rotated) in
-            [(1, 1, 2, 2), (3, 2, 8, 8), (5, 3, 20, 14), (2, 1, 7, 6), (0, 2, 4, 4), (2, 2, 4, 0)]
-        {
+    for kind in [Pairs::Interleaved, Pairs::HalfSplit] {
+        for (count, heads, width, pairs) in [
+            (1, 1, 2, 1),
+            (3, 2, 8, 4),
+            (5, 3, 20, 7),
+            (2, 1, 7, 3),
+            (0, 2, 4, 2),
+            (2, 2, 4, 0),
+            (9, 5, 128, 64),
+        ] {
             let mut x = rig.floats(count * heads * width);
             x.iter_mut().take(1).for_each(|x| *x = f32::NAN);
-            let positions: Vec<u32> = [0, 1, 131_071, 17, 4095].into_iter().take(count).collect();
-            let table = frequencies(10_000.0, rotated, 0.5, None);
+            let angles = rig.floats(count * 2 * pairs);
             let a = rig.tensor(&[count, heads, width], &x)?;
-            let (p, f) = (rig.tensor(&[count], &positions)?, rig.tensor(&[table.len()], &table)?);
-            rig.run(&Rope { x: &a, positions: &p, frequencies: &f, pairs })?;
-            let wanted: Vec<f32> = positions
-                .iter()
-                .flat_map(|&position| vec![position; heads])
-                .zip(x.chunks(width))
-                .flat_map(|(position, head)| reference::rotate(head, position, &table, pairs))
+            let b = rig.tensor(&[count, 2, pairs], &angles)?;
+            rig.run(&Rope { x: &a, angles: &b, pairs: kind })?;
+            let wanted: Vec<f32> = x
+                .chunks(width)
+                .enumerate()
+                .flat_map(|(row, head)| {
+                    let own = &angles[row / heads * 2 * pairs..][..2 * pairs];
+                    reference::rotate(head, &own[..pairs], &own[pairs..], kind)
+                })
                 .collect();
-            rig.near(&format!("{pairs:?} {count} x {heads} x {width}/{rotated}"), &a, &wanted, 2e-6)?;
+            rig.near(&format!("{kind:?} {count} x {heads} x {width}, {pairs} pairs"), &a, &wanted, 2e-5)?;
         }
     }
-    assert_eq!(frequencies(100.0, 4, 2.0, Some(&[1.0, 4.0])), [2.0, 0.05]);
-    let (x, p) = (rig.tensor(&[1, 2, 4], &[0.0f32; 8])?, rig.tensor(&[1], &[0u32])?);
-    let f = rig.tensor(&[3], &[1.0f32; 3])?;
-    let bad = Rope { x: &x, positions: &p, frequencies: &f, pairs: Pairs::HalfSplit };
-    rig.refuses(&bad, "rope: frequencies has shape [3], [2] is wanted")?;
-    let f = x.narrow(1, 0..1)?.reshape(&[4])?.narrow(0, 0..2)?;
-    rig.refuses_overlap(&Rope { frequencies: &f, ..bad })
+    let (x, f) = (rig.tensor(&[1, 2, 4], &[0.0f32; 8])?, rig.tensor(&[1, 2, 3], &[1.0f32; 6])?);
+    let bad = Rope { x: &x, angles: &f, pairs: Pairs::HalfSplit };
+    rig.refuses(&bad, "rope: pairs of angles is 3, it has to be at most half the width of x")?;
+    let f = x.narrow(1, 0..1)?.reshape(&[1, 2, 2])?;
+    rig.refuses_overlap(&Rope { angles: &f, ..bad })
 }
 
 pub(crate) fn measure(rig: &mut Rig) -> Result<()> {
-    let _ = rig;
+    for (count, pairs) in [(1, Pairs::HalfSplit), (512, Pairs::HalfSplit), (512, Pairs::Interleaved)] {
+        let (x, angles) = (rig.floats(count * 16 * 128), vec![0.7; count * 128]);
+        let (a, b) = (rig.tensor(&[count, 16, 128], &x)?, rig.tensor(&[count, 2, 64], &angles)?);
+        let work = Work { bytes: 8 * x.len(), operations: 3 * x.len() };
+        rig.time(format!("{count} x 16 x 128"), work, &Rope { x: &a, angles: &b, pairs })?;
+    }
     Ok(())
 }

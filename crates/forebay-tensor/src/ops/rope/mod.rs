@@ -1,7 +1,6 @@
-//! Rotates pairs of columns by angles that grow with the position.
+//! Rotates pairs of columns by the angles of their position.
 //!
-//! Every scheme of scaling is folded into the table of frequencies, made once by [`frequencies`] or by the model.
-//! Next rooms: `reference` for what it means, `cpu` for how it runs.
+//! Next rooms: `reference` for what it means, `cpu` for how it runs, `angles` for where cosines and sines come from.
 
 #[cfg(any(test, feature = "conformance"))]
 pub(crate) mod cases;
@@ -9,11 +8,11 @@ mod cpu;
 #[cfg(any(test, feature = "conformance"))]
 mod reference;
 
-use forebay_device::{Grid, Kernel, Stage};
+use forebay_device::{Kernel, Stage};
 
 use crate::{
-    ArgumentFault, DType, Error, Op, Result, Served, Tensor,
-    op::{argument, groups, size},
+    Op, Result, Served, Tensor,
+    op::{argument, contract::ensure, grid, size},
 };
 
 /// Which columns make a pair.
@@ -21,85 +20,68 @@ use crate::{
 pub enum Pairs {
     /// Columns `2 i` and `2 i + 1`.
     Interleaved,
-    /// Columns `i` and `i + rotated / 2`.
+    /// Columns `i` and `i + pairs`.
     HalfSplit,
 }
 
-/// Rotates the first `2 * frequencies` columns of every head in place; the others stay.
+/// Rotates the first `2 * pairs` columns of every head in place; the others stay.
 ///
 /// ```
 /// use forebay_device::{Device, DeviceOptions};
-/// use forebay_tensor::{Ops, Tensor, ops::{Rope, rope}};
+/// use forebay_tensor::{Ops, Tensor, ops::{Rope, rope::Pairs}};
 ///
 /// let device = Device::open(&DeviceOptions::cpu())?;
 /// let ops = Ops::open(&device)?;
 /// let x = Tensor::from_slice(&device, &[1, 1, 3], &[1.0f32, 0.0, 9.0])?;
-/// let positions = Tensor::from_slice(&device, &[1], &[1u32])?;
-/// let frequencies = Tensor::from_slice(&device, &[1], &rope::frequencies(10_000.0, 2, 1.0, None))?;
+/// let angles = Tensor::from_slice(&device, &[1, 2, 1], &[0.0f32, 1.0])?;
 /// let mut session = device.session()?;
 /// let mut stage = session.stage("rotate");
-/// let pairs = rope::Pairs::Interleaved;
-/// ops.record(&mut stage, &Rope { x: &x, positions: &positions, frequencies: &frequencies, pairs })?;
+/// ops.record(&mut stage, &Rope { x: &x, angles: &angles, pairs: Pairs::Interleaved })?;
 /// stage.submit()?;
-/// let x = x.to_vec::<f32>()?;
-/// assert!((x[0] - 1f32.cos()).abs() < 1e-6 && (x[1] - 1f32.sin()).abs() < 1e-6 && x[2] == 9.0);
+/// assert_eq!(x.to_vec::<f32>()?, [0.0, 1.0, 9.0], "a quarter turn");
 /// # Ok::<(), forebay_tensor::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Rope<'a> {
     /// f32, `[count, heads, width]`; changed in place.
     pub x: &'a Tensor,
-    /// u32, `[count]`.
-    pub positions: &'a Tensor,
-    /// f32, one for each pair: radians a position.
-    pub frequencies: &'a Tensor,
+    /// f32, `[count, 2, pairs]`: cosines and sines.
+    pub angles: &'a Tensor,
     /// Which columns make a pair.
     pub pairs: Pairs,
 }
 
-/// Frequencies of the pairs of `rotated` columns: `scale * base^(-2 i / rotated)`, each divided by its factor.
-pub fn frequencies(base: f32, rotated: usize, scale: f32, factors: Option<&[f32]>) -> Vec<f32> {
-    let frequency = |i: usize| {
-        let factor = factors.and_then(|factors| factors.get(i)).copied().unwrap_or(1.0);
-        let exponent = -2.0 * i as f64 / rotated as f64;
-        (f64::from(base).powf(exponent) * f64::from(scale) / f64::from(factor)) as f32
-    };
-    (0..rotated / 2).map(frequency).collect()
-}
-
 impl Op for Rope<'_> {
-    type Kernels = Kernel;
+    type Kernels = [Kernel; 2];
     const NAME: &'static str = "rope";
 
     fn served() -> Vec<Served> {
-        vec![Served::new("f32", cpu::kernel())]
+        [Pairs::Interleaved, Pairs::HalfSplit]
+            .map(|pairs| Served::new(format!("f32, {pairs:?}"), cpu::kernel(pairs)))
+            .into()
     }
 
     fn check(&self) -> Result<()> {
-        let [count, heads, width] = argument(Self::NAME, "x", self.x).of(DType::F32)?.axes()?;
-        argument(Self::NAME, "positions", self.positions).of(DType::U32)?.shaped(&[count])?;
-        let [pairs] = argument(Self::NAME, "frequencies", self.frequencies).of(DType::F32)?.axes()?;
-        size(Self::NAME, "heads", heads)?;
-        if 2 * pairs > width {
-            let fault = ArgumentFault::Shape { shape: vec![pairs], wanted: vec![width / 2] };
-            return Err(Error::Argument { op: Self::NAME, argument: "frequencies", fault });
-        }
-        Ok(())
+        let [count, _, width] = argument(Self::NAME, "x", self.x).f32()?.axes()?;
+        let angles = argument(Self::NAME, "angles", self.angles).f32()?;
+        let [_, _, pairs] = angles.axes()?;
+        angles.shaped(&[count, 2, pairs])?;
+        ensure(2 * pairs <= width, Self::NAME, "pairs of angles", pairs as f64, "at most half the width of x")
     }
 
-    fn kernel<'k>(&self, kernel: &'k Kernel) -> Result<&'k Kernel> {
-        Ok(kernel)
+    fn kernel<'k>(&self, kernels: &'k [Kernel; 2]) -> Result<&'k Kernel> {
+        Ok(&kernels[self.pairs as usize])
     }
 
-    fn launch(&self, kernel: &Kernel, stage: &mut Stage<'_>) -> Result<()> {
-        if self.x.elements() == 0 {
+    fn launch(&self, kernels: &[Kernel; 2], stage: &mut Stage<'_>) -> Result<()> {
+        let [count, heads, width] = argument(Self::NAME, "x", self.x).axes()?;
+        if self.x.elements() == 0 || self.angles.elements() == 0 {
             return Ok(());
         }
-        let grid = Grid::linear(groups(Self::NAME, self.x.shape()[0])?, 1);
-        let heads = size(Self::NAME, "heads", self.x.shape()[1])?;
-        let half_split = u32::from(self.pairs == Pairs::HalfSplit);
-        let [x, positions, frequencies] =
-            [self.x, self.positions, self.frequencies].map(|tensor| tensor.buffer().arg());
-        Ok(stage.launch(kernel, grid, &[x, positions, frequencies, heads.into(), half_split.into()])?)
+        let own = size(Self::NAME, "heads of x", heads * width)?;
+        let (width, pairs) =
+            (size(Self::NAME, "width", width)?, size(Self::NAME, "pairs", self.angles.shape()[2] * 2)?);
+        let arguments = [self.x.arg(), self.angles.arg(), own.into(), pairs.into(), width.into()];
+        Ok(stage.launch(self.kernel(kernels)?, grid(Self::NAME, count)?, &arguments)?)
     }
 }

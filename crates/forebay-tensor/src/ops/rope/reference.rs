@@ -2,18 +2,18 @@
 
 use super::Pairs;
 
-/// One head at one position.
-pub(super) fn rotate(head: &[f32], position: u32, frequencies: &[f32], pairs: Pairs) -> Vec<f32> {
+/// One head at one position: pair `i` is turned as a point of the plane is.
+pub(super) fn rotate(head: &[f32], cosines: &[f32], sines: &[f32], pairs: Pairs) -> Vec<f32> {
     let mut out = head.to_vec();
-    for (i, &frequency) in frequencies.iter().enumerate() {
+    for i in 0..cosines.len() {
         let (a, b) = match pairs {
             Pairs::Interleaved => (2 * i, 2 * i + 1),
-            Pairs::HalfSplit => (i, i + frequencies.len()),
+            Pairs::HalfSplit => (i, i + cosines.len()),
         };
-        let angle = f64::from(position) * f64::from(frequency);
         let (x, y) = (f64::from(head[a]), f64::from(head[b]));
-        out[a] = (x * angle.cos() - y * angle.sin()) as f32;
-        out[b] = (x * angle.sin() + y * angle.cos()) as f32;
+        let (cosine, sine) = (f64::from(cosines[i]), f64::from(sines[i]));
+        out[a] = (x * cosine - y * sine) as f32;
+        out[b] = (x * sine + y * cosine) as f32;
     }
     out
 }
