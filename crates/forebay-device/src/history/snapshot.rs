@@ -161,7 +161,7 @@ impl Reading<'_, '_> {
         Ok(Some(Step { action, address, bytes, stream, micros, label }))
     }
 
-    /// The innermost place of a stack that has a name.
+    /// The innermost place of a stack that says something: in Python, else in a file, else anything with a name.
     fn label(&mut self, of: Value) -> Label {
         let Some(frames) = self.pickle.get(of, "frames") else { return Label::default() };
         let Value::Node(node) = frames else { return Label::default() };
@@ -169,16 +169,23 @@ impl Reading<'_, '_> {
             return label.clone();
         }
         let pickle = self.pickle;
-        let text = |frame, key| pickle.get(frame, key).and_then(|value| pickle.text(value));
-        let named = |frame: &Value| {
-            let name = text(*frame, "name").filter(|name| !name.is_empty() && *name != "??")?;
-            let file = text(*frame, "filename").unwrap_or_default();
+        let text =
+            |frame, key| pickle.get(frame, key).and_then(|value| pickle.text(value)).unwrap_or_default();
+        let known = |text: &str| !text.is_empty() && text != "??";
+        let all = pickle.list(frames).unwrap_or(&[]).iter().filter(|frame| known(text(**frame, "name")));
+        // Of the best, the first counts.
+        let rank = |frame: &&Value| match text(**frame, "filename") {
+            file if file.ends_with(".py") => 0,
+            file if known(file) => 1,
+            _ => 2,
+        };
+        let best = all.min_by_key(rank).map(|frame| {
+            let (name, file) = (text(*frame, "name"), text(*frame, "filename"));
             let file = file.rsplit('/').next().unwrap_or_default();
             let line = pickle.get(*frame, "line").and_then(|line| pickle.number(line)).unwrap_or(0);
-            Some(if file.is_empty() { name.to_owned() } else { format!("{name} ({file}:{line})") })
-        };
-        let text: String = pickle.list(frames).unwrap_or(&[]).iter().find_map(named).unwrap_or_default();
-        let label = Label::from(text.chars().take(LONGEST).collect::<String>());
+            if known(file) { format!("{name} ({file}:{line})") } else { name.to_owned() }
+        });
+        let label = Label::from(best.unwrap_or_default().chars().take(LONGEST).collect::<String>());
         self.labels.insert(node, label.clone());
         label
     }
