@@ -4,7 +4,7 @@
 use std::{ffi::c_void, ptr};
 
 use crate::{
-    command,
+    command, control,
     foundation::{self, OBJECT},
     library, memory,
     runtime::{Class, Id, Method, Selector, contents, make},
@@ -36,8 +36,9 @@ static DEVICE: Class = Class::new(
 
 struct Device;
 
-/// The families of Apple GPUs from the first one of Macs on.
+/// The family of the first Apple GPU of Macs, and what macOS 13 calls all since then.
 const APPLE7: isize = 1007;
+const METAL3: isize = 5001;
 
 // SAFETY: S4.
 #[unsafe(no_mangle)]
@@ -55,7 +56,10 @@ extern "C-unwind" fn unified(object: Id, _: Selector) -> bool {
 }
 
 extern "C-unwind" fn supports(_: Id, _: Selector, family: isize) -> bool {
-    family <= APPLE7
+    match family {
+        METAL3 => control::macos() >= 13,
+        family => family <= APPLE7,
+    }
 }
 
 extern "C-unwind" fn largest(_: Id, _: Selector) -> usize {

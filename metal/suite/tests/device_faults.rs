@@ -179,7 +179,13 @@ fn older_systems_have_no_residency_set_and_everything_else() {
     drop((a, b));
     device.pool().trim(0).unwrap();
     ends(&session.finish().unwrap()).unwrap();
+    softmetal::set_macos(12);
+    let too_old = Device::open(&DeviceOptions::metal());
     softmetal::set_macos(15);
+    assert!(
+        matches!(&too_old, Err(Error::Unavailable { why, .. }) if why.contains("macOS 13")),
+        "{too_old:?}"
+    );
 }
 
 #[test]

@@ -62,9 +62,15 @@ impl MetalDevice {
             let unavailable = |why: &str| Error::Unavailable { backend: "metal", why: why.into() };
             let raw = MTLCreateSystemDefaultDevice()
                 .ok_or_else(|| unavailable("the system shows no Metal device; use the cpu device"))?;
+            let name = raw.name();
             if !raw.hasUnifiedMemory() || !raw.supportsFamily(MTLGPUFamily::Apple7) {
-                let name = raw.name();
                 let why = format!("{name} is no Apple GPU of the M1 or later; use the cpu device");
+                return Err(unavailable(&why));
+            }
+            // O4: asked for by what the GPU can do with it, which macOS 13 is the first to know of.
+            if !raw.supportsFamily(MTLGPUFamily::Metal3) {
+                let why =
+                    format!("{name} can be used from macOS 13 on; update the system, or use the cpu device");
                 return Err(unavailable(&why));
             }
             let kernels = Arc::new(Kernels::new(&raw)?);
