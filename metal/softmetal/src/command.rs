@@ -6,7 +6,7 @@ use std::{
     ptr,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -68,12 +68,15 @@ struct Queue {
     /// Command buffers that were made and have not ended.
     out: Arc<AtomicUsize>,
     sets: Mutex<Vec<Shell>>,
+    /// Whether the device was taken away.
+    removed: Arc<AtomicBool>,
 }
 
 /// A command buffer.
 pub(crate) struct CommandBuffer {
     state: Mutex<State>,
     sets: Vec<Shell>,
+    removed: Arc<AtomicBool>,
     out: Arc<AtomicUsize>,
     finished: OnceLock<Finished>,
 }
@@ -98,8 +101,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-pub(crate) fn queue(allowed: usize) -> Id {
-    make(&QUEUE, Queue { allowed, out: Arc::default(), sets: Mutex::default() })
+pub(crate) fn queue(allowed: usize, removed: Arc<AtomicBool>) -> Id {
+    make(&QUEUE, Queue { allowed, out: Arc::default(), sets: Mutex::default(), removed })
 }
 
 pub(crate) fn event() -> Id {
@@ -170,7 +173,13 @@ extern "C-unwind" fn command_buffer(object: Id, _: Selector) -> Id {
     let state = Mutex::default();
     autorelease(make(
         &COMMAND_BUFFER,
-        CommandBuffer { state, sets, out: queue.out.clone(), finished: OnceLock::new() },
+        CommandBuffer {
+            state,
+            sets,
+            out: queue.out.clone(),
+            removed: queue.removed.clone(),
+            finished: OnceLock::new(),
+        },
     ))
 }
 
@@ -223,7 +232,7 @@ extern "C-unwind" fn commit(object: Id, _: Selector) {
     let steps = std::mem::take(&mut state.steps);
     drop(state);
     retain(object);
-    gpu::commit(object, buffer.sets.clone(), steps, control::ending());
+    gpu::commit(object, buffer.sets.clone(), buffer.removed.clone(), steps, control::ending());
 }
 
 /// The end of a command buffer, which nobody may ask for before it has come.

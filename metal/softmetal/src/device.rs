@@ -1,7 +1,11 @@
 #![allow(unsafe_code, reason = "methods are called by objc2")]
 //! The device, and the function by which a program finds it.
 
-use std::{ffi::c_void, ptr};
+use std::{
+    ffi::c_void,
+    ptr,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use crate::{
     command, control,
@@ -34,7 +38,11 @@ static DEVICE: Class = Class::new(
     ],
 );
 
-struct Device;
+/// A device, and whether it was taken away.
+#[derive(Default)]
+struct Device {
+    removed: Arc<AtomicBool>,
+}
 
 /// The family of the first Apple GPU of Macs, and what macOS 13 calls all since then.
 const APPLE7: isize = 1007;
@@ -43,7 +51,7 @@ const METAL3: isize = 5001;
 // SAFETY: S4.
 #[unsafe(no_mangle)]
 extern "C-unwind" fn MTLCreateSystemDefaultDevice() -> Id {
-    make(&DEVICE, Device)
+    make(&DEVICE, Device::default())
 }
 
 extern "C-unwind" fn name(_: Id, _: Selector) -> Id {
@@ -74,8 +82,8 @@ extern "C-unwind" fn shared(_: Id, _: Selector) -> usize {
     msl::SHARED
 }
 
-extern "C-unwind" fn queue(_: Id, _: Selector, allowed: usize) -> Id {
-    command::queue(allowed)
+extern "C-unwind" fn queue(object: Id, _: Selector, allowed: usize) -> Id {
+    command::queue(allowed, contents::<Device>(object).removed.clone())
 }
 
 extern "C-unwind" fn event(_: Id, _: Selector) -> Id {

@@ -11,7 +11,7 @@ use std::{
     ffi::c_void,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -78,12 +78,13 @@ unsafe impl Sync for Shell {}
 /// A command buffer that was committed.
 #[derive(Debug)]
 pub(crate) struct Job {
-    pub(crate) buffer: Shell,
+    buffer: Shell,
     /// Residency sets of its queue.
-    pub(crate) sets: Vec<Shell>,
-    pub(crate) steps: Vec<Queued>,
-    /// Serial encoders order their launches.
-    pub(crate) ending: Option<Ending>,
+    sets: Vec<Shell>,
+    steps: Vec<Queued>,
+    ending: Option<Ending>,
+    /// Whether the device was taken away: nothing starts any more then.
+    removed: Arc<AtomicBool>,
     id: u64,
     due: Instant,
     /// When the first launch started, and when the last that ended did.
@@ -143,12 +144,18 @@ pub(crate) fn poke() {
 }
 
 /// Takes a command buffer, which was counted for this.
-pub(crate) fn commit(buffer: Id, sets: Vec<Shell>, steps: Vec<Queued>, ending: Option<Ending>) {
+pub(crate) fn commit(
+    buffer: Id,
+    sets: Vec<Shell>,
+    removed: Arc<AtomicBool>,
+    steps: Vec<Queued>,
+    ending: Option<Ending>,
+) {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
     let due = Instant::now()
         + LATE.mul_f64((id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as f64 / (1u64 << 24) as f64);
-    let job = Job { buffer: Shell(buffer), sets, steps, ending, id, due, times: None, failed: None };
+    let job = Job { buffer: Shell(buffer), sets, steps, ending, removed, id, due, times: None, failed: None };
     lock(gpu()).push(job);
     gpu().wake.notify_all();
 }
@@ -251,6 +258,12 @@ impl Job {
             let ending =
                 self.ending.map_or((1, String::new()), |e| (e as isize, format!("{e:?}, for the test")));
             self.failed = Some(ending);
+            if self.ending == Some(Ending::DeviceRemoved) {
+                self.removed.store(true, Ordering::SeqCst);
+            }
+        }
+        if self.failed.is_none() && self.removed.load(Ordering::SeqCst) {
+            self.failed = Some((Ending::DeviceRemoved as isize, "the device is gone".to_owned()));
         }
         self.failed.is_some() || self.steps.iter().all(|queued| queued.state == State::Done)
     }
@@ -264,7 +277,8 @@ impl Job {
     /// The steps that nothing holds back.
     fn ready(&mut self) -> Vec<usize> {
         let mut ready = Vec::new();
-        if self.failed.is_some() || (self.ending.is_some() && self.has_begun()) {
+        let removed = self.removed.load(Ordering::SeqCst);
+        if self.failed.is_some() || removed || (self.ending.is_some() && self.has_begun()) {
             return ready;
         }
         // Whether all before is done, and the encoder whose barrier is not passed.

@@ -120,6 +120,35 @@ fn another_queue_that_waits_on_the_device_for_a_failed_one_goes_on() {
 }
 
 #[test]
+fn more_work_than_may_fly_at_once_waits_in_line_and_not_the_host() {
+    let _alone = alone();
+    let device = open();
+    let kernels = Kernels::load(&device).unwrap();
+    let [one, mut from, mut to] = [1, 0, 0].map(|value| filled(&device, value));
+    for profiling in [false, true] {
+        let mut session = device.session().unwrap();
+        session.set_profiling(profiling);
+        let slow = device.alloc(4).unwrap();
+        let mut stage = session.stage("slow");
+        kernels.spin(&mut stage, &slow, 1, Duration::from_millis(100)).unwrap();
+        let held = stage.fence().unwrap();
+        // As submissions, and as the commands of one that is profiled.
+        let stages = if profiling { 3 } else { 150 };
+        for _ in 0..stages {
+            let mut stage = session.stage("many");
+            for _ in 0..300 / stages {
+                kernels.add(&mut stage, &from, &one, &to).unwrap();
+                std::mem::swap(&mut from, &mut to);
+            }
+            stage.submit().unwrap();
+        }
+        assert!(!held.is_done(), "the host waited for the device");
+        ends(&session.finish().unwrap()).unwrap();
+    }
+    assert_eq!(from.to_vec::<u32>().unwrap(), vec![600; ODD]);
+}
+
+#[test]
 fn memory_that_runs_out_in_flight_is_told_as_such() {
     let _alone = alone();
     let device = open();
@@ -138,19 +167,22 @@ fn a_removed_device_ends_every_wait_and_lets_go() {
     let mut session = device.session().unwrap();
     let mut other = device.session_on(device.open_queue(QueueKind::Compute).unwrap()).unwrap();
     softmetal::end_next(0, Ending::DeviceRemoved);
-    let fences = [
-        add(&kernels, &mut session, "gone", &a, &b, &c),
-        add(&kernels, &mut session, "after", &a, &b, &c),
-        add(&kernels, &mut other, "elsewhere", &a, &b, &c),
-    ];
-    assert!(matches!(ends(&fences[0]), Err(Error::Lost { .. })));
-    for fence in &fences {
-        // What another queue had done before the loss was noticed is done.
-        let outcome = ends(fence);
-        assert!(matches!(outcome, Ok(()) | Err(Error::Lost { .. })), "{outcome:?}");
+    let gone = add(&kernels, &mut session, "gone", &a, &b, &c);
+    let mut fences = Vec::new();
+    for number in 0..100 {
+        let session = if number % 2 == 0 { &mut session } else { &mut other };
+        let mut stage = session.stage("after");
+        kernels.add(&mut stage, &a, &b, &c).unwrap();
+        match stage.fence() {
+            Ok(fence) => fences.push(fence),
+            Err(error) => assert!(matches!(error, Error::Lost { .. }), "{error}"),
+        }
+    }
+    for fence in fences.iter().chain([&gone]) {
+        assert!(matches!(ends(fence), Err(Error::Lost { .. })), "{:?}", ends(fence));
     }
     assert!(matches!(session.stage("late").fence(), Err(Error::Lost { .. })));
-    drop((a, b, c, session, other, fences, kernels, device));
+    drop((a, b, c, session, other, gone, fences, kernels, device));
 }
 
 #[test]

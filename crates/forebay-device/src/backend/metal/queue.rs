@@ -12,7 +12,7 @@
 //! buffer that it is given is valid for that call.
 //! Next room: `fence`, what orders command buffers; `module`, what goes into them.
 
-use std::{collections::VecDeque, ops::Range, ptr::NonNull, sync::Arc, time::Duration};
+use std::{collections::VecDeque, ops::Range, ptr::NonNull, sync::Arc, thread, time::Duration};
 
 use block2::RcBlock;
 use objc2::{rc::autoreleasepool, runtime::ProtocolObject};
@@ -40,6 +40,10 @@ use crate::{
 const FLYING: usize = 24;
 /// Command buffers that a queue may have before the framework makes the host wait.
 const ALLOWED: usize = 64;
+const _: () = assert!(FLYING < ALLOWED, "the framework would make the host wait");
+/// How long the last command buffers of a lost device are waited for, and how often they are looked at.
+const LAST_PATIENCE: Duration = Duration::from_secs(5);
+const LAST_STEP: Duration = Duration::from_millis(1);
 /// Kernels of a failed submission that its error names.
 const NAMED: usize = 4;
 
@@ -139,7 +143,8 @@ impl Line {
 
     /// Commits what the backlog holds, as far as it may fly.
     fn feed(self: &Arc<Self>, shared: &Arc<Shared>, state: &mut State) {
-        while state.flying.len() < FLYING {
+        // Nothing is handed to a device that is gone.
+        while state.flying.len() < FLYING && shared.timeline.lost().is_none() {
             let Some(pending) = state.backlog.front_mut() else { return };
             let first = pending.next.is_none();
             let part = pending.take_part(shared);
@@ -236,7 +241,7 @@ impl Line {
             moved |= self.land(shared, &mut state, flight);
         }
         self.feed(shared, &mut state);
-        if state.flying.is_empty() && state.backlog.is_empty() {
+        if (state.flying.is_empty() && state.backlog.is_empty()) || shared.timeline.lost().is_some() {
             self.drained.notify_all();
         }
         moved
@@ -270,11 +275,21 @@ impl Line {
         true
     }
 
-    /// Returns when nothing is in line any more. On a lost device that may never come.
+    /// Returns when nothing is in line any more. On a lost device that may never come, so it is waited for in vain only
+    /// so long.
     pub(super) fn drain(&self, shared: &Shared) {
         let mut state = lock(&self.state);
-        while !(state.flying.is_empty() && state.backlog.is_empty()) && shared.timeline.lost().is_none() {
-            state = self.drained.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut patience = LAST_PATIENCE;
+        while !(state.flying.is_empty() && state.backlog.is_empty()) && !patience.is_zero() {
+            if shared.timeline.lost().is_none() {
+                state = self.drained.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+                continue;
+            }
+            state.backlog.clear();
+            drop(state);
+            thread::sleep(LAST_STEP);
+            patience = patience.saturating_sub(LAST_STEP);
+            state = lock(&self.state);
         }
     }
 }
