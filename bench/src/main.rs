@@ -6,8 +6,10 @@
 #[cfg(feature = "cuda")]
 mod card;
 mod counting;
+mod cpu;
 mod device;
 mod frag;
+mod peak;
 mod trace;
 mod traces;
 
@@ -22,6 +24,7 @@ type Runner = fn(&mut Record) -> io::Result<()>;
 const RUNNERS: &[(&str, &str, Runner)] = &[
     #[cfg(feature = "cuda")]
     ("card", "what the device layer costs on an NVIDIA card", card::run),
+    ("cpu", "products with packed weights, as shares of what the machine can do", cpu::run),
     ("device", "recording, submitting, waiting, replaying", device::run),
     ("trace", "what keeping a trace adds to an event", trace::run),
     ("frag", "memory reserved over memory live, by policy", frag::run),

@@ -50,6 +50,7 @@ const FILES: &[(&str, &str)] = &[
     ("metal/suite/tests/misuse.rs", "misuses the interface that others call right"),
     ("metal/softmetal/src/*", "is an Objective-C runtime and a device, called by address"),
     ("bench/src/counting.rs", "is an allocator: it counts what the system's is asked"),
+    ("bench/src/peak.rs", "calls the instruction whose rate is the peak"),
     ("bench/peers/src/*", "calls the peers by their own interfaces"),
     ("xtask/planted/past_the_end.rs", "is the fault that the sanitizer has to find"),
 ];

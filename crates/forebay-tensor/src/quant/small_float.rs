@@ -10,6 +10,7 @@ use super::search::Levels;
 pub(crate) const E2M1_DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
 /// Half of the power of two that an E8M0 code names: it meets values that are doubled.
+#[inline(always)]
 pub(crate) fn e8m0_half(code: u8) -> f32 {
     match code {
         0 | 1 => f32::from_bits(0x0020_0000 << code),

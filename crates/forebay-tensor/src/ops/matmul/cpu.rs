@@ -3,9 +3,10 @@
 //! `matmul` on the CPU: a group owns some rows of the weight, and so some columns of the output.
 //!
 //! `decode` takes any format as it lies; `panels` takes the panels of a format, as they lie for one or two rows of
-//! activations and expanded in cache for more.
+//! activations and expanded in cache for more. Besides the rules of `ops` this relies on A1: a buffer argument is
+//! mapped memory, aligned for its element, until the launch is over.
 
-use std::{marker::PhantomData, ops::Range};
+use std::{marker::PhantomData, ops::Range, slice};
 
 use forebay_device::{KernelDef, Param, Share, Signature};
 
@@ -102,24 +103,31 @@ struct Out<'a, 'b> {
     share: &'a Share<'b>,
     rows: usize,
     count: usize,
+    /// The first element; kept here because it is asked for in the innermost loops.
+    first: *mut f32,
 }
 
 impl<'a, 'b> Out<'a, 'b> {
     fn of(share: &'a Share<'b>) -> Self {
+        let (first, bytes) = share.bytes(2);
         let rows = arguments::count(share, 3);
-        Self { share, rows, count: share.bytes(2).1 / size_of::<f32>() / rows }
+        Self { share, rows, count: bytes / size_of::<f32>() / rows, first: first.cast() }
     }
 
     /// The rows of the weight that a panel holds.
+    #[inline(always)]
     fn rows_of(&self, panel: usize) -> Range<usize> {
         panel * ROWS..((panel + 1) * ROWS).min(self.rows)
     }
 
     /// What a panel that this worker owns makes of one row of activations.
+    #[inline(always)]
     fn of_panel(&mut self, panel: usize, row: usize) -> &mut [f32] {
         let Range { start, end } = self.rows_of(panel);
-        // SAFETY: A3: a group owns the columns of its panels, and the exclusive borrow allows one slice at a time.
-        unsafe { arguments::write(self.share, 2, row * self.rows + start..row * self.rows + end) }
+        assert!(row < self.count && start < end, "panel {panel} and row {row} are not there");
+        // SAFETY: A1, and the assertion for the range: it lies in one of `count` rows of `rows`. A3: a group owns the
+        // columns of its panels, and the exclusive borrow allows one slice at a time.
+        unsafe { slice::from_raw_parts_mut(self.first.add(row * self.rows + start), end - start) }
     }
 }
 
@@ -221,33 +229,34 @@ impl Chunk<'_> {
 
     /// Adds the products of `C` rows, `R` vectors of weights at a time, and says how many rows these were.
     #[inline(always)]
+    #[allow(clippy::needless_range_loop, reason = "one index walks several arrays side by side")]
     fn tile<V: Lanes, M: Meaning, const R: usize, const C: usize>(
         &self,
         v: V,
         out: &mut Out<'_, '_>,
         row: usize,
     ) -> usize {
-        let xs: [&[Rounded]; C] =
-            std::array::from_fn(|c| &self.x[(row + c) * self.all + self.first..][..self.groups]);
+        let mut xs: [&[Rounded]; C] = [&[]; C];
+        for (c, x) in xs.iter_mut().enumerate() {
+            *x = &self.x[(row + c) * self.all + self.first..][..self.groups];
+        }
         let per_panel = ROWS / V::N;
         let vectors = self.panels.len().next_multiple_of(R.div_ceil(per_panel)) * per_panel;
         for vector in (0..vectors).step_by(R) {
             let mut totals = [[v.float(0.0); C]; R];
-            let place =
-                |r: usize| (self.panels.start + (vector + r) / per_panel, (vector + r) % per_panel * V::N);
             if self.first > 0 {
-                for (r, totals) in totals.iter_mut().enumerate() {
-                    for (c, total) in totals.iter_mut().enumerate() {
-                        let (panel, at) = place(r);
-                        *total = load(v, out, panel, row + c, at);
+                for r in 0..R {
+                    let (panel, at) = products::place::<V>(vector + r);
+                    for c in 0..C {
+                        totals[r][c] = load(v, out, self.panels.start + panel, row + c, at);
                     }
                 }
             }
             self.expanded.add::<V, M, R, C>(v, self.zero, vector, xs, &mut totals);
-            for (r, totals) in totals.iter().enumerate() {
-                for (c, total) in totals.iter().enumerate() {
-                    let (panel, at) = place(r);
-                    store(v, out, panel, row + c, at, *total);
+            for r in 0..R {
+                let (panel, at) = products::place::<V>(vector + r);
+                for c in 0..C {
+                    store(v, out, self.panels.start + panel, row + c, at, totals[r][c]);
                 }
             }
         }
@@ -285,13 +294,13 @@ impl<M: Meaning> Job for AddChunk<'_, '_, '_, M> {
 /// What a panel has made so far of a row, from its row `at` on; nothing where it has no more rows.
 #[inline(always)]
 fn load<V: Lanes>(v: V, out: &mut Out<'_, '_>, panel: usize, row: usize, at: usize) -> V::Floats {
-    let have = out.rows_of(panel);
-    if at + V::N <= have.len() {
+    let have = out.rows_of(panel).len();
+    if at + V::N <= have {
         return v.load(&out.of_panel(panel, row)[at..]);
     }
     let mut floats = [0.0; ROWS];
-    if at < have.len() {
-        floats[..have.len() - at].copy_from_slice(&out.of_panel(panel, row)[at..]);
+    if at < have {
+        floats[..have - at].copy_from_slice(&out.of_panel(panel, row)[at..]);
     }
     v.load(&floats)
 }
@@ -299,12 +308,12 @@ fn load<V: Lanes>(v: V, out: &mut Out<'_, '_>, panel: usize, row: usize, at: usi
 /// Keeps what a panel has made so far of a row, from its row `at` on, as far as it has rows.
 #[inline(always)]
 fn store<V: Lanes>(v: V, out: &mut Out<'_, '_>, panel: usize, row: usize, at: usize, total: V::Floats) {
-    let have = out.rows_of(panel);
-    if at + V::N <= have.len() {
+    let have = out.rows_of(panel).len();
+    if at + V::N <= have {
         v.store(total, &mut out.of_panel(panel, row)[at..]);
-    } else if at < have.len() {
+    } else if at < have {
         let mut floats = [0.0; ROWS];
         v.store(total, &mut floats);
-        out.of_panel(panel, row)[at..].copy_from_slice(&floats[..have.len() - at]);
+        out.of_panel(panel, row)[at..].copy_from_slice(&floats[..have - at]);
     }
 }

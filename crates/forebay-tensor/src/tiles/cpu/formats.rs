@@ -1,7 +1,9 @@
+#![allow(clippy::needless_range_loop, reason = "one index walks several arrays side by side")]
 //! What the sides of panels mean, and how their codes become vectors of bytes: one type a weight format.
 //!
 //! An element is `scale * (value - zero) + minimum`, in this order of operations; `value` is the code or what the table
-//! has for it. Where codes and sides lie is in `quant::panel`. Next room: `products`, which multiplies.
+//! has for it. Where codes and sides lie is in `quant::panel`. Hot code here and in `products` is loops without closures:
+//! a closure is a function of its own, which is not compiled for the level. Next room: `products`, which multiplies.
 
 use super::lanes::Lanes;
 use crate::{
@@ -58,29 +60,47 @@ pub(crate) trait PanelFormat: Copy {
 /// The quad of values of some rows: those of part `part`, out of the lines of 32 columns.
 #[inline(always)]
 pub(crate) fn quad<V: Lanes, F: PanelFormat>(v: V, lines: &[u8], part: usize, q: usize) -> V::Words {
-    let line = |plane: usize, line: usize| v.words(&lines[(plane + line) * 64 + part * 4 * V::N..]);
-    // The bits `shift..` of a line, brought to `to`; what else comes along is masked.
-    let bits = |words: V::Words, shift: usize, to: usize, mask: u8| {
-        let moved = match shift.cmp(&to) {
-            std::cmp::Ordering::Less => v.up(words, (to - shift) as u32),
-            std::cmp::Ordering::Equal => words,
-            std::cmp::Ordering::Greater => v.down(words, (shift - to) as u32),
-        };
-        v.mask(moved, mask << to)
-    };
     let codes = match F::BITS {
-        1 => bits(line(0, 0), q, 0, 1),
-        2 => bits(line(0, q % 2), q / 2 * 2, 0, 3),
-        3 => v.or(bits(line(0, q % 2), q / 2 * 2, 0, 3), bits(line(2, 0), q, 2, 1)),
-        4 => bits(line(0, q % 4), q / 4 * 4, 0, 15),
-        5 => v.or(bits(line(0, q % 4), q / 4 * 4, 0, 15), bits(line(4, 0), q, 4, 1)),
-        6 => v.or(bits(line(0, q % 4), q / 4 * 4, 0, 15), bits(line(4, q % 2), q / 2 * 2, 4, 3)),
-        _ => line(0, q),
+        1 => bits(v, line(v, lines, part, 0), q, 0, 1),
+        2 => bits(v, line(v, lines, part, q % 2), q / 2 * 2, 0, 3),
+        3 => v.or(
+            bits(v, line(v, lines, part, q % 2), q / 2 * 2, 0, 3),
+            bits(v, line(v, lines, part, 2), q, 2, 1),
+        ),
+        4 => bits(v, line(v, lines, part, q % 4), q / 4 * 4, 0, 15),
+        5 => v.or(
+            bits(v, line(v, lines, part, q % 4), q / 4 * 4, 0, 15),
+            bits(v, line(v, lines, part, 4), q, 4, 1),
+        ),
+        6 => v.or(
+            bits(v, line(v, lines, part, q % 4), q / 4 * 4, 0, 15),
+            bits(v, line(v, lines, part, 4 + q % 2), q / 2 * 2, 4, 3),
+        ),
+        _ => line(v, lines, part, q),
     };
     match &F::TABLE {
         Some(table) => v.look_up(table, codes),
         None => codes,
     }
+}
+
+/// What some rows have of a line.
+#[inline(always)]
+fn line<V: Lanes>(v: V, lines: &[u8], part: usize, line: usize) -> V::Words {
+    v.words(&lines[line * 64 + part * 4 * V::N..])
+}
+
+/// The bits of each byte from `shift` on, brought to `to`; what else comes along is masked.
+#[inline(always)]
+fn bits<V: Lanes>(v: V, words: V::Words, shift: usize, to: usize, mask: u8) -> V::Words {
+    let moved = if shift < to {
+        v.up(words, (to - shift) as u32)
+    } else if shift > to {
+        v.down(words, (shift - to) as u32)
+    } else {
+        words
+    };
+    v.mask(moved, mask << to)
 }
 
 /// Scales of 16 bits, one for each row.
@@ -94,7 +114,7 @@ fn halves<V: Lanes>(v: V, bytes: &[u8], index: usize) -> PerRow {
 
 /// Makes a unit type for each format of one plane.
 macro_rules! formats {
-    ($($(#[$doc:meta])* $name:ident: $span:literal, $side:literal, { $($constants:tt)* }, $sides:expr;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident: $span:literal, $side:literal, { $($constants:tt)* }, $sides:path;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, Debug)]
         #[allow(non_camel_case_types, reason = "the name of the format")]
@@ -115,8 +135,7 @@ macro_rules! formats {
 
             #[inline(always)]
             fn sides<V: Lanes>(self, v: V, bytes: &[u8], sides: &mut Sides) {
-                let read: fn(V, &[u8], &mut Sides) = $sides;
-                read(v, bytes, sides);
+                $sides(v, bytes, sides);
             }
         }
     )*};
@@ -154,22 +173,20 @@ formats! {
     Q2_0: 64, 2, { const BITS: usize = 2; const ZERO: i32 = 1; }, one_half;
     MXFP4: 32, 1, {
         const BITS: usize = 4; const ZERO: i32 = 12; const TABLE: Option<[u8; 16]> = Some(E2M1);
-    }, |_, bytes, sides| exponents(bytes, sides, e8m0_half);
+    }, mxfp4;
     NVFP4: 64, 4, {
         const BITS: usize = 4; const ZERO: i32 = 12; const GROUP: usize = 16; const MANY: bool = true;
         const TABLE: Option<[u8; 16]> = Some(E2M1);
-    }, |_, bytes, sides| small_floats(bytes, sides, |code| if code == 127 { 0.0 } else { 0.5 * e4m3(code & 127) });
+    }, nvfp4;
     /// MLX's floats of 4 bits with powers of two.
     MlxMxfp4: 32, 1, {
         const BITS: usize = 4; const ZERO: i32 = 12; const TABLE: Option<[u8; 16]> = Some(E2M1);
-    }, |_, bytes, sides| exponents(bytes, sides, |code| if code == 255 { f32::INFINITY } else { e8m0_half(code) });
+    }, mlx_mxfp4;
     /// MLX's floats of 4 bits with scales of 8 bits for 16, in pairs.
     MlxNvfp4: 32, 2, {
         const BITS: usize = 4; const ZERO: i32 = 12; const GROUP: usize = 16; const MANY: bool = true;
         const TABLE: Option<[u8; 16]> = Some(E2M1);
-    }, |_, bytes, sides| small_floats(bytes, sides, |code| {
-        0.5 * if code & 128 == 0 { e4m3(code & 127) } else { -e4m3(code & 127) }
-    });
+    }, mlx_nvfp4;
 }
 
 /// The curve of IQ4, raised above zero.
@@ -265,20 +282,30 @@ impl<const BITS: usize> PanelFormat for Affine<BITS> {
 
     #[inline(always)]
     fn sides<V: Lanes>(self, v: V, bytes: &[u8], sides: &mut Sides) {
-        for (i, numbers) in [&mut sides.scales[0], &mut sides.minimums[0]].into_iter().enumerate() {
-            *numbers = match self.scale_type {
-                DType::F16 => halves(v, bytes, i),
-                DType::BF16 => {
-                    let halves = &bytes.as_chunks::<2>().0[i * ROWS..][..ROWS];
-                    std::array::from_fn(|r| f32::from_bits(u32::from(u16::from_le_bytes(halves[r])) << 16))
+        match self.scale_type {
+            DType::F16 => two_halves(v, bytes, sides),
+            DType::BF16 => {
+                let halves = bytes.as_chunks::<2>().0;
+                for r in 0..ROWS {
+                    sides.scales[0][r] = bf16(halves[r]);
+                    sides.minimums[0][r] = bf16(halves[ROWS + r]);
                 }
-                _ => {
-                    let words = &bytes.as_chunks::<4>().0[i * ROWS..][..ROWS];
-                    std::array::from_fn(|r| f32::from_le_bytes(words[r]))
+            }
+            _ => {
+                let words = bytes.as_chunks::<4>().0;
+                for r in 0..ROWS {
+                    sides.scales[0][r] = f32::from_le_bytes(words[r]);
+                    sides.minimums[0][r] = f32::from_le_bytes(words[ROWS + r]);
                 }
-            };
+            }
         }
     }
+}
+
+/// The upper half of a float.
+#[inline(always)]
+fn bf16(bytes: [u8; 2]) -> f32 {
+    f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
 }
 
 #[inline(always)]
@@ -292,93 +319,142 @@ fn two_halves<V: Lanes>(v: V, bytes: &[u8], sides: &mut Sides) {
     sides.minimums[0] = halves(v, bytes, 1);
 }
 
-/// Lines of a byte for each row.
 #[inline(always)]
-fn lines<const N: usize>(bytes: &[u8], from: usize) -> [[u8; ROWS]; N] {
-    let lines = &bytes[from..].as_chunks::<ROWS>().0[..N];
-    std::array::from_fn(|i| lines[i])
+fn negative(numbers: PerRow) -> PerRow {
+    let mut negative = numbers;
+    for number in &mut negative {
+        *number = -*number;
+    }
+    negative
 }
 
-/// `d * number`, where the number has no sign.
-#[inline(always)]
-fn scaled(d: &PerRow, number: impl Fn(usize) -> u8) -> PerRow {
-    std::array::from_fn(|r| d[r] * f32::from(number(r)))
+/// Numbers of a byte beside the codes of a block, for the rows of a part.
+#[derive(Clone, Copy)]
+struct Numbers<'a, V> {
+    v: V,
+    bytes: &'a [u8],
+    row: usize,
 }
 
-/// `d * number`, where the number has a sign.
-#[inline(always)]
-fn scaled_signed(d: &PerRow, number: impl Fn(usize) -> i8) -> PerRow {
-    std::array::from_fn(|r| d[r] * f32::from(number(r)))
+impl<'a, V: Lanes> Numbers<'a, V> {
+    #[inline(always)]
+    fn new(v: V, bytes: &'a [u8], part: usize) -> Self {
+        Self { v, bytes, row: part * V::N }
+    }
+
+    /// The bits from `shift` on of number `i`.
+    #[inline(always)]
+    fn bits(self, i: usize, shift: usize, mask: u8) -> V::Words {
+        let number = self.v.bytes(&self.bytes[i * ROWS + self.row..]);
+        self.v.mask(if shift == 0 { number } else { self.v.down(number, shift as u32) }, mask)
+    }
+
+    /// Two of the bits of number `i`, from `shift` on, above four others.
+    #[inline(always)]
+    fn above(self, low: V::Words, i: usize, shift: usize) -> V::Words {
+        self.v.or(low, self.v.up(self.bits(i, shift, 3), 4))
+    }
+
+    /// `d * (number - zero)`, for the rows of the part.
+    #[inline(always)]
+    fn scale(self, d: &PerRow, number: V::Words, zero: i32, to: &mut PerRow) {
+        let number = if zero == 0 { number } else { self.v.add_integers(number, self.v.integer(-zero)) };
+        let scaled = self.v.mul(self.v.load(&d[self.row..]), self.v.floats(number));
+        self.v.store(scaled, &mut to[self.row..]);
+    }
 }
 
 #[inline(always)]
 fn k_scales<V: Lanes>(v: V, bytes: &[u8], sides: &mut Sides) {
-    let (d, negative) = (halves(v, bytes, 0), halves(v, bytes, 1).map(|dmin| -dmin));
-    let packed: [[u8; ROWS]; 12] = lines(bytes, 4 * ROWS);
-    for j in 0..4 {
-        let (scales, minimums, both) = (&packed[j], &packed[4 + j], &packed[8 + j]);
-        sides.scales[j] = scaled(&d, |r| scales[r] & 63);
-        sides.minimums[j] = scaled(&negative, |r| minimums[r] & 63);
-        sides.scales[4 + j] = scaled(&d, |r| both[r] & 15 | scales[r] >> 6 << 4);
-        sides.minimums[4 + j] = scaled(&negative, |r| both[r] >> 4 | minimums[r] >> 6 << 4);
+    let (d, dmin) = (halves(v, bytes, 0), negative(halves(v, bytes, 1)));
+    for part in 0..ROWS / V::N {
+        let n = Numbers::new(v, &bytes[4 * ROWS..], part);
+        for j in 0..4 {
+            n.scale(&d, n.bits(j, 0, 63), 0, &mut sides.scales[j]);
+            n.scale(&dmin, n.bits(4 + j, 0, 63), 0, &mut sides.minimums[j]);
+            n.scale(&d, n.above(n.bits(8 + j, 0, 15), j, 6), 0, &mut sides.scales[4 + j]);
+            n.scale(&dmin, n.above(n.bits(8 + j, 4, 15), 4 + j, 6), 0, &mut sides.minimums[4 + j]);
+        }
     }
 }
 
 #[inline(always)]
 fn q2_k<V: Lanes>(v: V, bytes: &[u8], sides: &mut Sides) {
-    let (d, negative) = (halves(v, bytes, 0), halves(v, bytes, 1).map(|dmin| -dmin));
-    let packed: [[u8; ROWS]; 16] = lines(bytes, 4 * ROWS);
-    for (j, packed) in packed.iter().enumerate() {
-        sides.scales[j] = scaled(&d, |r| packed[r] & 15);
-        sides.minimums[j] = scaled(&negative, |r| packed[r] >> 4);
+    let (d, dmin) = (halves(v, bytes, 0), negative(halves(v, bytes, 1)));
+    for part in 0..ROWS / V::N {
+        let n = Numbers::new(v, &bytes[4 * ROWS..], part);
+        for j in 0..16 {
+            n.scale(&d, n.bits(j, 0, 15), 0, &mut sides.scales[j]);
+            n.scale(&dmin, n.bits(j, 4, 15), 0, &mut sides.minimums[j]);
+        }
     }
 }
 
 #[inline(always)]
 fn q3_k<V: Lanes>(v: V, bytes: &[u8], sides: &mut Sides) {
     let d = halves(v, bytes, 0);
-    let packed: [[u8; ROWS]; 12] = lines(bytes, 2 * ROWS);
-    for (j, scales) in sides.scales.iter_mut().enumerate() {
-        let (low, high) = (&packed[j % 8], &packed[8 + j % 4]);
-        *scales = scaled_signed(&d, |r| {
-            let scale = low[r] >> (4 * (j / 8)) & 15 | (high[r] >> (2 * (j / 4)) & 3) << 4;
-            scale.cast_signed() - 32
-        });
+    for part in 0..ROWS / V::N {
+        let n = Numbers::new(v, &bytes[2 * ROWS..], part);
+        for j in 0..16 {
+            let low = n.bits(j % 8, 4 * (j / 8), 15);
+            n.scale(&d, n.above(low, 8 + j % 4, 2 * (j / 4)), 32, &mut sides.scales[j]);
+        }
     }
 }
 
 #[inline(always)]
 fn q6_k<V: Lanes>(v: V, bytes: &[u8], sides: &mut Sides) {
     let d = halves(v, bytes, 0);
-    let packed: [[u8; ROWS]; 16] = lines(bytes, 2 * ROWS);
-    for (scales, packed) in sides.scales.iter_mut().zip(&packed) {
-        *scales = scaled_signed(&d, |r| packed[r].cast_signed());
+    for part in 0..ROWS / V::N {
+        let n = Numbers::new(v, &bytes[2 * ROWS..], part);
+        for j in 0..16 {
+            n.scale(&d, v.signed_bytes(&n.bytes[j * ROWS + n.row..]), 0, &mut sides.scales[j]);
+        }
     }
 }
 
 #[inline(always)]
 fn iq4_xs<V: Lanes>(v: V, bytes: &[u8], sides: &mut Sides) {
     let d = halves(v, bytes, 0);
-    // The high bits are 16 a row: a byte for parts 0 to 3 and one for 4 to 7.
-    let high = &bytes[2 * ROWS..].as_chunks::<2>().0[..ROWS];
-    let low: [[u8; ROWS]; 4] = lines(bytes, 4 * ROWS);
-    for (j, scales) in sides.scales.iter_mut().enumerate().take(8) {
-        *scales = scaled_signed(&d, |r| {
-            let high = high[r][j / 4] >> (2 * (j % 4)) & 3;
-            (low[j / 2][r] >> (4 * (j % 2)) & 15 | high << 4).cast_signed() - 32
-        });
+    for part in 0..ROWS / V::N {
+        let n = Numbers::new(v, &bytes[2 * ROWS..], part);
+        for j in 0..8 {
+            let low = n.bits(2 + j / 2, 4 * (j % 2), 15);
+            n.scale(&d, n.above(low, j / 4, 2 * (j % 4)), 32, &mut sides.scales[j]);
+        }
     }
 }
 
 #[inline(always)]
-fn exponents(bytes: &[u8], sides: &mut Sides, value: impl Fn(u8) -> f32) {
-    sides.scales[0] = lines::<1>(bytes, 0)[0].map(value);
+fn mxfp4<V: Lanes>(_: V, bytes: &[u8], sides: &mut Sides) {
+    for r in 0..ROWS {
+        sides.scales[0][r] = e8m0_half(bytes[r]);
+    }
 }
 
 #[inline(always)]
-fn small_floats(bytes: &[u8], sides: &mut Sides, value: impl Fn(u8) -> f32) {
+fn mlx_mxfp4<V: Lanes>(_: V, bytes: &[u8], sides: &mut Sides) {
+    for r in 0..ROWS {
+        sides.scales[0][r] = if bytes[r] == 255 { f32::INFINITY } else { e8m0_half(bytes[r]) };
+    }
+}
+
+#[inline(always)]
+fn nvfp4<V: Lanes>(_: V, bytes: &[u8], sides: &mut Sides) {
     for (scales, line) in sides.scales.iter_mut().zip(bytes.as_chunks::<ROWS>().0) {
-        *scales = line.map(&value);
+        for r in 0..ROWS {
+            scales[r] = if line[r] == 127 { 0.0 } else { 0.5 * e4m3(line[r] & 127) };
+        }
+    }
+}
+
+#[inline(always)]
+fn mlx_nvfp4<V: Lanes>(_: V, bytes: &[u8], sides: &mut Sides) {
+    for (scales, line) in sides.scales.iter_mut().zip(bytes.as_chunks::<ROWS>().0) {
+        for r in 0..ROWS {
+            let half = 0.5 * e4m3(line[r] & 127);
+            scales[r] = if line[r] < 128 { half } else { -half };
+        }
     }
 }
 

@@ -1,3 +1,4 @@
+#![allow(clippy::needless_range_loop, reason = "one index walks several arrays side by side")]
 //! Products of panels and rounded rows: one panel with few rows as it lies, or expanded in cache with many.
 //!
 //! Every element of the result is a sum over groups of columns in their order, each the same few operations, so that it
@@ -18,7 +19,7 @@ const PARTS: usize = 4;
 /// Quads of 32 columns.
 const QUADS: usize = COLUMNS / 4;
 /// How far ahead of its use a line is fetched.
-const AHEAD: usize = 3072;
+const AHEAD: usize = 8192;
 
 /// The products of a panel with a few rounded rows.
 #[inline(always)]
@@ -32,28 +33,39 @@ pub(crate) fn panel<V: Lanes, F: PanelFormat, const C: usize>(
     let side_bytes = ROWS * f.side_bytes();
     let line_bytes = 2 * COLUMNS * F::BITS;
     let (sides, lines) = panel.split_at(blocks * side_bytes);
-    let mut lines = lines.chunks_exact(line_bytes);
     let mut read = Sides::new();
     let mut totals = [[v.float(0.0); PARTS]; C];
-    for (block, side) in sides.chunks_exact(side_bytes).enumerate() {
-        v.fetch(side, AHEAD / 4);
+    for block in 0..blocks {
+        let side = &sides[block * side_bytes..][..side_bytes];
+        for line in 0..side_bytes.div_ceil(64) {
+            v.fetch(side, AHEAD * side_bytes / (groups * line_bytes) + 64 * line);
+        }
         f.sides(v, side, &mut read);
-        for (g, lines) in lines.by_ref().take(groups).enumerate() {
-            (0..line_bytes).step_by(64).for_each(|line| v.fetch(lines, AHEAD + line));
+        for g in 0..groups {
+            let at = block * groups + g;
+            let lines = &lines[at * line_bytes..][..line_bytes];
+            for line in 0..line_bytes / 64 {
+                v.fetch(lines, AHEAD + 64 * line);
+            }
             for part in 0..ROWS / V::N {
-                let quads: [V::Words; QUADS] = std::array::from_fn(|q| quad::<V, F>(v, lines, part, q));
-                for (total, x) in totals.iter_mut().zip(&xs) {
-                    total[part] =
-                        add_group::<V, F>(v, total[part], &quads, &x[block * groups + g], &read, g, part);
+                let mut quads = [v.integer(0); QUADS];
+                for q in 0..QUADS {
+                    quads[q] = quad::<V, F>(v, lines, part, q);
+                }
+                for c in 0..C {
+                    totals[c][part] =
+                        add_group::<V, F>(v, totals[c][part], &quads, &xs[c][at], &read, g, part);
                 }
             }
         }
     }
-    totals.map(|total| {
-        let mut out = [0.0; ROWS];
-        (0..ROWS / V::N).for_each(|part| v.store(total[part], &mut out[part * V::N..]));
-        out
-    })
+    let mut out = [[0.0; ROWS]; C];
+    for c in 0..C {
+        for part in 0..ROWS / V::N {
+            v.store(totals[c][part], &mut out[c][part * V::N..]);
+        }
+    }
+    out
 }
 
 /// Adds the products of 32 columns.
@@ -67,30 +79,50 @@ fn add_group<V: Lanes, F: PanelFormat>(
     g: usize,
     part: usize,
 ) -> V::Floats {
-    let dot = if F::WIDE { V::dot_wide } else { V::dot };
-    let sum = |first: i32, quads: &[V::Words], codes: &[i8]| {
-        let quads = quads.iter().zip(codes.as_chunks::<4>().0);
-        quads.fold(v.integer(first), |sum, (a, b)| dot(v, sum, *a, v.quad(*b)))
-    };
-    let of = |numbers: &[PerRow], i: usize| v.load(&numbers[if F::MANY { i } else { 0 }][part * V::N..]);
+    let row = part * V::N;
+    // Two sums side by side: a product waits for the one before it.
+    let mut sums = [v.integer(0); 2];
+    if F::ZERO != 0 {
+        sums = if F::GROUP == 16 {
+            [v.integer(-F::ZERO * x.sums[0]), v.integer(-F::ZERO * x.sums[1])]
+        } else {
+            [v.integer(-F::ZERO * x.sum), v.integer(0)]
+        };
+    }
+    for q in 0..QUADS {
+        sums[q / 4] = dot::<V>(v, F::WIDE, sums[q / 4], quads[q], v.quad(quad_of(x, q)));
+    }
     let mut total = total;
     if F::GROUP == 16 {
         for h in 0..2 {
-            let (i, codes) = (2 * g + h, &x.codes[16 * h..16 * h + 16]);
-            let sum = sum(-F::ZERO * x.sums[h], &quads[4 * h..4 * h + 4], codes);
-            total = v.add(total, v.mul(v.floats(sum), v.mul(of(&sides.scales, i), v.float(x.d))));
+            let i = if F::MANY { 2 * g + h } else { 0 };
+            let scale = v.mul(v.load(&sides.scales[i][row..]), v.float(x.d));
+            total = v.add(total, v.mul(v.floats(sums[h]), scale));
             if F::MINIMUM {
-                total = v.add(total, v.mul(of(&sides.minimums, i), v.float(x.dsums[h])));
+                total = v.add(total, v.mul(v.load(&sides.minimums[i][row..]), v.float(x.dsums[h])));
             }
         }
     } else {
-        let sum = sum(-F::ZERO * x.sum, quads, &x.codes);
-        total = v.add(total, v.mul(v.floats(sum), v.mul(of(&sides.scales, g), v.float(x.d))));
+        let i = if F::MANY { g } else { 0 };
+        let scale = v.mul(v.load(&sides.scales[i][row..]), v.float(x.d));
+        total = v.add(total, v.mul(v.floats(v.add_integers(sums[0], sums[1])), scale));
         if F::MINIMUM {
-            total = v.add(total, v.mul(of(&sides.minimums, g), v.float(x.dsum)));
+            total = v.add(total, v.mul(v.load(&sides.minimums[i][row..]), v.float(x.dsum)));
         }
     }
     total
+}
+
+/// Adds products of bytes, of any or of those below 128.
+#[inline(always)]
+fn dot<V: Lanes>(v: V, wide: bool, sum: V::Words, a: V::Words, b: V::Words) -> V::Words {
+    if wide { v.dot_wide(sum, a, b) } else { v.dot(sum, a, b) }
+}
+
+/// The codes of a quad.
+#[inline(always)]
+fn quad_of(x: &Rounded, q: usize) -> [i8; 4] {
+    [x.codes[4 * q], x.codes[4 * q + 1], x.codes[4 * q + 2], x.codes[4 * q + 3]]
 }
 
 /// Panels that are expanded together.
@@ -148,7 +180,8 @@ impl Expanded {
             }
             let lines = &lines[at * line_bytes..][..line_bytes];
             for part in 0..ROWS / V::N {
-                for (q, values) in self.values[p][g].iter_mut().enumerate() {
+                for q in 0..QUADS {
+                    let values = &mut self.values[p][g][q];
                     v.put_words(quad::<V, F>(v, lines, part, q), &mut values[part * 4 * V::N..]);
                 }
             }
@@ -157,7 +190,6 @@ impl Expanded {
 
     /// Adds the products with `C` rounded rows to `totals`, for `R` vectors of rows from `vector` on.
     #[inline(always)]
-    #[allow(clippy::needless_range_loop, reason = "one index walks several arrays side by side")]
     pub(crate) fn add<V: Lanes, M: Meaning, const R: usize, const C: usize>(
         &self,
         v: V,
@@ -166,28 +198,32 @@ impl Expanded {
         xs: [&[Rounded]; C],
         totals: &mut [[V::Floats; C]; R],
     ) {
-        let per_panel = ROWS / V::N;
-        let place = |r: usize| ((vector + r) / per_panel, (vector + r) % per_panel * V::N);
-        let dot = if M::WIDE { V::dot_wide } else { V::dot };
         let each = COLUMNS / M::GROUP;
         for g in 0..xs[0].len().min(GROUPS) {
             for h in 0..each {
-                let first = |x: &Rounded| -zero * if each == 2 { x.sums[h] } else { x.sum };
-                let mut sums: [[V::Words; C]; R] = [std::array::from_fn(|c| v.integer(first(&xs[c][g]))); R];
+                let mut sums = [[v.integer(0); C]; R];
+                for c in 0..C {
+                    let x = &xs[c][g];
+                    let first = v.integer(-zero * if each == 2 { x.sums[h] } else { x.sum });
+                    for r in 0..R {
+                        sums[r][c] = first;
+                    }
+                }
                 for q in h * QUADS / each..(h + 1) * QUADS / each {
-                    let a: [V::Words; R] = std::array::from_fn(|r| {
-                        let (panel, row) = place(r);
-                        v.words(&self.values[panel][g][q][4 * row..])
-                    });
+                    let mut a = [v.integer(0); R];
+                    for r in 0..R {
+                        let (panel, row) = place::<V>(vector + r);
+                        a[r] = v.words(&self.values[panel][g][q][4 * row..]);
+                    }
                     for c in 0..C {
-                        let b = v.quad(xs[c][g].codes.as_chunks::<4>().0[q]);
+                        let b = v.quad(quad_of(&xs[c][g], q));
                         for r in 0..R {
-                            sums[r][c] = dot(v, sums[r][c], a[r], b);
+                            sums[r][c] = dot::<V>(v, M::WIDE, sums[r][c], a[r], b);
                         }
                     }
                 }
                 for r in 0..R {
-                    let (panel, row) = place(r);
+                    let (panel, row) = place::<V>(vector + r);
                     let scales = v.load(&self.scales[panel][g * each + h][row..]);
                     for c in 0..C {
                         let scale = v.mul(scales, v.float(xs[c][g].d));
@@ -205,6 +241,13 @@ impl Expanded {
             }
         }
     }
+}
+
+/// The panel of a vector of rows, and its first row there.
+#[inline(always)]
+pub(crate) fn place<V: Lanes>(vector: usize) -> (usize, usize) {
+    let per_panel = ROWS / V::N;
+    (vector / per_panel, vector % per_panel * V::N)
 }
 
 /// What the sums of expanded panels depend on: formats that agree in it share the code.

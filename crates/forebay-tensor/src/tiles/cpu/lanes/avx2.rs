@@ -5,11 +5,12 @@
 //! V2, a vector is read from or written to a slice that is as long as the vector, which is checked.
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _MM_HINT_T0, _mm_cvtsi32_si128, _mm_loadu_si128, _mm_prefetch,
-    _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_cvtepi32_ps,
-    _mm256_cvtph_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16,
-    _mm256_mul_ps, _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
-    _mm256_shuffle_epi8, _mm256_sll_epi16, _mm256_srl_epi16, _mm256_storeu_ps, _mm256_storeu_si256,
+    __m128i, __m256, __m256i, _MM_HINT_T0, _mm_cvtsi32_si128, _mm_loadl_epi64, _mm_loadu_si128, _mm_prefetch,
+    _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_cvtepi8_epi32,
+    _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtph_ps, _mm256_loadu_ps, _mm256_loadu_si256,
+    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_or_si256, _mm256_set1_epi8,
+    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_shuffle_epi8, _mm256_sll_epi16,
+    _mm256_srl_epi16, _mm256_storeu_ps, _mm256_storeu_si256,
 };
 
 use super::{Job, Lanes};
@@ -65,8 +66,22 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    fn bytes(self, bytes: &[u8]) -> __m256i {
+        let bytes: *const __m128i = bytes[..8].as_ptr().cast();
+        // SAFETY: V1, and V2 by the slice: half of the vector is read.
+        unsafe { _mm256_cvtepu8_epi32(_mm_loadl_epi64(bytes)) }
+    }
+
+    #[inline(always)]
+    fn signed_bytes(self, bytes: &[u8]) -> __m256i {
+        let bytes: *const __m128i = bytes[..8].as_ptr().cast();
+        // SAFETY: V1, and V2 by the slice: half of the vector is read.
+        unsafe { _mm256_cvtepi8_epi32(_mm_loadl_epi64(bytes)) }
+    }
+
+    #[inline(always)]
     fn quad(self, bytes: [i8; 4]) -> __m256i {
-        self.integer(i32::from_le_bytes(bytes.map(i8::cast_unsigned)))
+        self.integer(i32::from_le_bytes(bytemuck::cast(bytes)))
     }
 
     #[inline(always)]
@@ -113,6 +128,11 @@ impl Lanes for Avx2 {
         let low = self.dot(sum, self.mask(a, 0x7f), b);
         let pairs = on_values!(_mm256_maddubs_epi16(self.mask(self.down(a, 7), 1), b));
         on_values!(_mm256_add_epi32(low, _mm256_madd_epi16(pairs, _mm256_set1_epi16(128))))
+    }
+
+    #[inline(always)]
+    fn add_integers(self, a: __m256i, b: __m256i) -> __m256i {
+        on_values!(_mm256_add_epi32(a, b))
     }
 
     #[inline(always)]

@@ -6,10 +6,11 @@
 
 use std::arch::x86_64::{
     __m128i, __m256i, __m512, __m512i, _MM_HINT_T0, _mm_cvtsi32_si128, _mm_loadu_si128, _mm_prefetch,
-    _mm256_loadu_si256, _mm512_add_ps, _mm512_and_si512, _mm512_broadcast_i32x4, _mm512_cvtepi32_ps,
-    _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mul_ps,
-    _mm512_or_si512, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_shuffle_epi8,
-    _mm512_sll_epi16, _mm512_srl_epi16, _mm512_storeu_ps, _mm512_storeu_si512,
+    _mm256_loadu_si256, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_broadcast_i32x4,
+    _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtph_ps, _mm512_dpbusd_epi32,
+    _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mul_ps, _mm512_or_si512, _mm512_set1_epi8, _mm512_set1_epi32,
+    _mm512_set1_ps, _mm512_shuffle_epi8, _mm512_sll_epi16, _mm512_srl_epi16, _mm512_storeu_ps,
+    _mm512_storeu_si512,
 };
 
 use super::{Job, Lanes};
@@ -68,8 +69,22 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn bytes(self, bytes: &[u8]) -> __m512i {
+        let bytes: *const __m128i = bytes[..16].as_ptr().cast();
+        // SAFETY: V1, and V2 by the slice.
+        unsafe { _mm512_cvtepu8_epi32(_mm_loadu_si128(bytes)) }
+    }
+
+    #[inline(always)]
+    fn signed_bytes(self, bytes: &[u8]) -> __m512i {
+        let bytes: *const __m128i = bytes[..16].as_ptr().cast();
+        // SAFETY: V1, and V2 by the slice.
+        unsafe { _mm512_cvtepi8_epi32(_mm_loadu_si128(bytes)) }
+    }
+
+    #[inline(always)]
     fn quad(self, bytes: [i8; 4]) -> __m512i {
-        self.integer(i32::from_le_bytes(bytes.map(i8::cast_unsigned)))
+        self.integer(i32::from_le_bytes(bytemuck::cast(bytes)))
     }
 
     #[inline(always)]
@@ -112,6 +127,11 @@ impl Lanes for Avx512 {
     #[inline(always)]
     fn dot_wide(self, sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
         self.dot(sum, a, b)
+    }
+
+    #[inline(always)]
+    fn add_integers(self, a: __m512i, b: __m512i) -> __m512i {
+        on_values!(_mm512_add_epi32(a, b))
     }
 
     #[inline(always)]

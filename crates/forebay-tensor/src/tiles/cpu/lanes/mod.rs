@@ -129,6 +129,10 @@ pub(crate) trait Lanes: Copy {
     fn words(self, bytes: &[u8]) -> Self::Words;
     /// Writes `4 N` bytes.
     fn put_words(self, words: Self::Words, bytes: &mut [u8]);
+    /// `N` bytes, each as an integer.
+    fn bytes(self, bytes: &[u8]) -> Self::Words;
+    /// As [`bytes`](Self::bytes), with their sign.
+    fn signed_bytes(self, bytes: &[u8]) -> Self::Words;
     /// The same four bytes for all rows.
     fn quad(self, bytes: [i8; 4]) -> Self::Words;
     /// The same integer for all rows.
@@ -148,6 +152,8 @@ pub(crate) trait Lanes: Copy {
     fn dot(self, sum: Self::Words, a: Self::Words, b: Self::Words) -> Self::Words;
     /// As [`dot`](Self::dot), for any first bytes.
     fn dot_wide(self, sum: Self::Words, a: Self::Words, b: Self::Words) -> Self::Words;
+    /// The sums of integers.
+    fn add_integers(self, a: Self::Words, b: Self::Words) -> Self::Words;
     /// Integers as floats.
     fn floats(self, a: Self::Words) -> Self::Floats;
 

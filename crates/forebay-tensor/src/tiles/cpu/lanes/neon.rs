@@ -5,10 +5,11 @@
 //! V2, a vector is read from or written to a slice that is as long as the vector, which is checked.
 
 use std::arch::aarch64::{
-    float32x4_t, uint8x16_t, vaddq_f32, vaddq_s32, vandq_u8, vcvtq_f32_s32, vdupq_n_f32, vdupq_n_s8,
-    vdupq_n_s32, vdupq_n_u8, vget_low_s8, vld1q_f32, vld1q_u8, vmull_high_s8, vmull_s8, vmulq_f32, vorrq_u8,
+    float32x4_t, uint8x16_t, vaddq_f32, vaddq_s32, vandq_u8, vcreate_s8, vcreate_u8, vcvtq_f32_s32,
+    vdupq_n_f32, vdupq_n_s8, vdupq_n_s32, vdupq_n_u8, vget_low_s8, vget_low_s16, vget_low_u16, vld1q_f32,
+    vld1q_u8, vmovl_s8, vmovl_s16, vmovl_u8, vmovl_u16, vmull_high_s8, vmull_s8, vmulq_f32, vorrq_u8,
     vpadalq_s16, vpaddq_s16, vqtbl1q_u8, vreinterpretq_s8_u8, vreinterpretq_s32_u8, vreinterpretq_u8_s32,
-    vshlq_n_s32, vshlq_u8, vst1q_f32, vst1q_u8,
+    vreinterpretq_u8_u32, vshlq_n_s32, vshlq_u8, vst1q_f32, vst1q_u8,
 };
 
 use half::f16;
@@ -66,8 +67,22 @@ impl Lanes for Neon {
     }
 
     #[inline(always)]
+    fn bytes(self, bytes: &[u8]) -> uint8x16_t {
+        let four = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        let wide = on_values!(vmovl_u16(vget_low_u16(vmovl_u8(vcreate_u8(four.into())))));
+        on_values!(vreinterpretq_u8_u32(wide))
+    }
+
+    #[inline(always)]
+    fn signed_bytes(self, bytes: &[u8]) -> uint8x16_t {
+        let four = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        let wide = on_values!(vmovl_s16(vget_low_s16(vmovl_s8(vcreate_s8(four.into())))));
+        on_values!(vreinterpretq_u8_s32(wide))
+    }
+
+    #[inline(always)]
     fn quad(self, bytes: [i8; 4]) -> uint8x16_t {
-        self.integer(i32::from_le_bytes(bytes.map(i8::cast_unsigned)))
+        self.integer(i32::from_le_bytes(bytemuck::cast(bytes)))
     }
 
     #[inline(always)]
@@ -115,6 +130,11 @@ impl Lanes for Neon {
         let high = self.dot(self.integer(0), self.down(a, 7), b);
         let high = on_values!(vshlq_n_s32::<7>(vreinterpretq_s32_u8(high)));
         on_values!(vreinterpretq_u8_s32(vaddq_s32(vreinterpretq_s32_u8(low), high)))
+    }
+
+    #[inline(always)]
+    fn add_integers(self, a: uint8x16_t, b: uint8x16_t) -> uint8x16_t {
+        on_values!(vreinterpretq_u8_s32(vaddq_s32(vreinterpretq_s32_u8(a), vreinterpretq_s32_u8(b))))
     }
 
     #[inline(always)]

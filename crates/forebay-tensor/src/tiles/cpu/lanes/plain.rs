@@ -33,6 +33,16 @@ impl Lanes for Plain {
     }
 
     #[inline(always)]
+    fn bytes(self, bytes: &[u8]) -> [u32; ROWS] {
+        std::array::from_fn(|row| u32::from(bytes[row]))
+    }
+
+    #[inline(always)]
+    fn signed_bytes(self, bytes: &[u8]) -> [u32; ROWS] {
+        std::array::from_fn(|row| i32::from(bytes[row].cast_signed()).cast_unsigned())
+    }
+
+    #[inline(always)]
     fn quad(self, bytes: [i8; 4]) -> [u32; ROWS] {
         [u32::from_le_bytes(bytes.map(i8::cast_unsigned)); ROWS]
     }
@@ -79,6 +89,11 @@ impl Lanes for Plain {
             let product = |i: usize| i32::from(a[i]) * i32::from(b[i].cast_signed());
             sum[row].wrapping_add_signed(product(0) + product(1) + product(2) + product(3))
         })
+    }
+
+    #[inline(always)]
+    fn add_integers(self, a: [u32; ROWS], b: [u32; ROWS]) -> [u32; ROWS] {
+        std::array::from_fn(|row| a[row].wrapping_add(b[row]))
     }
 
     #[inline(always)]
