@@ -20,8 +20,9 @@ use crate::cli::{Failure, HowArgs};
 /// What `explain` takes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Explained is the last request that was refused, or, if none was, the moment when most was live.\n\
-With --live, MODEL is run on the prompt and its text thrown away; the explanation is of that run, whether it came to\n\
+Explained is the last request that was refused, or, if none was, the moment when most was live.
+
+With --live, MODEL is run on the prompt and its text thrown away; the explanation is of that run, whether it came to \
 its end or ran out of memory. A run that ran out of memory is no failure of this command.")]
 pub(super) struct ExplainArgs {
     /// The trace

@@ -15,9 +15,10 @@ use crate::cli::Failure;
 /// What `export` takes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-pytorch   a pickled snapshot: open it at PyTorch's memory viewer, or with `python -m torch.cuda._memory_viz`\n\
-rmm       comma-separated values, as RMM's logging adaptor writes and its replay benchmark reads\n\
-perfetto  trace events in JSON: open it with Perfetto's viewer")]
+Formats:
+  pytorch   a pickled snapshot, for PyTorch's memory viewer or its _memory_viz
+  rmm       comma-separated values, for RMM's replay benchmark
+  perfetto  trace events in JSON, for Perfetto's viewer")]
 pub(super) struct ExportArgs {
     #[command(flatten)]
     trace: TraceArgs,

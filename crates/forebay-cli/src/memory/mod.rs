@@ -26,11 +26,11 @@ use crate::cli::Failure;
 
 /// What `memory` takes.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Recording: add `--memory-trace FILE` to any command that runs a model, such as\n    \
-    forebay run MODEL.gguf \"Once upon a time\" -n 64 --memory-trace run.trace\n\
-A TRACE is a file recorded so, a log of RMM (CSV), or a pickled snapshot of PyTorch; `-` is standard input."
-)]
+#[command(after_help = "\
+To record, add --memory-trace FILE to any command that runs a model:
+  forebay run MODEL.gguf \"Once upon a time\" -n 64 --memory-trace run.trace
+
+A TRACE is a file recorded so, a log of RMM (CSV), or a pickled snapshot of PyTorch; - is standard input.")]
 pub(crate) struct MemoryArgs {
     #[command(subcommand)]
     command: MemoryCommand,

@@ -11,9 +11,11 @@ use crate::cli::Failure;
 /// What `plot` takes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The page is one file and needs no network; open it with any browser. Behind a `#` its address says what is shown:\n\
-from, to and at are events, find is what to search for, axis is event or time, color is tag or label, such as\n    \
-run.html#from=100&to=900&find=tag:kv")]
+The page is one file and needs no network; open it with any browser.
+
+Behind a # its address says what is shown: from, to and at are events, find is what to search for, axis is event or \
+time, color is tag or label. Such as:
+  run.html#from=100&to=900&find=tag:kv")]
 pub(super) struct PlotArgs {
     #[command(flatten)]
     trace: TraceArgs,

@@ -17,10 +17,17 @@ use crate::cli::Failure;
 /// What `replay` takes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Policies: ours (forebay's pool), exact (one range, the smallest piece that fits), expandable (PyTorch with expandable\n\
-segments), pytorch (PyTorch as it comes), pow2 (powers of two). They are the rules as their sources state them, with\n\
-no memory behind the addresses and all work on one queue. At a limit each gives back what it has whole and idle,\n\
-and asks once more. The cheapest limit is found by halving, to a thousandth of what was live.")]
+Policies:
+  ours        forebay's pool
+  exact       one range that grows, and the smallest piece that fits
+  expandable  PyTorch with expandable segments
+  pytorch     PyTorch as it comes
+  pow2        powers of two
+
+They are the rules as their sources state them, with no memory behind the addresses and all work on one queue. At a \
+limit each gives back what it has whole and idle, and asks once more. The cheapest limit is found by halving, to a \
+thousandth of what was live. The largest hole is that of the moment when most was held; of forebay's pool it counts \
+pieces with memory behind all of them.")]
 pub(super) struct ReplayArgs {
     #[command(flatten)]
     trace: TraceArgs,
