@@ -4,7 +4,9 @@
 //! that a model is never held twice. It counts what is taken, so that a model that leaves weights aside is noticed. It
 //! never knows what a name means. Next room: `models`, which asks for the names.
 
-use std::{borrow::Cow, collections::HashSet, fs::File, os::unix::fs::FileExt, path::Path, sync::Arc};
+use std::{
+    borrow::Cow, collections::HashSet, fs::File, ops::Range, os::unix::fs::FileExt, path::Path, sync::Arc,
+};
 
 use forebay_device::{Buffer, Device, MappedFile, Request, Tag};
 use forebay_tensor::{DType, Level, Tensor, Weight, WeightBytes};
@@ -112,22 +114,28 @@ impl Weights {
     /// # Errors
     /// As [`take`](Self::take).
     pub fn take_weight(&mut self, name: &str, shape: [usize; 2]) -> Result<Weight> {
+        self.take_rows(name, shape, 0..shape[0])
+    }
+
+    /// Some rows of the matrix of this name, as [`take_weight`](Self::take_weight): of several matrices in one.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take); [`Error::Tensor`] if there are not so many rows.
+    pub fn take_rows(&mut self, name: &str, shape: [usize; 2], rows: Range<usize>) -> Result<Weight> {
         let (part, entry) = self.find(name, &shape)?;
         let (dtype, source) = (entry.dtype()?, &self.sources[part]);
+        let row = (entry.range().end - entry.range().start) / (shape[0] as u64).max(1);
+        let (before, count) = (rows.start as u64 * row, rows.len());
         let bytes = match self.precision {
             Precision::Fast => source.bytes(entry)?,
             Precision::Strict => Cow::Borrowed(&[][..]),
         };
-        let bytes = WeightBytes::of(dtype, shape, &bytes);
-        let weight = match bytes {
-            Ok(bytes) if bytes.gains() => {
-                let row = entry.range().end - entry.range().start;
-                let row = row / (shape[0] as u64).max(1);
-                Weight::pack(&self.device, &bytes, Level::best(), |rows| {
-                    source.forget(entry, rows as u64 * row)
-                })?
-            }
-            _ => Weight::rows(&self.take(name, &shape)?)?,
+        let ours = bytes.get(before as usize..(rows.end as u64 * row) as usize).unwrap_or_default();
+        let weight = match WeightBytes::of(dtype, [count, shape[1]], ours) {
+            Ok(bytes) if bytes.gains() => Weight::pack(&self.device, &bytes, Level::best(), |done| {
+                source.forget(entry, before + done as u64 * row)
+            })?,
+            _ => Weight::rows(&self.take(name, &shape)?.narrow(0, rows)?)?,
         };
         self.taken.insert(name.to_owned());
         Ok(weight.label(name.to_owned()))

@@ -1,73 +1,106 @@
 //! Self-attention with grouped heads and rotary positions, as most families have it.
 
-use forebay_device::Device;
 use forebay_tensor::{
-    Recorder, Tensor, Weight,
-    ops::{Angles, Append, Attention, Matmul, Rope, angles::Frequencies, rope::Pairs},
+    Recorder, Tensor,
+    ops::{Append, Attention, attention::Sight},
 };
 
-use super::{Pass, Sizes, kv::LayerCache};
+use super::{Pass, Sizes, kv::LayerCache, linear::Linear, norm::Norm, rotary::Rotary};
 use crate::{error::Result, formats::weights::Weights};
-
-/// Rotary positions: the same for all layers.
-#[derive(Clone, Debug)]
-pub struct Rotary {
-    frequencies: Tensor,
-    magnitude: f32,
-    pairs: Pairs,
-}
-
-impl Rotary {
-    /// Puts a table onto a device.
-    ///
-    /// # Errors
-    /// What the device says.
-    pub fn new(device: &Device, table: &Frequencies, pairs: Pairs) -> Result<Self> {
-        let frequencies = Tensor::from_slice(device, &[table.radians.len()], &table.radians)?;
-        Ok(Self { frequencies, magnitude: table.magnitude, pairs })
-    }
-
-    /// Records the angles of a pass, which all its layers use.
-    ///
-    /// # Errors
-    /// Those of recording.
-    pub fn angles(&self, ops: &mut Recorder<'_, '_>, pass: &Pass<'_>) -> Result<()> {
-        let magnitude = self.magnitude;
-        ops.record(&Angles {
-            magnitude,
-            ..Angles::new(pass.positions, &self.frequencies, &pass.buffers.angles)
-        })?;
-        Ok(())
-    }
-}
 
 /// The weights of one layer's attention.
 #[derive(Debug)]
 pub struct SelfAttention {
-    query: Weight,
-    key: Weight,
-    value: Weight,
-    output: Weight,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    output: Linear,
+    /// Norms of each head of queries and keys.
+    head_norms: Option<[Norm; 2]>,
     scale: f32,
+    sight: Sight,
+    softcap: Option<f32>,
 }
 
 impl SelfAttention {
-    /// Takes the weights of a layer.
+    /// Takes the weights of a layer: a matrix each for queries, keys and values, with biases where there are any.
     ///
     /// # Errors
-    /// Those of [`Weights::take`].
+    /// Those of [`Weights::take_weight`].
     pub fn load(weights: &mut Weights, layer: usize, sizes: &Sizes) -> Result<Self> {
-        let mut take = |name: &str, rows: usize, columns: usize| {
-            weights.take_weight(&format!("blk.{layer}.{name}.weight"), [rows, columns])
-        };
         let Sizes { width, heads, kv_heads, head_width, value_width, .. } = *sizes;
-        Ok(Self {
-            query: take("attn_q", heads * head_width, width)?,
-            key: take("attn_k", kv_heads * head_width, width)?,
-            value: take("attn_v", kv_heads * value_width, width)?,
-            output: take("attn_output", width, heads * value_width)?,
-            scale: 1.0 / (head_width as f32).sqrt(),
-        })
+        let mut take =
+            |name: &str, rows: usize| Linear::load(weights, &format!("blk.{layer}.{name}"), [rows, width]);
+        let query = take("attn_q", heads * head_width)?;
+        let key = take("attn_k", kv_heads * head_width)?;
+        let value = take("attn_v", kv_heads * value_width)?;
+        Self::with(weights, layer, sizes, [query, key, value])
+    }
+
+    /// Takes the weights of a layer that has one matrix for queries, keys and values, in this order.
+    ///
+    /// # Errors
+    /// Those of [`Weights::take_rows`].
+    pub fn load_joined(weights: &mut Weights, layer: usize, sizes: &Sizes) -> Result<Self> {
+        let Sizes { width, heads, kv_heads, head_width, value_width, .. } = *sizes;
+        let keys = heads * head_width;
+        let values = keys + kv_heads * head_width;
+        let all = values + kv_heads * value_width;
+        let mut take =
+            |rows| Linear::load_rows(weights, &format!("blk.{layer}.attn_qkv"), [all, width], rows);
+        let inputs = [take(0..keys)?, take(keys..values)?, take(values..all)?];
+        Self::with(weights, layer, sizes, inputs)
+    }
+
+    fn with(
+        weights: &mut Weights,
+        layer: usize,
+        sizes: &Sizes,
+        [query, key, value]: [Linear; 3],
+    ) -> Result<Self> {
+        let shape = [sizes.width, sizes.heads * sizes.value_width];
+        let output = Linear::load(weights, &format!("blk.{layer}.attn_output"), shape)?;
+        let scale = 1.0 / (sizes.head_width as f32).sqrt();
+        let (head_norms, sight, softcap) = (None, Sight::Before, None);
+        Ok(Self { query, key, value, output, head_norms, scale, sight, softcap })
+    }
+
+    /// Takes the norms of each head of queries and keys.
+    ///
+    /// # Errors
+    /// Those of [`Norm::load`].
+    pub fn head_norms(
+        mut self,
+        weights: &mut Weights,
+        layer: usize,
+        sizes: &Sizes,
+        epsilon: f32,
+    ) -> Result<Self> {
+        let mut take =
+            |name: &str| Norm::load(weights, &format!("blk.{layer}.{name}"), sizes.head_width, epsilon);
+        self.head_norms = Some([take("attn_q_norm")?, take("attn_k_norm")?]);
+        Ok(self)
+    }
+
+    /// Multiplies scores by this instead of one over the root of a head's width.
+    #[must_use]
+    pub fn scale(mut self, scale: f32) -> Self {
+        self.scale = scale;
+        self
+    }
+
+    /// Sees other positions than all before.
+    #[must_use]
+    pub fn sight(mut self, sight: Sight) -> Self {
+        self.sight = sight;
+        self
+    }
+
+    /// Bends scores to stay below a cap.
+    #[must_use]
+    pub fn softcap(mut self, cap: Option<f32>) -> Self {
+        self.softcap = cap;
+        self
     }
 
     /// Records what the layer's attention adds to the hidden state: from `normed` to `change`.
@@ -82,23 +115,30 @@ impl SelfAttention {
         cache: &LayerCache,
     ) -> Result<()> {
         let (b, positions) = (pass.buffers, pass.positions);
-        b.normed.round(ops, &[&self.query, &self.key, &self.value])?;
-        for (weight, out) in [(&self.query, &b.queries), (&self.key, &b.keys), (&self.value, &b.values)] {
-            ops.record(&Matmul { weight, x: b.normed.of(weight), out: &flat(out)? })?;
+        let inputs = [&self.query, &self.key, &self.value];
+        b.normed.round(ops, &inputs.map(|linear| &linear.weight))?;
+        for (linear, out) in inputs.into_iter().zip([&b.queries, &b.keys, &b.values]) {
+            linear.forward(ops, &b.normed, &flat(out)?)?;
         }
-        for x in [&b.queries, &b.keys] {
-            ops.record(&Rope { x, angles: &b.angles, pairs: rotary.pairs })?;
+        if let Some([queries, keys]) = &self.head_norms {
+            queries.in_place(ops, &b.queries)?;
+            keys.in_place(ops, &b.keys)?;
         }
+        rotary.forward(ops, pass, &b.queries)?;
+        rotary.forward(ops, pass, &b.keys)?;
         ops.record(&Append { x: &b.keys, positions, cache: &cache.keys, ring: false })?;
         ops.record(&Append { x: &b.values, positions, cache: &cache.values, ring: false })?;
+
         let attended = heads_of(&b.attended.floats, &b.queries)?;
+        let scale = self.scale;
         ops.record(&Attention {
+            sight: self.sight,
+            softcap: self.softcap,
             parts: Some(&b.parts),
-            ..Attention::new(&b.queries, &cache.keys, &cache.values, positions, self.scale, &attended)
+            ..Attention::new(&b.queries, &cache.keys, &cache.values, positions, scale, &attended)
         })?;
-        b.attended.round(ops, &[&self.output])?;
-        ops.record(&Matmul { weight: &self.output, x: b.attended.of(&self.output), out: &b.change })?;
-        Ok(())
+        b.attended.round(ops, &[&self.output.weight])?;
+        self.output.forward(ops, &b.attended, &b.change)
     }
 }
 

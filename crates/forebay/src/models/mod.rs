@@ -1,13 +1,27 @@
 //! Language models: one file a family, reading like its paper, on blocks that families share.
 //!
-//! A model records its ops into one stage; it never submits, waits or picks a token. Blocks: `attention`, `ffn`, and
-//! the `kv` cache; `activations` are the buffers between ops. Next room: `generate::step`, which runs models.
+//! A model records its ops into one stage; it never submits, waits or picks a token. Families: `llama`, `qwen2`, `qwen3`
+//! and `phi3`, which share a plain `decoder`; `gemma2` and `gemma3`, which share `gemma`. Blocks: `attention` and `ffn`,
+//! of `linear` maps and `norm`s; `rotary` positions; the `head`; the `kv` cache; `keys`, the numbers of a family.
+//! `activations` are the buffers between ops. Next room: `generate::step`, which runs models.
 
 pub mod activations;
 pub mod attention;
+pub mod decoder;
 pub mod ffn;
+pub mod gemma;
+pub mod gemma2;
+pub mod gemma3;
+pub mod head;
+mod keys;
 pub mod kv;
+pub mod linear;
 pub mod llama;
+pub mod norm;
+pub mod phi3;
+pub mod qwen2;
+pub mod qwen3;
+pub mod rotary;
 
 use forebay_tensor::{Recorder, Tensor};
 
@@ -18,7 +32,7 @@ use crate::{
 };
 
 /// The families, as GGUF files name them.
-const KNOWN: &str = "llama";
+const KNOWN: &str = "gemma2, gemma3, llama (also Mistral), phi3, qwen2 and qwen3";
 
 /// The sizes that decide what a model needs besides its weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +93,12 @@ pub trait Model: Send + Sync {
 pub fn load(weights: Weights) -> Result<Box<dyn Model>> {
     let name = weights.metadata().get::<&str>("general.architecture")?;
     match name {
-        "llama" => Ok(Box::new(llama::Llama::load(weights)?)),
+        "gemma2" => Ok(Box::new(gemma2::load(weights)?)),
+        "gemma3" => Ok(Box::new(gemma3::load(weights)?)),
+        "llama" => Ok(Box::new(llama::load(weights)?)),
+        "phi3" => Ok(Box::new(phi3::load(weights)?)),
+        "qwen2" => Ok(Box::new(qwen2::load(weights)?)),
+        "qwen3" => Ok(Box::new(qwen3::load(weights)?)),
         found => Err(Error::Architecture {
             file: weights.file().clone(),
             found: found.to_owned(),

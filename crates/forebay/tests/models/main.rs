@@ -3,6 +3,8 @@
 #![allow(clippy::print_stdout, reason = "says what is left out, and the figures of comparisons")]
 
 #[cfg(test)]
+mod families;
+#[cfg(test)]
 mod fixtures;
 #[cfg(test)]
 mod llama;

@@ -1,0 +1,21 @@
+//! Qwen 3: the plain decoder, with a norm of each head of queries and keys in place of biases.
+
+use forebay_tensor::ops::{activate::Curve, rope::Pairs};
+
+use super::{attention::SelfAttention, decoder::Decoder, ffn::GatedFfn, keys::Keys, rotary::Rotary};
+use crate::{error::Result, formats::weights::Weights};
+
+/// Takes the weights.
+///
+/// # Errors
+/// As [`llama::load`](super::llama::load).
+pub fn load(mut weights: Weights) -> Result<Decoder> {
+    let keys = Keys::new(weights.metadata(), "qwen3");
+    let (sizes, epsilon) = (keys.sizes()?, keys.epsilon()?);
+    let rotary = Rotary::load(&mut weights, "qwen3", &sizes, Pairs::HalfSplit)?;
+    Decoder::load(weights, sizes, epsilon, rotary, |weights, layer| {
+        let attention = SelfAttention::load(weights, layer, &sizes)?;
+        let attention = attention.head_norms(weights, layer, &sizes, epsilon)?;
+        Ok((attention, GatedFfn::load(weights, layer, &sizes, Curve::Silu)?))
+    })
+}

@@ -1,0 +1,91 @@
+//! Rotary positions: how far each pair of columns turns with every position.
+
+use forebay_tensor::{
+    Recorder, Tensor,
+    ops::{
+        Angles, Rope,
+        angles::{Frequencies, Scaling},
+        rope::Pairs,
+    },
+};
+
+use super::{Pass, Sizes, keys::Keys};
+use crate::{error::Result, formats::weights::Weights};
+
+/// A factor for each pair.
+const FACTORS: &str = "rope_freqs.weight";
+/// A factor for each pair, for texts no longer than the model was first made for.
+const SHORT: &str = "rope_factors_short.weight";
+
+/// The same for all layers that share a base.
+#[derive(Clone, Debug)]
+pub struct Rotary {
+    frequencies: Tensor,
+    magnitude: f32,
+    pairs: Pairs,
+}
+
+impl Rotary {
+    /// Positions of a base, stretched by no more than a scaling says.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn new(
+        weights: &Weights,
+        base: f32,
+        rotated: usize,
+        scaling: &Scaling,
+        pairs: Pairs,
+    ) -> Result<Self> {
+        let Frequencies { radians, magnitude } = Frequencies::new(base, rotated, scaling);
+        let frequencies = Tensor::from_slice(weights.device(), &[radians.len()], &radians)?;
+        Ok(Self { frequencies, magnitude, pairs })
+    }
+
+    /// Positions as a file's metadata says: a base, and perhaps a way to stretch it.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`](crate::Error::Unsupported) for a scaling that is not known.
+    pub(crate) fn load(weights: &mut Weights, family: &str, sizes: &Sizes, pairs: Pairs) -> Result<Self> {
+        let keys = Keys::new(weights.metadata(), family);
+        let base = keys.find("rope.freq_base")?.unwrap_or(10_000.0);
+        let magnitude: Option<f32> = keys.find("rope.scaling.attn_factor")?;
+        let scaling = match keys.find::<&str>("rope.scaling.type")? {
+            None | Some("none") => Scaling::None,
+            Some("linear") => Scaling::Linear(keys.get("rope.scaling.factor")?),
+            Some("yarn") => Scaling::Ramp {
+                factor: keys.get("rope.scaling.factor")?,
+                fast: keys.find("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
+                slow: keys.find("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
+                context: keys.size("rope.scaling.original_context_length")?,
+                truncate: true,
+            },
+            // Its factors are in a tensor of the file.
+            Some("longrope") if weights.has(SHORT) => Scaling::None,
+            Some(other) => return Err(keys.unsupported(format!("rope scaling {other:?}"))),
+        };
+        let scaling = match [FACTORS, SHORT].into_iter().find(|name| weights.has(name)) {
+            Some(name) => Scaling::Factors(weights.take_f32(name, &[sizes.rotated / 2])?.to_vec()?),
+            None => scaling,
+        };
+        let rotary = Self::new(weights, base, sizes.rotated, &scaling, pairs)?;
+        Ok(Self { magnitude: rotary.magnitude * magnitude.unwrap_or(1.0), ..rotary })
+    }
+
+    /// Records the angles of a pass, for all layers up to the next angles.
+    ///
+    /// # Errors
+    /// Those of recording.
+    pub fn angles(&self, ops: &mut Recorder<'_, '_>, pass: &Pass<'_>) -> Result<()> {
+        let angles = Angles::new(pass.positions, &self.frequencies, &pass.buffers.angles);
+        Ok(ops.record(&Angles { magnitude: self.magnitude, ..angles })?)
+    }
+
+    /// Records the turn of heads by the angles of the pass.
+    ///
+    /// # Errors
+    /// Those of recording.
+    pub fn forward(&self, ops: &mut Recorder<'_, '_>, pass: &Pass<'_>, x: &Tensor) -> Result<()> {
+        Ok(ops.record(&Rope { x, angles: &pass.buffers.angles, pairs: self.pairs })?)
+    }
+}
