@@ -169,6 +169,16 @@ impl Kernel {
         {
             return Err(format!("{}: nothing is bound as buffer {index}", self.entry.name));
         }
+        // This processor forgives what a GPU reads wrongly.
+        for param in &self.entry.params {
+            let (Role::Buffer(index), alignment) = (&param.role, param.alignment()) else { continue };
+            if !buffers[*index].addr().is_multiple_of(alignment) {
+                let name = &self.entry.name;
+                return Err(format!(
+                    "{name}: what is bound as buffer {index} is not aligned to {alignment} bytes"
+                ));
+            }
+        }
         if let Some(index) = self.shared().find(|&index| shared.get(index).is_none_or(|&bytes| bytes == 0)) {
             return Err(format!("{}: shared memory {index} has no length", self.entry.name));
         }

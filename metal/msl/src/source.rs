@@ -22,6 +22,29 @@ pub(crate) struct Param {
     pub(crate) role: Role,
 }
 
+impl Param {
+    /// What the address of a buffer has to be a multiple of; 1 where the type is not one of the language's own.
+    pub(crate) fn alignment(&self) -> usize {
+        let is_type =
+            |word: &&str| !matches!(*word, "device" | "constant" | "threadgroup" | "const" | "volatile");
+        let Some(name) = words(&self.kind).map(|(_, word)| word).find(is_type) else { return 1 };
+        let packed = name.strip_prefix("packed_");
+        let scalar = packed.unwrap_or(name).trim_end_matches(['2', '3', '4']);
+        let bytes = match scalar {
+            "short" | "ushort" | "half" | "bfloat" => 2,
+            "int" | "uint" | "float" | "atomic_uint" => 4,
+            "long" | "ulong" => 8,
+            "char" | "uchar" | "bool" => 1,
+            _ => return 1,
+        };
+        match name.as_bytes().last() {
+            Some(b'2') if packed.is_none() => 2 * bytes,
+            Some(b'3' | b'4') if packed.is_none() => 4 * bytes,
+            _ => bytes,
+        }
+    }
+}
+
 /// What a parameter is bound to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -272,6 +295,23 @@ mod tests {
             ]
         );
         assert_eq!(entries.iter().map(|entry| entry.alone).collect::<Vec<_>>(), [true, false]);
+    }
+
+    #[test]
+    fn buffers_are_aligned_to_their_elements() {
+        for (kind, wanted) in [
+            ("device const uint4 *", 16),
+            ("device float3 *", 16),
+            ("device packed_float4 *", 4),
+            ("device uchar *", 1),
+            ("device half2 *", 4),
+            ("constant ulong &", 8),
+            ("device const atomic_uint *", 4),
+            ("device const Block *", 1),
+        ] {
+            let param = Param { kind: kind.to_owned(), role: Role::Buffer(0) };
+            assert_eq!(param.alignment(), wanted, "{kind}");
+        }
     }
 
     #[test]
