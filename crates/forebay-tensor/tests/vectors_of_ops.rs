@@ -2,6 +2,7 @@
 //! and sampler chains. Found through FOREBAY_FIXTURES; without it they are left out.
 
 #![allow(clippy::print_stdout, reason = "says what is left out")]
+#![allow(clippy::unwrap_used, reason = "a vector that cannot be read is a failed test")]
 
 use std::{collections::BTreeMap, path::PathBuf};
 

@@ -2,7 +2,7 @@
 
 use forebay_device::{KernelDef, Param, Signature};
 
-use crate::tiles::cpu::dot::most;
+use crate::tiles::cpu::{best::at_best_level, dot::most};
 
 pub(super) fn kernel() -> KernelDef {
     let signature = Signature::new([
@@ -12,7 +12,10 @@ pub(super) fn kernel() -> KernelDef {
     ]);
     KernelDef::new("argmax", signature).cpu(|group| {
         let row = group.read::<f32>(0);
-        let most = most(row);
-        group.write::<u32>(1)[0] = row.iter().position(|x| *x == most).unwrap_or(0) as u32;
+        let out = group.write::<u32>(1);
+        at_best_level(|| {
+            let most = most(row);
+            out[0] = row.iter().position(|x| *x == most).unwrap_or(0) as u32;
+        });
     })
 }

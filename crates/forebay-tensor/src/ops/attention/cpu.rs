@@ -15,6 +15,7 @@ use crate::{
     tiles::cpu::{
         arguments,
         attend::{Cache, ROWS, Rows, Scores, Total, attend},
+        best::at_best_level,
         cache::{Unit, per_unit},
     },
 };
@@ -38,13 +39,13 @@ fn signature<T: Unit>() -> Signature {
 
 pub(super) fn whole(dtype: DType) -> KernelDef {
     per_unit!(dtype, U => {
-        KernelDef::new(format!("attention_{dtype}"), signature::<U>()).cpu_shares(run_whole::<U>)
+        KernelDef::new(format!("attention_{dtype}"), signature::<U>()).cpu_shares(|share| at_best_level(|| run_whole::<U>(share)))
     })
 }
 
 pub(super) fn split(dtype: DType) -> KernelDef {
     per_unit!(dtype, U => {
-        KernelDef::new(format!("attention_split_{dtype}"), signature::<U>()).cpu_shares(run_split::<U>)
+        KernelDef::new(format!("attention_split_{dtype}"), signature::<U>()).cpu_shares(|share| at_best_level(|| run_split::<U>(share)))
     })
 }
 
@@ -130,6 +131,7 @@ impl<'a, T: Unit> Launch<'a, T> {
     }
 }
 
+#[inline(always)]
 fn run_whole<T: Unit>(share: &Share<'_>) {
     let launch = Launch::<T>::of(share);
     let (group_heads, count) = (launch.heads / launch.groups, launch.positions.len());
@@ -168,6 +170,7 @@ fn parts_of(all: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
     (all.start / PART..all.end.div_ceil(PART)).map(|part| part * PART..(part + 1) * PART)
 }
 
+#[inline(always)]
 fn run_split<T: Unit>(share: &Share<'_>) {
     let launch = Launch::<T>::of(share);
     let (group_heads, parts) = (launch.heads / launch.groups, super::parts_in(launch.capacity));

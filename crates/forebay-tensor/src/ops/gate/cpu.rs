@@ -3,7 +3,10 @@
 use forebay_device::{KernelDef, Param, Signature};
 
 use super::Curve;
-use crate::tiles::{PART, cpu::curves};
+use crate::tiles::{
+    PART,
+    cpu::{best::at_best_level, curves},
+};
 
 const GATE: Param = Param::read::<f32>().per_group(PART as u32);
 const UP: Param = Param::read_write::<f32>().per_group(PART as u32);
@@ -20,8 +23,8 @@ pub(super) fn kernel(curve: Curve) -> KernelDef {
 
 fn with(curve: Curve, of: impl Fn(f32) -> f32 + Send + Sync + 'static) -> KernelDef {
     KernelDef::new(format!("gate_{}", curve.name()), Signature::new([GATE, UP])).cpu(move |group| {
-        let gate = group.read::<f32>(0);
-        group.write::<f32>(1).iter_mut().zip(gate).for_each(|(up, gate)| *up *= of(*gate));
+        let (gate, up) = (group.read::<f32>(0), group.write::<f32>(1));
+        at_best_level(|| up.iter_mut().zip(gate).for_each(|(up, gate)| *up *= of(*gate)));
     })
 }
 

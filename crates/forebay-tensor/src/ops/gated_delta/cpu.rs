@@ -12,6 +12,7 @@ use forebay_device::{KernelDef, Param, Share, Signature};
 use super::{CHUNK, MOST_WIDTH};
 use crate::tiles::cpu::{
     arguments,
+    best::at_best_level,
     curves::exp,
     dot::{add_scaled, dot},
 };
@@ -25,13 +26,13 @@ fn signature() -> Signature {
 
 pub(super) fn step() -> KernelDef {
     KernelDef::new("gated_delta_step", signature()).cpu_shares(|share| {
-        share.groups().for_each(|head| steps(share, &Head::of(share, head)));
+        at_best_level(|| share.groups().for_each(|head| steps(share, &Head::of(share, head))));
     })
 }
 
 pub(super) fn chunk() -> KernelDef {
     KernelDef::new("gated_delta_chunk", signature()).cpu_shares(|share| {
-        share.groups().for_each(|head| chunks(share, &Head::of(share, head)));
+        at_best_level(|| share.groups().for_each(|head| chunks(share, &Head::of(share, head))));
     })
 }
 
@@ -99,6 +100,7 @@ impl<'a> Head<'a> {
     }
 }
 
+#[inline(always)]
 fn steps(share: &Share<'_>, head: &Head<'_>) {
     // SAFETY: A3: a group owns the state of its head.
     let state: &mut [f32] = unsafe { arguments::write(share, 5, head.state()) };
@@ -125,6 +127,7 @@ fn steps(share: &Share<'_>, head: &Head<'_>) {
     }
 }
 
+#[inline(always)]
 fn chunks(share: &Share<'_>, head: &Head<'_>) {
     // SAFETY: A3: a group owns the state of its head.
     let state: &mut [f32] = unsafe { arguments::write(share, 5, head.state()) };

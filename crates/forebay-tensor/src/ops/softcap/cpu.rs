@@ -2,12 +2,15 @@
 
 use forebay_device::{KernelDef, Param, Signature};
 
-use crate::tiles::{PART, cpu::curves::tanh};
+use crate::tiles::{
+    PART,
+    cpu::{best::at_best_level, curves::tanh},
+};
 
 pub(super) fn kernel() -> KernelDef {
     let signature = Signature::new([Param::read_write::<f32>().per_group(PART as u32), Param::f32()]);
     KernelDef::new("softcap", signature).cpu(|group| {
-        let cap = group.f32(1);
-        group.write::<f32>(0).iter_mut().for_each(|x| *x = cap * tanh(*x / cap));
+        let (x, cap) = (group.write::<f32>(0), group.f32(1));
+        at_best_level(|| x.iter_mut().for_each(|x| *x = cap * tanh(*x / cap)));
     })
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod arguments;
 pub(crate) mod attend;
+pub(crate) mod best;
 pub(crate) mod cache;
 pub(crate) mod curves;
 pub(crate) mod dot;
