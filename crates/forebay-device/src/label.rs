@@ -1,15 +1,19 @@
 //! The name that a buffer, a stage or a recording goes by in errors, traces and profilers.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 /// A name. Names known at compile time cost nothing.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone)]
 pub struct Label(Text);
 
 // Two words: every lease has one.
 const _: () = assert!(size_of::<Label>() == 16);
 
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone)]
 enum Text {
     Static(&'static str),
     /// One word, so that a label is as long as a name known at compile time.
@@ -23,6 +27,21 @@ impl Label {
             Text::Static(text) => text,
             Text::Shared(text) => text,
         }
+    }
+}
+
+// The same text is the same name, wherever it lies.
+impl PartialEq for Label {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Label {}
+
+impl Hash for Label {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
     }
 }
 
@@ -68,5 +87,16 @@ impl fmt::Display for Label {
 impl fmt::Debug for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_text_is_the_same_name_wherever_it_lies() {
+        assert_eq!(Label::from("kv"), Label::from("kv".to_owned()));
+        assert_ne!(Label::from("kv"), Label::from("k".to_owned()));
     }
 }
