@@ -50,7 +50,7 @@ fn model(spoil: &str) -> Vec<u8> {
         .f32s("tokenizer.ggml.scores", &[0.0, 0.0, 0.0, -3.0, -4.0, -5.0, -2.0, -1.0, -2.5, -1.5])
         .i32s("tokenizer.ggml.token_type", &[2, 3, 3, 1, 1, 1, 1, 1, 1, 1]);
     if spoil == "scaling" {
-        file = file.text("llama.rope.scaling.type", "yarn");
+        file = file.text("llama.rope.scaling.type", "dynamic");
     }
     let mut tensors = vec![
         ("token_embd.weight".to_owned(), TOKENS.len(), WIDTH),
@@ -72,7 +72,7 @@ fn model(spoil: &str) -> Vec<u8> {
         }
     }
     if spoil == "unused" {
-        tensors.push(("blk.0.attn_q.bias".to_owned(), 0, WIDTH));
+        tensors.push(("blk.0.attn_q.extra".to_owned(), 0, WIDTH));
     }
     for (name, rows, columns) in tensors {
         let rows = if spoil == "shape" && name == "blk.1.ffn_up.weight" { rows + 1 } else { rows };
@@ -181,13 +181,16 @@ fn options_that_cannot_be_are_refused() {
 #[test]
 fn files_that_are_wrong_in_one_way_say_which() {
     for (spoil, wanted) in [
-        ("family", r#"no model family is called "mamba"; known are llama"#),
+        ("family", r#"no model family is called "mamba"; known are gemma2, gemma3, llama (also"#),
         ("missing", r#"has no tensor "blk.1.attn_v.weight""#),
         ("shape", r#"tensor "blk.1.ffn_up.weight" has shape [13, 8], the model needs [12, 8]"#),
         ("heads", r#"tensor "blk.0.attn_k.weight" has shape [4, 8], the model needs [8, 8]"#),
-        ("unused", r#"holds 1 tensors that this model does not use, the first is "blk.0.attn_q.bias""#),
-        ("scaling", r#"uses rope scaling "yarn", which cannot be run yet"#),
-        ("rotated", r#"key "llama.rope.dimension_count" holds 64, at most the width of a head is needed"#),
+        ("unused", r#"holds 1 tensors that this model does not use, the first is "blk.0.attn_q.extra""#),
+        ("scaling", r#"uses rope scaling "dynamic", which cannot be run yet"#),
+        (
+            "rotated",
+            r#"key "llama.rope.dimension_count" holds 64, an even number, at most the width of a head, is needed"#,
+        ),
         ("kind", r#"tensor "blk.0.attn_q.weight" has an element type that is not known"#),
     ] {
         let error = open(spoil, 1).map(drop).unwrap_err().to_string();

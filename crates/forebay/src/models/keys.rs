@@ -86,7 +86,11 @@ impl<'a> Keys<'a> {
         };
         if sizes.rotated > head_width || !sizes.rotated.is_multiple_of(2) {
             let found = sizes.rotated.to_string();
-            return Err(self.wrong("rope.dimension_count", found, "pairs of columns of a head"));
+            return Err(self.wrong(
+                "rope.dimension_count",
+                found,
+                "an even number, at most the width of a head,",
+            ));
         }
         if !sizes.heads.is_multiple_of(sizes.kv_heads) {
             let found = sizes.kv_heads.to_string();
