@@ -280,7 +280,7 @@ impl Line {
     pub(super) fn drain(&self, shared: &Shared) {
         let mut state = lock(&self.state);
         let mut patience = LAST_PATIENCE;
-        while !(state.flying.is_empty() && state.backlog.is_empty()) && !patience.is_zero() {
+        while !(patience.is_zero() || state.flying.is_empty() && state.backlog.is_empty()) {
             if shared.timeline.lost().is_none() {
                 state = self.drained.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
                 continue;
