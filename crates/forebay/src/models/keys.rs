@@ -6,6 +6,9 @@ use crate::{
     formats::gguf::{FromValue, Metadata, Strings},
 };
 
+/// No size of a model comes near this, and the product of two, added up a few times, still fits its type.
+const MOST: u32 = 1 << 24;
+
 /// Metadata under the name of a family.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Keys<'a> {
@@ -46,6 +49,7 @@ impl<'a> Keys<'a> {
     fn above_zero(&self, name: &str, found: u32) -> Result<usize> {
         match found {
             0 => Err(self.wrong(name, found.to_string(), "a number above 0")),
+            MOST.. => Err(self.wrong(name, found.to_string(), "a number below 2^24")),
             found => Ok(found as usize),
         }
     }
@@ -69,6 +73,14 @@ impl<'a> Keys<'a> {
     pub(crate) fn sizes(&self) -> Result<Sizes> {
         let (width, heads) = (self.size("embedding_length")?, self.size("attention.head_count")?);
         let head_width = self.size_or("attention.key_length", width / heads)?;
+        if head_width == 0 {
+            let found = heads.to_string();
+            return Err(self.wrong(
+                "attention.head_count",
+                found,
+                "no more heads than the hidden state has columns",
+            ));
+        }
         let sizes = Sizes {
             layers: self.size("block_count")?,
             width,
