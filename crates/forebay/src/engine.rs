@@ -14,7 +14,10 @@ use forebay_tensor::{DType, Ops};
 
 use crate::{
     error::Result,
-    formats::weights::{Access, Precision, Weights},
+    formats::{
+        settings::Settings,
+        weights::{Access, Precision, Weights},
+    },
     generate::{
         sampler::{Greedy, Sampler},
         step::{Sequence, SequenceOptions},
@@ -105,6 +108,7 @@ pub struct Engine {
     ops: Arc<Ops>,
     model: Arc<dyn Model>,
     tokenizer: Tokenizer,
+    settings: Settings,
     context: usize,
     kv: DType,
 }
@@ -134,14 +138,22 @@ impl Engine {
         let device = device.clone();
         let weights = Weights::open(path, &device, options.access, options.precision)?;
         let tokenizer = Tokenizer::from_gguf(weights.metadata())?;
+        let said = Settings::of_gguf(weights.metadata())?;
+        let settings = Settings { ends: tokenizer.specials().ends.clone(), ..said };
         let model: Arc<dyn Model> = models::load(weights)?.into();
         let context = options.context.unwrap_or_else(|| model.sizes().context.min(4096));
-        Ok(Self { ops: Arc::new(Ops::open(&device)?), device, model, tokenizer, context, kv: options.kv })
+        let (ops, kv) = (Arc::new(Ops::open(&device)?), options.kv);
+        Ok(Self { ops, device, model, tokenizer, settings, context, kv })
     }
 
     /// The tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
+    }
+
+    /// How the makers of the model want it to generate: where it ends, and how tokens are drawn.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// The model.

@@ -34,10 +34,15 @@ fn model(spoil: &str) -> Vec<u8> {
         };
         (0..count).flat_map(|_| number()).collect()
     };
-    let heads = if spoil == "heads" { 1 } else { 2 };
+    let heads = match spoil {
+        "heads" => 1,
+        "columns" => 16,
+        _ => 2,
+    };
+    let layers = if spoil == "layers" { 1 << 24 } else { 2 };
     let mut file = Builder::new()
         .text("general.architecture", if spoil == "family" { "mamba" } else { "llama" })
-        .u32("llama.block_count", 2)
+        .u32("llama.block_count", layers)
         .u32("llama.context_length", 32)
         .u32("llama.embedding_length", WIDTH as u32)
         .u32("llama.feed_forward_length", FFN as u32)
@@ -190,6 +195,11 @@ fn files_that_are_wrong_in_one_way_say_which() {
         (
             "rotated",
             r#"key "llama.rope.dimension_count" holds 64, an even number, at most the width of a head, is needed"#,
+        ),
+        ("layers", r#"key "llama.block_count" holds 16777216, a number below 2^24 is needed"#),
+        (
+            "columns",
+            r#"key "llama.attention.head_count" holds 16, no more heads than the hidden state has columns is needed"#,
         ),
         ("kind", r#"tensor "blk.0.attn_q.weight" has an element type that is not known"#),
     ] {

@@ -7,5 +7,6 @@
 pub mod gguf;
 pub mod mlx;
 pub mod safetensors;
+pub mod settings;
 pub mod weights;
 pub mod write;
