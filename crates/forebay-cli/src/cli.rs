@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Logits(crate::logits::LogitsArgs),
     /// Cut text into tokens, and back
     Tokenize(crate::tokenize::TokenizeArgs),
+    /// Make a smaller file of a model
+    Quantize(crate::quantize::QuantizeArgs),
     /// See, replay and explain where memory goes
     Memory(memory::MemoryArgs),
 }

@@ -7,6 +7,7 @@
 mod cli;
 mod logits;
 mod memory;
+mod quantize;
 mod run;
 mod tokenize;
 
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Logits(args) => logits::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
+        Command::Quantize(args) => quantize::run(&args),
         Command::Memory(args) => memory::run(&args),
     };
     match done {

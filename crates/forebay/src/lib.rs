@@ -6,6 +6,7 @@
 //! | drive a model token by token | [`generate::step::Sequence`] |
 //! | cut text into tokens, and back | [`generate::tokenizer`] |
 //! | look into model files | [`formats`] |
+//! | make a model smaller | [`quantize`] |
 //!
 //! Layers, each knowing only those before it: files; models; text; the engine.
 #![forbid(unsafe_code)]
@@ -15,6 +16,7 @@ mod error;
 pub mod formats;
 pub mod generate;
 pub mod models;
+pub mod quantize;
 
 pub use engine::{Engine, EngineOptions, Generation, Piece, Timings};
 pub use error::{Error, Fault, FormatError, Place, Result, SetFault, TemplateFault, VocabularyFault};

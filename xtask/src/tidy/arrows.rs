@@ -41,7 +41,10 @@ const MODULES: &[(&str, &[&[&str]])] = &[
             &["registry"],
         ],
     ),
-    ("crates/forebay/src/", &[&["error"], &["formats"], &["models"], &["generate"], &["engine"]]),
+    (
+        "crates/forebay/src/",
+        &[&["error"], &["formats"], &["quantize"], &["models"], &["generate"], &["engine"]],
+    ),
 ];
 
 /// Words that code of a module must not say, because they belong to a room further up.

@@ -5,7 +5,7 @@
 mod explain;
 mod export;
 mod plot;
-mod progress;
+pub(crate) mod progress;
 pub(crate) mod record;
 mod replay;
 pub(crate) mod size;

@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Something that takes its time.
-pub(super) struct Progress {
+pub(crate) struct Progress {
     what: &'static str,
     next: Instant,
     shown: bool,
@@ -14,13 +14,13 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn of(what: &'static str) -> Self {
+    pub(crate) fn of(what: &'static str) -> Self {
         let next = Instant::now() + Duration::from_secs(1);
         Self { what, next, shown: false, for_people: stderr().is_terminal() }
     }
 
     /// How far it is, in words of the caller, which are made only if somebody sees them.
-    pub(super) fn tell(&mut self, how_far: impl FnOnce() -> String) {
+    pub(crate) fn tell(&mut self, how_far: impl FnOnce() -> String) {
         if self.for_people && Instant::now() >= self.next {
             self.next += Duration::from_millis(200);
             self.shown = true;

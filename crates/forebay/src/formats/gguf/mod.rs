@@ -9,6 +9,7 @@ mod cursor;
 mod metadata;
 mod split;
 mod value;
+mod writer;
 
 use std::{collections::HashMap, ops::Range, path::Path, sync::Arc};
 
@@ -20,6 +21,7 @@ use cursor::Cursor;
 pub use metadata::Metadata;
 pub use split::{Split, part_paths};
 pub use value::{Array, FromValue, Strings, Value, ValueType};
+pub use writer::{GgufWriter, Planned};
 
 /// Dimensions that a tensor can have.
 const MOST_DIMENSIONS: u64 = 4;
