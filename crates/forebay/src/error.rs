@@ -138,6 +138,20 @@ pub enum Error {
         /// The tokens it holds.
         context: usize,
     },
+    /// A text cannot be taken back to a position: go to the nearest one, and take what follows it in again.
+    NoWayBack {
+        /// The position.
+        to: usize,
+        /// Positions there are.
+        len: usize,
+        /// The latest position before it that can be gone back to.
+        nearest: usize,
+    },
+    /// A cache, buffers or sizes were made for another model.
+    OtherModel {
+        /// Which of them.
+        what: &'static str,
+    },
     /// An option has a value that cannot be.
     Option {
         /// The option.
@@ -478,6 +492,11 @@ impl fmt::Display for Error {
                 f,
                 "{tokens} tokens do not fit a context of {context}; shorten the text or ask for a larger context"
             ),
+            Self::NoWayBack { to, len, nearest } => write!(
+                f,
+                "no checkpoint leads from position {len} back to {to}; the nearest one before it is at {nearest}"
+            ),
+            Self::OtherModel { what } => write!(f, "the {what} were made for a model of another kind"),
             Self::Option { name, wanted } => write!(f, "option {name} must be {wanted}"),
             Self::Tensor(error) => error.fmt(f),
             Self::Device(error) => error.fmt(f),

@@ -186,7 +186,7 @@ fn options_that_cannot_be_are_refused() {
 #[test]
 fn files_that_are_wrong_in_one_way_say_which() {
     for (spoil, wanted) in [
-        ("family", r#"no model family is called "mamba"; known are gemma2, gemma3, llama (also"#),
+        ("family", r#"no model family is called "mamba"; known are gemma2, gemma3, gpt-oss, llama (also"#),
         ("missing", r#"has no tensor "blk.1.attn_v.weight""#),
         ("shape", r#"tensor "blk.1.ffn_up.weight" has shape [13, 8], the model needs [12, 8]"#),
         ("heads", r#"tensor "blk.0.attn_k.weight" has shape [4, 8], the model needs [8, 8]"#),

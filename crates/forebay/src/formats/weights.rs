@@ -168,6 +168,12 @@ impl Weights {
         Ok(Tensor::from_slice(&self.device, shape, &elements)?.label(name.to_owned()))
     }
 
+    /// Leaves aside the tensors whose names are such: parts of a model that nothing makes use of.
+    pub fn leave(&mut self, such: impl Fn(&str) -> bool) {
+        let names = self.files.tensors().map(|(_, tensor)| tensor.name());
+        self.taken.extend(names.filter(|name| such(name)).map(str::to_owned));
+    }
+
     /// Ends the loading of a model that has taken all it uses.
     ///
     /// # Errors

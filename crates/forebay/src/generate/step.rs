@@ -11,7 +11,7 @@ use forebay_tensor::{DType, Ops, Tensor, ops::Argmax};
 
 use crate::{
     error::{Error, Result},
-    models::{Model, Pass, activations::Activations, kv::KvCache},
+    models::{Model, Pass, activations::Activations, cache::Cache},
 };
 
 /// How a sequence is set up.
@@ -49,14 +49,15 @@ pub struct Sequence {
     model: Arc<dyn Model>,
     ops: Arc<Ops>,
     session: Session,
-    kv: KvCache,
+    cache: Cache,
     buffers: Activations,
     ids: Tensor,
     positions: Tensor,
     largest: Tensor,
     token: Option<Recording>,
     all_logits: bool,
-    len: usize,
+    /// Whether logits are those of the last token.
+    fresh: bool,
 }
 
 impl Sequence {
@@ -88,7 +89,7 @@ impl Sequence {
             Ok(Tensor::of(DType::U32, &[rows], device.alloc(request)?)?)
         };
         Ok(Self {
-            kv: KvCache::new(device, model.sizes(), kv, context)?,
+            cache: Cache::new(device, model.sizes(), &model.keeps(), kv, context, rows)?,
             buffers: Activations::new(
                 device,
                 model.sizes(),
@@ -104,23 +105,23 @@ impl Sequence {
             ops,
             token: None,
             all_logits,
-            len: 0,
+            fresh: false,
         })
     }
 
     /// Tokens so far.
     pub fn len(&self) -> usize {
-        self.len
+        self.cache.len()
     }
 
     /// Whether there are none yet.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.cache.is_empty()
     }
 
     /// Positions of the cache.
     pub fn context(&self) -> usize {
-        self.kv.capacity()
+        self.cache.capacity()
     }
 
     /// Takes tokens in; the logits of the last one are there afterwards.
@@ -146,6 +147,7 @@ impl Sequence {
                 self.chunk(chunk)?;
             }
             let rows = if self.all_logits { chunk.len() } else { 1 };
+            self.fresh = true;
             each(&self.buffers.logits.narrow(0, 0..rows)?.read::<f32>()?)?;
         }
         Ok(())
@@ -154,9 +156,9 @@ impl Sequence {
     /// The logits of the last token.
     ///
     /// # Errors
-    /// [`Error::EmptyPrompt`] before the first token, and those of the device.
+    /// [`Error::EmptyPrompt`] before the first token and after a way back, and those of the device.
     pub fn logits(&self) -> Result<Vec<f32>> {
-        if self.is_empty() || self.all_logits {
+        if !self.fresh || self.all_logits {
             return Err(Error::EmptyPrompt);
         }
         Ok(self.buffers.logits.to_vec()?)
@@ -167,17 +169,42 @@ impl Sequence {
     /// # Errors
     /// As [`logits`](Self::logits).
     pub fn greedy(&self) -> Result<u32> {
-        if self.is_empty() || self.all_logits {
+        if !self.fresh || self.all_logits {
             return Err(Error::EmptyPrompt);
         }
         Ok(self.largest.read::<u32>()?[0])
+    }
+
+    /// Keeps a way back to here, for [`roll_back`](Self::roll_back). Only models with windows or states need one; a few are
+    /// kept, the oldest goes first.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn checkpoint(&mut self) -> Result<()> {
+        self.cache.checkpoint(&mut self.session)
+    }
+
+    /// The latest length up to `len` that the text can be taken back to.
+    pub fn reach(&self, len: usize) -> usize {
+        self.cache.reach(len)
+    }
+
+    /// Forgets all tokens from a length on, as if they had never been taken in. There are no logits until the next token.
+    ///
+    /// # Errors
+    /// [`Error::NoWayBack`] unless [`reach`](Self::reach) gives this length, and those of the device; the text stays as
+    /// it was.
+    pub fn roll_back(&mut self, len: usize) -> Result<()> {
+        self.cache.roll_back(&mut self.session, len)?;
+        self.fresh = false;
+        Ok(())
     }
 
     fn check(&self, ids: &[u32]) -> Result<()> {
         if ids.is_empty() {
             return Err(Error::EmptyPrompt);
         }
-        let (tokens, context) = (self.len.saturating_add(ids.len()), self.context());
+        let (tokens, context) = (self.len().saturating_add(ids.len()), self.context());
         if tokens > context {
             return Err(Error::ContextFull { tokens, context });
         }
@@ -192,10 +219,10 @@ impl Sequence {
     fn chunk(&mut self, ids: &[u32]) -> Result<()> {
         let (list, positions, buffers) = self.place(ids)?;
         let mut stage = self.session.stage("prompt");
-        let pass = Pass { ids: &list, positions: &positions, kv: &self.kv, buffers: &buffers };
+        let pass = Pass { ids: &list, positions: &positions, cache: &self.cache, buffers: &buffers };
         record(&mut stage, &self.ops, self.model.as_ref(), &pass, &self.largest)?;
         drop(stage.fence()?);
-        self.len += ids.len();
+        self.cache.advance(ids.len());
         Ok(())
     }
 
@@ -206,7 +233,7 @@ impl Sequence {
             Some(token) => token,
             None => {
                 let mut stage = self.session.stage("token");
-                let pass = Pass { ids: &list, positions: &positions, kv: &self.kv, buffers: &buffers };
+                let pass = Pass { ids: &list, positions: &positions, cache: &self.cache, buffers: &buffers };
                 record(&mut stage, &self.ops, self.model.as_ref(), &pass, &self.largest)?;
                 stage.record()?
             }
@@ -214,7 +241,7 @@ impl Sequence {
         let fence = self.session.replay(&token);
         self.token = Some(token);
         drop(fence?);
-        self.len += 1;
+        self.cache.advance(1);
         Ok(())
     }
 
@@ -224,7 +251,7 @@ impl Sequence {
         let list = self.ids.narrow(0, 0..rows)?;
         let positions = self.positions.narrow(0, 0..rows)?;
         list.copy_from(ids)?;
-        for (position, place) in (self.len as u32..).zip(positions.write::<u32>()?.iter_mut()) {
+        for (position, place) in (self.len() as u32..).zip(positions.write::<u32>()?.iter_mut()) {
             *place = position;
         }
         Ok((list, positions, self.buffers.first(rows, if self.all_logits { rows } else { 1 })?))
@@ -249,7 +276,7 @@ fn record(
 
 impl std::fmt::Debug for Sequence {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (len, context) = (self.len, self.context());
+        let (len, context) = (self.len(), self.context());
         f.debug_struct("Sequence").field("len", &len).field("context", &context).finish_non_exhaustive()
     }
 }

@@ -8,8 +8,8 @@ use forebay_tensor::{
     ops::{Attention, Round},
 };
 
-use super::Sizes;
-use crate::error::Result;
+use super::{Sizes, delta::DeltaSizes, moe::ExpertSizes};
+use crate::error::{Error, Result};
 
 /// Rows that weights multiply: floats, and room for their rounded form, which serves all weights that read them.
 #[derive(Clone, Debug)]
@@ -64,6 +64,55 @@ fn buffer(device: &Device, dtype: DType, label: &'static str, shape: &[usize]) -
     Ok(Tensor::of(dtype, shape, device.alloc(request)?)?)
 }
 
+/// Queries and gates of attention that has gates.
+#[derive(Clone, Debug)]
+pub struct Gates {
+    /// `[rows, heads, 2 * head width]`: the queries of each head, and its gates.
+    pub joined: Tensor,
+    /// `[rows, heads, head width]`: the gates alone.
+    pub gate: Tensor,
+}
+
+/// Buffers of routed experts.
+#[derive(Clone, Debug)]
+pub struct Routed {
+    /// `[rows, experts]`.
+    pub logits: Tensor,
+    /// u32, `[rows, used]`: the experts that were chosen.
+    pub ids: Tensor,
+    /// `[rows, used]`: how much each of them counts.
+    pub weights: Tensor,
+    /// `[rows, used, expert width]`.
+    pub gate: Tensor,
+    /// `[rows, used, expert width]`.
+    pub up: Tensor,
+    /// `[rows, used, width]`: what the experts give.
+    pub out: Tensor,
+    /// `[rows, width]`: what the shared expert gives.
+    pub shared: Tensor,
+    /// `[rows, 1]`: how much of it a row takes.
+    pub share: Tensor,
+}
+
+/// Buffers of delta networks.
+#[derive(Clone, Debug)]
+pub struct DeltaBuffers {
+    /// `[rows, channels]`: queries, keys and values before their convolutions.
+    pub before: [Tensor; 3],
+    /// `[rows, heads, width]`: queries, keys and values.
+    pub heads: [Tensor; 3],
+    /// `[rows, 2 * value heads]`: corrections and decays, where one matrix gives both.
+    pub rates: Tensor,
+    /// `[rows, value heads]`: how far values are corrected.
+    pub corrections: Tensor,
+    /// `[rows, value heads]`: logarithms of what is kept.
+    pub decays: Tensor,
+    /// `[rows, value channels]`.
+    pub gate: Tensor,
+    /// `[rows, value channels]`: what the matrices answer.
+    pub answers: Input,
+}
+
 /// Buffers for a number of rows.
 #[derive(Clone, Debug)]
 pub struct Activations {
@@ -79,6 +128,8 @@ pub struct Activations {
     pub keys: Tensor,
     /// `[rows, kv heads, value width]`.
     pub values: Tensor,
+    /// Where attention has gates.
+    pub gates: Option<Gates>,
     /// `[rows, heads * value width]`: what attention gives.
     pub attended: Input,
     /// Room for attention to work in parts where rows are few.
@@ -91,6 +142,8 @@ pub struct Activations {
     pub up: Input,
     /// `[logit rows, vocabulary]`: of the last rows.
     pub logits: Tensor,
+    routed: Option<Routed>,
+    delta: Option<DeltaBuffers>,
 }
 
 impl Activations {
@@ -108,6 +161,10 @@ impl Activations {
         let Sizes { width, heads, kv_heads, head_width, value_width, ffn_width, vocabulary, .. } = *sizes;
         let tensor = |label, shape: &[usize]| buffer(device, DType::F32, label, shape);
         let input = |label, width| Input::new(device, label, rows, width);
+        let gates = || -> Result<Gates> {
+            let joined = tensor("queries.gates", &[rows, heads, 2 * head_width])?;
+            Ok(Gates { joined, gate: tensor("attention.gates", &[rows, heads, head_width])? })
+        };
         Ok(Self {
             hidden: tensor("hidden", &[rows, width])?,
             normed: input("normed", width)?,
@@ -115,12 +172,15 @@ impl Activations {
             queries: tensor("queries", &[rows, heads, head_width])?,
             keys: tensor("keys", &[rows, kv_heads, head_width])?,
             values: tensor("values", &[rows, kv_heads, value_width])?,
+            gates: sizes.gated.then(gates).transpose()?,
             attended: input("attended", heads * value_width)?,
             parts: tensor("parts", &[Attention::parts(rows, heads, value_width, context)])?,
             change: tensor("change", &[rows, width])?,
             gate: tensor("gate", &[rows, ffn_width])?,
             up: input("up", ffn_width)?,
             logits: tensor("logits", &[logit_rows, vocabulary])?,
+            routed: sizes.experts.map(|experts| Routed::new(device, sizes, &experts, rows)).transpose()?,
+            delta: sizes.delta.map(|delta| DeltaBuffers::new(device, &delta, rows)).transpose()?,
         })
     }
 
@@ -129,12 +189,31 @@ impl Activations {
         self.hidden.shape()[0]
     }
 
+    /// Buffers of routed experts.
+    ///
+    /// # Errors
+    /// [`Error::OtherModel`] if there are none.
+    pub fn routed(&self) -> Result<&Routed> {
+        self.routed.as_ref().ok_or(Error::OtherModel { what: "buffers" })
+    }
+
+    /// Buffers of delta networks.
+    ///
+    /// # Errors
+    /// [`Error::OtherModel`] if there are none.
+    pub fn delta(&self) -> Result<&DeltaBuffers> {
+        self.delta.as_ref().ok_or(Error::OtherModel { what: "buffers" })
+    }
+
     /// The same buffers for a shorter pass.
     ///
     /// # Errors
     /// [`Error::Tensor`](crate::Error::Tensor) if there are not so many rows.
     pub fn first(&self, rows: usize, logit_rows: usize) -> Result<Self> {
         let first = |tensor: &Tensor| tensor.narrow(0, 0..rows);
+        let gates = |gates: &Gates| -> Result<Gates> {
+            Ok(Gates { joined: first(&gates.joined)?, gate: first(&gates.gate)? })
+        };
         Ok(Self {
             hidden: first(&self.hidden)?,
             normed: self.normed.rows(0..rows)?,
@@ -142,12 +221,84 @@ impl Activations {
             queries: first(&self.queries)?,
             keys: first(&self.keys)?,
             values: first(&self.values)?,
+            gates: self.gates.as_ref().map(gates).transpose()?,
             attended: self.attended.rows(0..rows)?,
             parts: self.parts.clone(),
             change: first(&self.change)?,
             gate: first(&self.gate)?,
             up: self.up.rows(0..rows)?,
             logits: self.logits.narrow(0, 0..logit_rows)?,
+            routed: self.routed.as_ref().map(|routed| routed.first(rows)).transpose()?,
+            delta: self.delta.as_ref().map(|delta| delta.first(rows)).transpose()?,
+        })
+    }
+}
+
+impl Routed {
+    fn new(device: &Device, sizes: &Sizes, experts: &ExpertSizes, rows: usize) -> Result<Self> {
+        let tensor = |label, shape: &[usize]| buffer(device, DType::F32, label, shape);
+        let ExpertSizes { count, used, width } = *experts;
+        Ok(Self {
+            logits: tensor("experts.logits", &[rows, count])?,
+            ids: buffer(device, DType::U32, "experts.ids", &[rows, used])?,
+            weights: tensor("experts.weights", &[rows, used])?,
+            gate: tensor("experts.gate", &[rows, used, width])?,
+            up: tensor("experts.up", &[rows, used, width])?,
+            out: tensor("experts.out", &[rows, used, sizes.width])?,
+            shared: tensor("experts.shared", &[rows, sizes.width])?,
+            share: tensor("experts.share", &[rows, 1])?,
+        })
+    }
+
+    fn first(&self, rows: usize) -> Result<Self> {
+        let first = |tensor: &Tensor| tensor.narrow(0, 0..rows);
+        Ok(Self {
+            logits: first(&self.logits)?,
+            ids: first(&self.ids)?,
+            weights: first(&self.weights)?,
+            gate: first(&self.gate)?,
+            up: first(&self.up)?,
+            out: first(&self.out)?,
+            shared: first(&self.shared)?,
+            share: first(&self.share)?,
+        })
+    }
+}
+
+impl DeltaBuffers {
+    fn new(device: &Device, delta: &DeltaSizes, rows: usize) -> Result<Self> {
+        let tensor = |label, shape: &[usize]| buffer(device, DType::F32, label, shape);
+        let DeltaSizes { key_heads, value_heads, key_width, value_width, .. } = *delta;
+        let [queries, keys, values] = delta.channels();
+        let before = |channels| tensor("delta.before", &[rows, channels]);
+        let heads = |heads, width| tensor("delta.heads", &[rows, heads, width]);
+        let rate = |count| tensor("delta.rates", &[rows, count]);
+        Ok(Self {
+            before: [before(queries)?, before(keys)?, before(values)?],
+            heads: [
+                heads(key_heads, key_width)?,
+                heads(key_heads, key_width)?,
+                heads(value_heads, value_width)?,
+            ],
+            rates: rate(2 * value_heads)?,
+            corrections: rate(value_heads)?,
+            decays: rate(value_heads)?,
+            gate: tensor("delta.gate", &[rows, values])?,
+            answers: Input::new(device, "delta.answers", rows, values)?,
+        })
+    }
+
+    fn first(&self, rows: usize) -> Result<Self> {
+        let first = |tensor: &Tensor| tensor.narrow(0, 0..rows);
+        let ([a, b, c], [q, k, v]) = (&self.before, &self.heads);
+        Ok(Self {
+            before: [first(a)?, first(b)?, first(c)?],
+            heads: [first(q)?, first(k)?, first(v)?],
+            rates: first(&self.rates)?,
+            corrections: first(&self.corrections)?,
+            decays: first(&self.decays)?,
+            gate: first(&self.gate)?,
+            answers: self.answers.rows(0..rows)?,
         })
     }
 }

@@ -2,15 +2,17 @@
 
 use forebay_tensor::{
     Recorder, Tensor,
-    ops::{Append, Attention, attention::Sight},
+    ops::{Append, Attention, Copy, Gate, activate::Curve, attention::Sight, gate::Gating},
 };
 
-use super::{Pass, Sizes, kv::LayerCache, linear::Linear, norm::Norm, rotary::Rotary};
+use super::{Pass, Sizes, cache::Keeps, linear::Linear, norm::Norm, rotary::Rotary};
 use crate::{error::Result, formats::weights::Weights};
 
 /// The weights of one layer's attention.
 #[derive(Debug)]
 pub struct SelfAttention {
+    layer: usize,
+    /// With a gate behind each head, where attention has gates.
     query: Linear,
     key: Linear,
     value: Linear,
@@ -20,10 +22,12 @@ pub struct SelfAttention {
     scale: f32,
     sight: Sight,
     softcap: Option<f32>,
+    sinks: Option<Tensor>,
 }
 
 impl SelfAttention {
-    /// Takes the weights of a layer: a matrix each for queries, keys and values, with biases where there are any.
+    /// Takes the weights of a layer: a matrix each for queries, keys and values, with biases where there are any. Where
+    /// attention has gates, those of a head follow its queries.
     ///
     /// # Errors
     /// Those of [`Weights::take_weight`].
@@ -31,7 +35,7 @@ impl SelfAttention {
         let Sizes { width, heads, kv_heads, head_width, value_width, .. } = *sizes;
         let mut take =
             |name: &str, rows: usize| Linear::load(weights, &format!("blk.{layer}.{name}"), [rows, width]);
-        let query = take("attn_q", heads * head_width)?;
+        let query = take("attn_q", heads * head_width * if sizes.gated { 2 } else { 1 })?;
         let key = take("attn_k", kv_heads * head_width)?;
         let value = take("attn_v", kv_heads * value_width)?;
         Self::with(weights, layer, sizes, [query, key, value])
@@ -61,8 +65,8 @@ impl SelfAttention {
         let shape = [sizes.width, sizes.heads * sizes.value_width];
         let output = Linear::load(weights, &format!("blk.{layer}.attn_output"), shape)?;
         let scale = 1.0 / (sizes.head_width as f32).sqrt();
-        let (head_norms, sight, softcap) = (None, Sight::Before, None);
-        Ok(Self { query, key, value, output, head_norms, scale, sight, softcap })
+        let (head_norms, sight, softcap, sinks) = (None, Sight::Before, None, None);
+        Ok(Self { layer, query, key, value, output, head_norms, scale, sight, softcap, sinks })
     }
 
     /// Takes the norms of each head of queries and keys.
@@ -79,6 +83,15 @@ impl SelfAttention {
         let mut take =
             |name: &str| Norm::load(weights, &format!("blk.{layer}.{name}"), sizes.head_width, epsilon);
         self.head_norms = Some([take("attn_q_norm")?, take("attn_k_norm")?]);
+        Ok(self)
+    }
+
+    /// Takes the score of each head that weighs in but brings no value.
+    ///
+    /// # Errors
+    /// Those of [`Weights::take_f32`].
+    pub fn sinks(mut self, weights: &mut Weights, layer: usize, sizes: &Sizes) -> Result<Self> {
+        self.sinks = Some(weights.take_f32(&format!("blk.{layer}.attn_sinks.weight"), &[sizes.heads])?);
         Ok(self)
     }
 
@@ -103,40 +116,54 @@ impl SelfAttention {
         self
     }
 
+    /// What it keeps of a position.
+    pub fn keeps(&self) -> Keeps {
+        match self.sight {
+            Sight::Window(window) => Keeps::Window(window),
+            _ => Keeps::All,
+        }
+    }
+
     /// Records what the layer's attention adds to the hidden state: from `normed` to `change`.
     ///
     /// # Errors
     /// Those of recording.
-    pub fn forward(
-        &self,
-        ops: &mut Recorder<'_, '_>,
-        pass: &Pass<'_>,
-        rotary: &Rotary,
-        cache: &LayerCache,
-    ) -> Result<()> {
-        let (b, positions) = (pass.buffers, pass.positions);
-        let inputs = [&self.query, &self.key, &self.value];
-        b.normed.round(ops, &inputs.map(|linear| &linear.weight))?;
-        for (linear, out) in inputs.into_iter().zip([&b.queries, &b.keys, &b.values]) {
-            linear.forward(ops, &b.normed, &flat(out)?)?;
+    pub fn forward(&self, ops: &mut Recorder<'_, '_>, pass: &Pass<'_>, rotary: &Rotary) -> Result<()> {
+        let (b, positions, cache) = (pass.buffers, pass.positions, pass.cache.keys_values(self.layer)?);
+        b.normed.round(ops, &[&self.query, &self.key, &self.value].map(|linear| &linear.weight))?;
+        match &b.gates {
+            Some(gates) => {
+                self.query.forward(ops, &b.normed, &flat(&gates.joined)?)?;
+                let width = b.queries.shape()[2];
+                let part = |columns| gates.joined.narrow(2, columns);
+                ops.record(&Copy { x: &part(0..width)?, out: &b.queries })?;
+                ops.record(&Copy { x: &part(width..2 * width)?, out: &gates.gate })?;
+            }
+            None => self.query.forward(ops, &b.normed, &flat(&b.queries)?)?,
         }
+        self.key.forward(ops, &b.normed, &flat(&b.keys)?)?;
+        self.value.forward(ops, &b.normed, &flat(&b.values)?)?;
         if let Some([queries, keys]) = &self.head_norms {
             queries.in_place(ops, &b.queries)?;
             keys.in_place(ops, &b.keys)?;
         }
         rotary.forward(ops, pass, &b.queries)?;
         rotary.forward(ops, pass, &b.keys)?;
-        ops.record(&Append { x: &b.keys, positions, cache: &cache.keys, ring: false })?;
-        ops.record(&Append { x: &b.values, positions, cache: &cache.values, ring: false })?;
+        let ring = cache.ring;
+        ops.record(&Append { x: &b.keys, positions, cache: &cache.keys, ring })?;
+        ops.record(&Append { x: &b.values, positions, cache: &cache.values, ring })?;
 
         let attended = heads_of(&b.attended.floats, &b.queries)?;
-        let scale = self.scale;
         ops.record(&Attention {
             sight: self.sight,
             softcap: self.softcap,
+            sinks: self.sinks.as_ref(),
             parts: Some(&b.parts),
-            ..Attention::new(&b.queries, &cache.keys, &cache.values, positions, scale, &attended)
+            ..Attention::new(&b.queries, &cache.keys, &cache.values, positions, self.scale, &attended)
         })?;
+        if let Some(gates) = &b.gates {
+            ops.record(&Gate { gate: &gates.gate, up: &attended, gating: Gating::Curve(Curve::Sigmoid) })?;
+        }
         b.attended.round(ops, &[&self.output.weight])?;
         self.output.forward(ops, &b.attended, &b.change)
     }

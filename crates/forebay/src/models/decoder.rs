@@ -1,4 +1,5 @@
-//! The plain decoder: layers that each add attention and a gated network to the hidden state, with a norm before both.
+//! The plain decoder: layers that each add what other positions tell and what a network makes of it to the hidden state,
+//! with a norm before both.
 //!
 //! Llama's, and that of the families that changed only what is inside those blocks.
 
@@ -8,7 +9,8 @@ use forebay_tensor::{
 };
 
 use super::{
-    Model, Pass, Sizes, attention::SelfAttention, ffn::GatedFfn, head::Head, norm::Norm, rotary::Rotary,
+    Model, Pass, Sizes, attention::SelfAttention, cache::Keeps, delta::DeltaNet, ffn::GatedFfn, head::Head,
+    moe::RoutedFfn, norm::Norm, rotary::Rotary,
 };
 use crate::{error::Result, formats::weights::Weights};
 
@@ -24,10 +26,74 @@ pub struct Decoder {
 
 #[derive(Debug)]
 struct Layer {
-    attention_norm: Norm,
-    attention: SelfAttention,
+    mixer_norm: Norm,
+    mixer: Mixer,
     ffn_norm: Norm,
-    ffn: GatedFfn,
+    ffn: Ffn,
+}
+
+/// The block that looks at other positions.
+#[derive(Debug)]
+pub enum Mixer {
+    /// Attention.
+    Attention(Box<SelfAttention>),
+    /// A delta network.
+    Delta(Box<DeltaNet>),
+}
+
+/// The block that looks at one position only.
+#[derive(Debug)]
+pub enum Ffn {
+    /// One network for all positions.
+    Gated(Box<GatedFfn>),
+    /// Experts.
+    Routed(Box<RoutedFfn>),
+}
+
+/// What a family puts into a layer.
+#[derive(Debug)]
+pub struct Blocks {
+    mixer: Mixer,
+    ffn_norm: &'static str,
+    ffn: Ffn,
+}
+
+impl From<SelfAttention> for Mixer {
+    fn from(attention: SelfAttention) -> Self {
+        Self::Attention(attention.into())
+    }
+}
+
+impl From<DeltaNet> for Mixer {
+    fn from(delta: DeltaNet) -> Self {
+        Self::Delta(delta.into())
+    }
+}
+
+impl From<GatedFfn> for Ffn {
+    fn from(ffn: GatedFfn) -> Self {
+        Self::Gated(ffn.into())
+    }
+}
+
+impl From<RoutedFfn> for Ffn {
+    fn from(ffn: RoutedFfn) -> Self {
+        Self::Routed(ffn.into())
+    }
+}
+
+impl Blocks {
+    /// The two blocks of a layer.
+    pub fn new(mixer: impl Into<Mixer>, ffn: impl Into<Ffn>) -> Self {
+        Self { mixer: mixer.into(), ffn_norm: "ffn_norm", ffn: ffn.into() }
+    }
+
+    /// The norm between them goes by another name.
+    #[must_use]
+    pub fn ffn_norm(mut self, name: &'static str) -> Self {
+        self.ffn_norm = name;
+        self
+    }
 }
 
 impl Decoder {
@@ -40,17 +106,16 @@ impl Decoder {
         sizes: Sizes,
         epsilon: f32,
         rotary: Rotary,
-        blocks: impl Fn(&mut Weights, usize) -> Result<(SelfAttention, GatedFfn)>,
+        blocks: impl Fn(&mut Weights, usize) -> Result<Blocks>,
     ) -> Result<Self> {
         let Sizes { width, vocabulary, .. } = sizes;
         let embedding = weights.take_weight("token_embd.weight", [vocabulary, width])?;
         let head = Head::load(&mut weights, &sizes, &embedding, epsilon)?;
         let layer = |layer| {
+            let Blocks { mixer, ffn_norm, ffn } = blocks(&mut weights, layer)?;
             let mut norm =
                 |name: &str| Norm::load(&mut weights, &format!("blk.{layer}.{name}"), width, epsilon);
-            let (attention_norm, ffn_norm) = (norm("attn_norm")?, norm("ffn_norm")?);
-            let (attention, ffn) = blocks(&mut weights, layer)?;
-            Ok(Layer { attention_norm, attention, ffn_norm, ffn })
+            Ok(Layer { mixer_norm: norm("attn_norm")?, mixer, ffn_norm: norm(ffn_norm)?, ffn })
         };
         let layers = (0..sizes.layers).map(layer).collect::<Result<_>>()?;
         weights.finish()?;
@@ -63,17 +128,31 @@ impl Model for Decoder {
         &self.sizes
     }
 
+    fn keeps(&self) -> Vec<Keeps> {
+        let keeps = |layer: &Layer| match &layer.mixer {
+            Mixer::Attention(attention) => attention.keeps(),
+            Mixer::Delta(delta) => delta.keeps(),
+        };
+        self.layers.iter().map(keeps).collect()
+    }
+
     fn forward(&self, ops: &mut Recorder<'_, '_>, pass: &Pass<'_>) -> Result<()> {
         let b = pass.buffers;
         self.rotary.angles(ops, pass)?;
         ops.record(&Embed { table: &self.embedding, ids: pass.ids, out: &b.hidden })?;
-        for (layer, cache) in self.layers.iter().zip(pass.kv.layers()) {
-            layer.attention_norm.forward(ops, &b.hidden, &b.normed.floats)?;
-            layer.attention.forward(ops, pass, &self.rotary, cache)?;
+        for layer in &self.layers {
+            layer.mixer_norm.forward(ops, &b.hidden, &b.normed.floats)?;
+            match &layer.mixer {
+                Mixer::Attention(attention) => attention.forward(ops, pass, &self.rotary)?,
+                Mixer::Delta(delta) => delta.forward(ops, pass)?,
+            }
             ops.record(&Add { x: &b.hidden, y: &b.change })?;
 
             layer.ffn_norm.forward(ops, &b.hidden, &b.normed.floats)?;
-            layer.ffn.forward(ops, pass)?;
+            match &layer.ffn {
+                Ffn::Gated(ffn) => ffn.forward(ops, pass)?,
+                Ffn::Routed(ffn) => ffn.forward(ops, pass)?,
+            }
             ops.record(&Add { x: &b.hidden, y: &b.change })?;
         }
         self.head.forward(ops, pass)

@@ -1,7 +1,7 @@
 //! The gated feed-forward network: a curve of one half times the other half.
 
 use forebay_tensor::{
-    Recorder,
+    Recorder, Tensor, Weight,
     ops::{Gate, activate::Curve, gate::Gating},
 };
 
@@ -23,10 +23,25 @@ impl GatedFfn {
     /// # Errors
     /// Those of [`Weights::take_weight`].
     pub fn load(weights: &mut Weights, layer: usize, sizes: &Sizes, curve: Curve) -> Result<Self> {
-        let shape = [sizes.ffn_width, sizes.width];
-        let gate = Linear::load(weights, &format!("blk.{layer}.ffn_gate"), shape)?;
-        let up = Linear::load(weights, &format!("blk.{layer}.ffn_up"), shape)?;
-        Self::with(weights, layer, sizes, [gate, up], curve)
+        Self::load_as(weights, layer, sizes, curve, "")
+    }
+
+    /// Takes the weights of a layer whose names have an ending.
+    ///
+    /// # Errors
+    /// Those of [`Weights::take_weight`].
+    pub fn load_as(
+        weights: &mut Weights,
+        layer: usize,
+        sizes: &Sizes,
+        curve: Curve,
+        ending: &str,
+    ) -> Result<Self> {
+        let Sizes { width, ffn_width, .. } = *sizes;
+        let mut take =
+            |name: &str, shape| Linear::load(weights, &format!("blk.{layer}.{name}{ending}"), shape);
+        let (gate, up) = (take("ffn_gate", [ffn_width, width])?, take("ffn_up", [ffn_width, width])?);
+        Ok(Self { gate, up, down: take("ffn_down", [width, ffn_width])?, curve })
     }
 
     /// Takes the weights of a layer that has one matrix for gate and rest, in this order.
@@ -37,19 +52,14 @@ impl GatedFfn {
         let (half, all) = (sizes.ffn_width, 2 * sizes.ffn_width);
         let mut take =
             |rows| Linear::load_rows(weights, &format!("blk.{layer}.ffn_up"), [all, sizes.width], rows);
-        let inputs = [take(0..half)?, take(half..all)?];
-        Self::with(weights, layer, sizes, inputs, curve)
-    }
-
-    fn with(
-        weights: &mut Weights,
-        layer: usize,
-        sizes: &Sizes,
-        [gate, up]: [Linear; 2],
-        curve: Curve,
-    ) -> Result<Self> {
+        let (gate, up) = (take(0..half)?, take(half..all)?);
         let down = Linear::load(weights, &format!("blk.{layer}.ffn_down"), [sizes.width, sizes.ffn_width])?;
         Ok(Self { gate, up, down, curve })
+    }
+
+    /// The weights that multiply the network's input.
+    pub fn readers(&self) -> [&Weight; 2] {
+        [&self.gate.weight, &self.up.weight]
     }
 
     /// Records what the network adds to the hidden state: from `normed` to `change`.
@@ -57,12 +67,20 @@ impl GatedFfn {
     /// # Errors
     /// Those of recording.
     pub fn forward(&self, ops: &mut Recorder<'_, '_>, pass: &Pass<'_>) -> Result<()> {
+        pass.buffers.normed.round(ops, &self.readers())?;
+        self.forward_rounded(ops, pass, &pass.buffers.change)
+    }
+
+    /// Records the same from a `normed` that was rounded for the readers, to `out`.
+    ///
+    /// # Errors
+    /// Those of recording.
+    pub fn forward_rounded(&self, ops: &mut Recorder<'_, '_>, pass: &Pass<'_>, out: &Tensor) -> Result<()> {
         let b = pass.buffers;
-        b.normed.round(ops, &[&self.gate.weight, &self.up.weight])?;
         self.gate.forward(ops, &b.normed, &b.gate)?;
         self.up.forward(ops, &b.normed, &b.up.floats)?;
         ops.record(&Gate { gate: &b.gate, up: &b.up.floats, gating: Gating::Curve(self.curve) })?;
         b.up.round(ops, &[&self.down.weight])?;
-        self.down.forward(ops, &b.up, &b.change)
+        self.down.forward(ops, &b.up, out)
     }
 }

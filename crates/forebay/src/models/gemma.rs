@@ -6,7 +6,8 @@ use forebay_tensor::{
 };
 
 use super::{
-    Model, Pass, Sizes, attention::SelfAttention, ffn::GatedFfn, head::Head, norm::Norm, rotary::Rotary,
+    Model, Pass, Sizes, attention::SelfAttention, cache::Keeps, ffn::GatedFfn, head::Head, norm::Norm,
+    rotary::Rotary,
 };
 use crate::{error::Result, formats::weights::Weights};
 
@@ -69,18 +70,22 @@ impl Model for Gemma {
         &self.sizes
     }
 
+    fn keeps(&self) -> Vec<Keeps> {
+        self.layers.iter().map(|layer| layer.attention.keeps()).collect()
+    }
+
     fn forward(&self, ops: &mut Recorder<'_, '_>, pass: &Pass<'_>) -> Result<()> {
         let b = pass.buffers;
         ops.record(&Embed { table: &self.embedding, ids: pass.ids, out: &b.hidden })?;
         ops.record(&Scale { x: &b.hidden, factor: (self.sizes.width as f32).sqrt() })?;
         let mut turned = None;
-        for (layer, cache) in self.layers.iter().zip(pass.kv.layers()) {
+        for layer in &self.layers {
             let rotary = &self.rotaries[layer.rotary];
             if turned.replace(layer.rotary) != Some(layer.rotary) {
                 rotary.angles(ops, pass)?;
             }
             layer.attention_norm.forward(ops, &b.hidden, &b.normed.floats)?;
-            layer.attention.forward(ops, pass, rotary, cache)?;
+            layer.attention.forward(ops, pass, rotary)?;
             layer.attention_after.in_place(ops, &b.change)?;
             ops.record(&Add { x: &b.hidden, y: &b.change })?;
 

@@ -1,11 +1,17 @@
 //! Llama: the plain decoder.
 //!
 //! Files of Llama 1 to 3 and of Mistral carry this name. Scaling of positions comes as a factor for all frequencies or,
-//! from Llama 3 on, as one for each.
+//! from Llama 3 on, as one for each. The first Mistral sees a window.
 
 use forebay_tensor::ops::{activate::Curve, rope::Pairs};
 
-use super::{attention::SelfAttention, decoder::Decoder, ffn::GatedFfn, keys::Keys, rotary::Rotary};
+use super::{
+    attention::SelfAttention,
+    decoder::{Blocks, Decoder},
+    ffn::GatedFfn,
+    keys::Keys,
+    rotary::Rotary,
+};
 use crate::{error::Result, formats::weights::Weights};
 
 /// Takes the weights.
@@ -18,10 +24,10 @@ pub fn load(mut weights: Weights) -> Result<Decoder> {
     if keys.find::<u32>("expert_count")?.unwrap_or(0) > 0 {
         return Err(keys.unsupported("routed experts in the llama family"));
     }
-    let (sizes, epsilon) = (keys.sizes()?, keys.epsilon()?);
+    let (sizes, epsilon, sight) = (keys.sizes()?, keys.epsilon()?, keys.sight()?);
     let rotary = Rotary::load(&mut weights, "llama", &sizes, Pairs::Interleaved)?;
     Decoder::load(weights, sizes, epsilon, rotary, |weights, layer| {
-        let attention = SelfAttention::load(weights, layer, &sizes)?;
-        Ok((attention, GatedFfn::load(weights, layer, &sizes, Curve::Silu)?))
+        let attention = SelfAttention::load(weights, layer, &sizes)?.sight(sight);
+        Ok(Blocks::new(attention, GatedFfn::load(weights, layer, &sizes, Curve::Silu)?))
     })
 }

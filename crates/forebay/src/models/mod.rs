@@ -1,38 +1,52 @@
 //! Language models: one file a family, reading like its paper, on blocks that families share.
 //!
-//! A model records its ops into one stage; it never submits, waits or picks a token. Families: `llama`, `qwen2`, `qwen3`
-//! and `phi3`, which share a plain `decoder`; `gemma2` and `gemma3`, which share `gemma`. Blocks: `attention` and `ffn`,
-//! of `linear` maps and `norm`s; `rotary` positions; the `head`; the `kv` cache; `keys`, the numbers of a family.
+//! A model records its ops into one stage; it never submits, waits or picks a token. Families: `llama`, `qwen2`, `qwen3`,
+//! `qwen3moe`, `gptoss` and `phi3`, which share a plain `decoder`, and `qwen3next` and `qwen35`, which take theirs from
+//! `hybrid`; `gemma2` and `gemma3`, which share `gemma`. Blocks: `attention` and `delta` networks, `ffn` and `moe`, of
+//! `linear` maps and `norm`s; `rotary` positions; the `head`; the `cache`; `keys`, the numbers of a family.
 //! `activations` are the buffers between ops. Next room: `generate::step`, which runs models.
 
 pub mod activations;
 pub mod attention;
+pub mod cache;
 pub mod decoder;
+pub mod delta;
 pub mod ffn;
 pub mod gemma;
 pub mod gemma2;
 pub mod gemma3;
+pub mod gptoss;
 pub mod head;
+mod hybrid;
 mod keys;
-pub mod kv;
 pub mod linear;
 pub mod llama;
+pub mod moe;
 pub mod norm;
 pub mod phi3;
 pub mod qwen2;
 pub mod qwen3;
+pub mod qwen35;
+pub mod qwen3moe;
+pub mod qwen3next;
 pub mod rotary;
 
 use forebay_tensor::{Recorder, Tensor};
 
-use self::{activations::Activations, kv::KvCache};
+use self::{
+    activations::Activations,
+    cache::{Cache, Keeps},
+    delta::DeltaSizes,
+    moe::ExpertSizes,
+};
 use crate::{
     error::{Error, Result},
     formats::weights::Weights,
 };
 
 /// The families, as GGUF files name them.
-const KNOWN: &str = "gemma2, gemma3, llama (also Mistral), phi3, qwen2 and qwen3";
+const KNOWN: &str = "gemma2, gemma3, gpt-oss, llama (also Mistral), phi3, qwen2, qwen3, qwen35, qwen35moe, qwen3moe and \
+                     qwen3next";
 
 /// The sizes that decide what a model needs besides its weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +66,14 @@ pub struct Sizes {
     pub rotated: usize,
     /// Width of a head of values.
     pub value_width: usize,
-    /// Width inside the feed-forward network.
+    /// Whether attention has a gate for each of its results.
+    pub gated: bool,
+    /// Width inside the feed-forward network that every position goes through; 0 where there is none.
     pub ffn_width: usize,
+    /// Experts that positions are routed to, where there are some.
+    pub experts: Option<ExpertSizes>,
+    /// Delta networks, where some layers have one in place of attention.
+    pub delta: Option<DeltaSizes>,
     /// Tokens of the vocabulary.
     pub vocabulary: usize,
     /// Positions that the model was made for.
@@ -67,8 +87,8 @@ pub struct Pass<'a> {
     pub ids: &'a Tensor,
     /// u32, `[rows]`: their positions.
     pub positions: &'a Tensor,
-    /// Keys and values of what came before; these tokens' are added.
-    pub kv: &'a KvCache,
+    /// What layers kept of what came before; what they keep of these tokens is added.
+    pub cache: &'a Cache,
     /// Buffers of so many rows.
     pub buffers: &'a Activations,
 }
@@ -77,6 +97,9 @@ pub struct Pass<'a> {
 pub trait Model: Send + Sync {
     /// Its sizes.
     fn sizes(&self) -> &Sizes;
+
+    /// What each layer keeps of a position.
+    fn keeps(&self) -> Vec<Keeps>;
 
     /// Records the pass: the logits of the last rows end up in `pass.buffers.logits`, as many rows as it has.
     ///
@@ -95,10 +118,15 @@ pub fn load(weights: Weights) -> Result<Box<dyn Model>> {
     match name {
         "gemma2" => Ok(Box::new(gemma2::load(weights)?)),
         "gemma3" => Ok(Box::new(gemma3::load(weights)?)),
+        "gpt-oss" => Ok(Box::new(gptoss::load(weights)?)),
         "llama" => Ok(Box::new(llama::load(weights)?)),
         "phi3" => Ok(Box::new(phi3::load(weights)?)),
         "qwen2" => Ok(Box::new(qwen2::load(weights)?)),
         "qwen3" => Ok(Box::new(qwen3::load(weights)?)),
+        "qwen35" => Ok(Box::new(qwen35::load(weights)?)),
+        "qwen35moe" => Ok(Box::new(qwen35::load_routed(weights)?)),
+        "qwen3moe" => Ok(Box::new(qwen3moe::load(weights)?)),
+        "qwen3next" => Ok(Box::new(qwen3next::load(weights)?)),
         found => Err(Error::Architecture {
             file: weights.file().clone(),
             found: found.to_owned(),
@@ -106,3 +134,6 @@ pub fn load(weights: Weights) -> Result<Box<dyn Model>> {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;

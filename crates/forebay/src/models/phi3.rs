@@ -3,9 +3,15 @@
 //! Files made for long texts have two factors for each frequency; what is here are the ones for texts up to the length
 //! that the model was first made for, so that is how long a text can get.
 
-use forebay_tensor::ops::{activate::Curve, attention::Sight, rope::Pairs};
+use forebay_tensor::ops::{activate::Curve, rope::Pairs};
 
-use super::{attention::SelfAttention, decoder::Decoder, ffn::GatedFfn, keys::Keys, rotary::Rotary};
+use super::{
+    attention::SelfAttention,
+    decoder::{Blocks, Decoder},
+    ffn::GatedFfn,
+    keys::Keys,
+    rotary::Rotary,
+};
 use crate::{error::Result, formats::weights::Weights};
 
 /// Factors for longer texts.
@@ -18,16 +24,15 @@ const LONG: &str = "rope_factors_long.weight";
 pub fn load(mut weights: Weights) -> Result<Decoder> {
     let keys = Keys::new(weights.metadata(), "phi3");
     let (mut sizes, epsilon) = (keys.sizes()?, keys.epsilon()?);
-    let window = keys.find::<u32>("attention.sliding_window")?.unwrap_or(0) as usize;
+    let sight = keys.sight()?;
     let first = keys.size_or("rope.scaling.original_context_length", sizes.context)?;
     let rotary = Rotary::load(&mut weights, "phi3", &sizes, Pairs::HalfSplit)?;
     if weights.has(LONG) {
         weights.take_f32(LONG, &[sizes.rotated / 2])?;
         sizes.context = sizes.context.min(first);
     }
-    let sight = if window == 0 { Sight::Before } else { Sight::Window(window) };
     Decoder::load(weights, sizes, epsilon, rotary, |weights, layer| {
         let attention = SelfAttention::load_joined(weights, layer, &sizes)?.sight(sight);
-        Ok((attention, GatedFfn::load_joined(weights, layer, &sizes, Curve::Silu)?))
+        Ok(Blocks::new(attention, GatedFfn::load_joined(weights, layer, &sizes, Curve::Silu)?))
     })
 }

@@ -2,7 +2,13 @@
 
 use forebay_tensor::ops::{activate::Curve, rope::Pairs};
 
-use super::{attention::SelfAttention, decoder::Decoder, ffn::GatedFfn, keys::Keys, rotary::Rotary};
+use super::{
+    attention::SelfAttention,
+    decoder::{Blocks, Decoder},
+    ffn::GatedFfn,
+    keys::Keys,
+    rotary::Rotary,
+};
 use crate::{error::Result, formats::weights::Weights};
 
 /// Takes the weights.
@@ -15,6 +21,6 @@ pub fn load(mut weights: Weights) -> Result<Decoder> {
     let rotary = Rotary::load(&mut weights, "qwen2", &sizes, Pairs::HalfSplit)?;
     Decoder::load(weights, sizes, epsilon, rotary, |weights, layer| {
         let attention = SelfAttention::load(weights, layer, &sizes)?;
-        Ok((attention, GatedFfn::load(weights, layer, &sizes, Curve::Silu)?))
+        Ok(Blocks::new(attention, GatedFfn::load(weights, layer, &sizes, Curve::Silu)?))
     })
 }

@@ -2,7 +2,13 @@
 
 use forebay_tensor::ops::{activate::Curve, rope::Pairs};
 
-use super::{attention::SelfAttention, decoder::Decoder, ffn::GatedFfn, keys::Keys, rotary::Rotary};
+use super::{
+    attention::SelfAttention,
+    decoder::{Blocks, Decoder},
+    ffn::GatedFfn,
+    keys::Keys,
+    rotary::Rotary,
+};
 use crate::{error::Result, formats::weights::Weights};
 
 /// Takes the weights.
@@ -16,6 +22,6 @@ pub fn load(mut weights: Weights) -> Result<Decoder> {
     Decoder::load(weights, sizes, epsilon, rotary, |weights, layer| {
         let attention = SelfAttention::load(weights, layer, &sizes)?;
         let attention = attention.head_norms(weights, layer, &sizes, epsilon)?;
-        Ok((attention, GatedFfn::load(weights, layer, &sizes, Curve::Silu)?))
+        Ok(Blocks::new(attention, GatedFfn::load(weights, layer, &sizes, Curve::Silu)?))
     })
 }

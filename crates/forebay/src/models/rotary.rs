@@ -58,7 +58,7 @@ impl Rotary {
                 fast: keys.find("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
                 slow: keys.find("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
                 context: keys.size("rope.scaling.original_context_length")?,
-                truncate: true,
+                truncate: keys.find("rope.scaling.yarn_truncate")?.unwrap_or(true),
             },
             // Its factors are in a tensor of the file.
             Some("longrope") if weights.has(SHORT) => Scaling::None,

@@ -1,12 +1,40 @@
 //! Models of random weights of every other family, against the system that made the files.
 
+use std::path::PathBuf;
+
+use forebay::{Error, generate::step::SequenceOptions};
 use forebay_tensor::DType;
 
 use crate::fixtures::{Reference, distance, folder, ggufs, greedy, logits, open};
 
 /// The families, and how far logits may be: that system takes the curve of Gemma's networks from a table of f16.
-const FAMILIES: [(&str, f32); 5] =
-    [("qwen2", 1e-3), ("qwen3", 1e-3), ("phi3", 1e-3), ("gemma2", 1e-2), ("gemma3", 1e-2)];
+const FAMILIES: [(&str, f32); 9] = [
+    ("qwen2", 1e-3),
+    ("qwen3", 1e-3),
+    ("qwen3moe", 1e-3),
+    ("qwen3next", 1e-3),
+    ("qwen35", 1e-3),
+    ("gptoss", 1e-3),
+    ("phi3", 1e-3),
+    ("gemma2", 1e-2),
+    ("gemma3", 1e-2),
+];
+
+/// Whether a family has states, which positions change one after another.
+fn has_states(family: &str) -> bool {
+    ["qwen3next", "qwen35"].contains(&family)
+}
+
+/// One file of each family, and a text that is longer than any window.
+fn one_of_each() -> Vec<(&'static str, PathBuf, Vec<u32>)> {
+    let one = |(family, _): (&'static str, f32)| {
+        let root = folder(&format!("models/{family}"))?;
+        let (name, path) = ggufs(&root).into_iter().next().unwrap();
+        let ids = Reference::open(root.join(format!("ref/{family}.{name}.ref.safetensors"))).ids("promptB");
+        Some((family, path, ids))
+    };
+    FAMILIES.into_iter().map_while(one).collect()
+}
 
 #[test]
 fn every_family_gives_the_logits_and_tokens_of_its_decoded_weights() {
@@ -37,5 +65,71 @@ fn every_family_gives_the_logits_and_tokens_of_its_decoded_weights() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn neither_chunks_nor_threads_change_what_a_family_says() {
+    for (family, path, ids) in one_of_each() {
+        let engine = |threads| open(&path, threads, DType::F32);
+        let (one, two, ids) = (engine(1), engine(2), &ids[..50]);
+        let whole = logits(&one, ids, 50);
+        for chunk in [50, 19, 1] {
+            let got = logits(&one, ids, chunk);
+            assert!(logits(&two, ids, chunk) == got, "{family}: two threads, {chunk} at a time");
+            let far = distance(&got, &whole);
+            // States are updated by another formula where positions are many.
+            let near = if has_states(family) { 2e-4 } else { 0.0 };
+            assert!(far <= near, "{family}: {chunk} at a time, {far}");
+        }
+    }
+}
+
+#[test]
+fn a_text_that_was_taken_back_goes_on_as_if_nothing_had_been() {
+    for (family, path, ids) in one_of_each() {
+        let engine = open(&path, 2, DType::F16);
+        let options = SequenceOptions { chunk: 16, ..engine.sequence_options() };
+        let mut text = engine.sequence_with(&options).unwrap();
+        text.feed(&ids[..40]).unwrap();
+        text.checkpoint().unwrap();
+        text.feed(&ids[40..60]).unwrap();
+        let wanted = text.logits().unwrap();
+        text.feed(&ids[60..61]).unwrap();
+        let next = text.logits().unwrap();
+
+        let others: Vec<u32> = ids[..45].iter().rev().copied().collect();
+        for _ in 0..2 {
+            assert_eq!(text.reach(40), 40, "{family}");
+            text.roll_back(40).unwrap();
+            assert!(matches!(text.logits(), Err(Error::EmptyPrompt)));
+            text.feed(&ids[40..60]).unwrap();
+            assert!(text.logits().unwrap() == wanted, "{family}");
+            text.feed(&ids[60..61]).unwrap();
+            assert!(text.logits().unwrap() == next, "{family}");
+            text.roll_back(40).unwrap();
+            text.feed(&others).unwrap();
+        }
+
+        // A few tokens back, without a checkpoint there.
+        text.roll_back(40).unwrap();
+        text.feed(&ids[40..60]).unwrap();
+        text.feed(&others[..5]).unwrap();
+        match has_states(family) {
+            true => assert!(
+                matches!(text.roll_back(57), Err(Error::NoWayBack { to: 57, len: 65, nearest: 40 })),
+                "{family}"
+            ),
+            false => {
+                text.roll_back(57).unwrap();
+                text.feed(&ids[57..60]).unwrap();
+                assert!(text.logits().unwrap() == wanted, "{family}");
+            }
+        }
+
+        text.roll_back(0).unwrap();
+        text.feed(&ids[..40]).unwrap();
+        text.feed(&ids[40..60]).unwrap();
+        assert!(text.logits().unwrap() == wanted, "{family}: from the beginning");
     }
 }

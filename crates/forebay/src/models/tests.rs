@@ -1,0 +1,308 @@
+//! Families on tiny models of random weights that are made here, and on files that are wrong in one way each.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use forebay_device::{Device, DeviceOptions};
+use forebay_tensor::{DType, Ops, Tensor};
+
+use super::{Model, Pass, activations::Activations, cache::Cache};
+use crate::{
+    error::Result,
+    formats::{
+        gguf::builder::Builder,
+        weights::{Access, Precision, Weights},
+    },
+};
+
+const WIDTH: usize = 16;
+const VOCABULARY: usize = 11;
+/// Heads of keys of the delta network, and heads of values for each of them.
+const HEADS: [usize; 2] = [2, 3];
+const KEY_WIDTH: usize = 4;
+const VALUE_WIDTH: usize = 6;
+const TAPS: usize = 3;
+const EXPERTS: usize = 5;
+
+/// Rows and columns, or columns alone; and the elements.
+type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// The weights of a hybrid with experts: a layer with a delta network, and one with attention. Heads of values that share one
+/// of keys stand side by side.
+fn hybrid() -> Tensors {
+    let (keys, values) = (HEADS[0] * KEY_WIDTH, HEADS[0] * HEADS[1] * VALUE_WIDTH);
+    let (all, value_heads) = (2 * keys + values, HEADS[0] * HEADS[1]);
+    let mut shapes = vec![
+        ("token_embd.weight".to_owned(), vec![VOCABULARY, WIDTH]),
+        ("output_norm.weight".to_owned(), vec![WIDTH]),
+    ];
+    for (name, shape) in [
+        ("0.attn_qkv.weight", vec![all, WIDTH]),
+        ("0.attn_gate.weight", vec![values, WIDTH]),
+        ("0.ssm_conv1d.weight", vec![all, TAPS]),
+        ("0.ssm_beta.weight", vec![value_heads, WIDTH]),
+        ("0.ssm_alpha.weight", vec![value_heads, WIDTH]),
+        ("0.ssm_a", vec![value_heads]),
+        ("0.ssm_dt.bias", vec![value_heads]),
+        ("0.ssm_norm.weight", vec![VALUE_WIDTH]),
+        ("0.ssm_out.weight", vec![WIDTH, values]),
+        ("1.attn_q.weight", vec![2 * 2 * 8, WIDTH]),
+        ("1.attn_k.weight", vec![8, WIDTH]),
+        ("1.attn_v.weight", vec![8, WIDTH]),
+        ("1.attn_q_norm.weight", vec![8]),
+        ("1.attn_k_norm.weight", vec![8]),
+        ("1.attn_output.weight", vec![WIDTH, 16]),
+    ] {
+        shapes.push((format!("blk.{name}"), shape));
+    }
+    for layer in 0..2 {
+        for (name, shape) in [
+            ("attn_norm", vec![WIDTH]),
+            ("post_attention_norm", vec![WIDTH]),
+            ("ffn_gate_inp", vec![EXPERTS, WIDTH]),
+            ("ffn_gate_exps", vec![EXPERTS, 10, WIDTH]),
+            ("ffn_up_exps", vec![EXPERTS, 10, WIDTH]),
+            ("ffn_down_exps", vec![EXPERTS, WIDTH, 10]),
+            ("ffn_gate_inp_shexp", vec![WIDTH]),
+            ("ffn_gate_shexp", vec![12, WIDTH]),
+            ("ffn_up_shexp", vec![12, WIDTH]),
+            ("ffn_down_shexp", vec![WIDTH, 12]),
+        ] {
+            shapes.push((format!("blk.{layer}.{name}.weight"), shape));
+        }
+    }
+    let mut seed = 7u32;
+    let mut number = |name: &str| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let number = (seed >> 8) as f32 / (1 << 23) as f32 - 1.0;
+        if name.ends_with("ssm_a") { -number.abs() } else { number }
+    };
+    let elements = |(name, shape): (String, Vec<usize>)| {
+        let elements = (0..shape.iter().product()).map(|_| number(&name)).collect();
+        (name, (shape, elements))
+    };
+    shapes.into_iter().map(elements).collect()
+}
+
+/// Puts heads of `each` elements that stand side by side by turns.
+fn by_turns(elements: &[f32], each: usize) -> Vec<f32> {
+    let heads: Vec<&[f32]> = elements.chunks_exact(each).collect();
+    assert_eq!(heads.len(), HEADS[0] * HEADS[1]);
+    let order = (0..HEADS[1]).flat_map(|j| (0..HEADS[0]).map(move |group| group * HEADS[1] + j));
+    order.flat_map(|head| heads[head].iter().copied()).collect()
+}
+
+/// The same weights with heads of values that take those of keys by turns.
+fn interleaved(mut tensors: Tensors) -> Tensors {
+    let keys = 2 * HEADS[0] * KEY_WIDTH;
+    for (name, (shape, elements)) in &mut tensors {
+        let width = *shape.last().unwrap();
+        match name.strip_prefix("blk.0.").unwrap_or_default() {
+            "attn_qkv.weight" | "ssm_conv1d.weight" => {
+                let values = by_turns(&elements[keys * width..], VALUE_WIDTH * width);
+                elements.splice(keys * width.., values);
+            }
+            "attn_gate.weight" => *elements = by_turns(elements, VALUE_WIDTH * width),
+            "ssm_beta.weight" | "ssm_alpha.weight" => *elements = by_turns(elements, width),
+            "ssm_a" | "ssm_dt.bias" => *elements = by_turns(elements, 1),
+            "ssm_out.weight" => {
+                *elements = elements.chunks(width).flat_map(|row| by_turns(row, VALUE_WIDTH)).collect();
+            }
+            _ => {}
+        }
+    }
+    tensors
+}
+
+/// The same weights with corrections and decays in one matrix.
+fn joined(mut tensors: Tensors) -> Tensors {
+    let [beta, alpha] =
+        ["beta", "alpha"].map(|name| tensors.remove(&format!("blk.0.ssm_{name}.weight")).unwrap().1);
+    let group = HEADS[1] * WIDTH;
+    let both = beta.chunks(group).zip(alpha.chunks(group)).flat_map(|(b, a)| [b, a].concat()).collect();
+    tensors.insert("blk.0.ssm_ba.weight".to_owned(), (vec![2 * HEADS[0] * HEADS[1], WIDTH], both));
+    tensors
+}
+
+/// The numbers of a hybrid with experts.
+fn numbers() -> BTreeMap<&'static str, u32> {
+    BTreeMap::from([
+        ("block_count", 2),
+        ("context_length", 64),
+        ("embedding_length", WIDTH as u32),
+        ("attention.head_count", 2),
+        ("attention.head_count_kv", 1),
+        ("attention.key_length", 8),
+        ("attention.value_length", 8),
+        ("rope.dimension_count", 4),
+        ("vocab_size", VOCABULARY as u32),
+        ("expert_count", EXPERTS as u32),
+        ("expert_used_count", 2),
+        ("expert_feed_forward_length", 10),
+        ("expert_shared_feed_forward_length", 12),
+        ("full_attention_interval", 2),
+        ("ssm.conv_kernel", TAPS as u32),
+        ("ssm.state_size", KEY_WIDTH as u32),
+        ("ssm.group_count", HEADS[0] as u32),
+        ("ssm.time_step_rank", (HEADS[0] * HEADS[1]) as u32),
+        ("ssm.inner_size", (HEADS[0] * HEADS[1] * VALUE_WIDTH) as u32),
+    ])
+}
+
+/// A file of a family.
+fn file(family: &str, numbers: &BTreeMap<&str, u32>, flags: &[&str], tensors: &Tensors) -> Vec<u8> {
+    let mut file = Builder::new().text("general.architecture", family);
+    for (key, number) in numbers {
+        file = file.u32(&format!("{family}.{key}"), *number);
+    }
+    for flag in flags {
+        file = file.bool(&format!("{family}.{flag}"), true);
+    }
+    let epsilon = format!("{family}.attention.layer_norm_rms_epsilon");
+    file = file.raw(epsilon.as_bytes(), 6, &1e-6f32.to_le_bytes());
+    for (name, (shape, elements)) in tensors {
+        let dimensions: Vec<u64> = shape.iter().rev().map(|size| *size as u64).collect();
+        let bytes: Vec<u8> = elements.iter().flat_map(|x| x.to_le_bytes()).collect();
+        file = file.tensor(name, 0, &dimensions, &bytes);
+    }
+    file.bytes()
+}
+
+/// The model of a file.
+fn open(device: &Device, bytes: &[u8]) -> Result<Box<dyn Model>> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let path: PathBuf =
+        std::env::temp_dir().join(format!("forebay-family-{}-{number}.gguf", std::process::id()));
+    fs::write(&path, bytes).unwrap();
+    let model = Weights::open(&path, device, Access::Mapped, Precision::Strict).and_then(super::load);
+    fs::remove_file(path).unwrap();
+    model
+}
+
+/// Logits of all tokens, computed so many at a time by so many threads.
+fn logits(bytes: &[u8], ids: &[u32], chunk: usize, threads: usize) -> Vec<f32> {
+    let device = Device::open(&DeviceOptions::cpu().threads(threads)).unwrap();
+    let (model, ops) = (open(&device, bytes).unwrap(), Ops::open(&device).unwrap());
+    let mut cache = Cache::new(&device, model.sizes(), &model.keeps(), DType::F32, 64, chunk).unwrap();
+    let buffers = Activations::new(&device, model.sizes(), 64, chunk, chunk).unwrap();
+    let (mut session, mut all) = (device.session().unwrap(), Vec::new());
+    for ids in ids.chunks(chunk) {
+        let (rows, first) = (ids.len(), cache.len() as u32);
+        let positions: Vec<u32> = (first..first + rows as u32).collect();
+        let [ids, positions] = [ids, &positions].map(|x| Tensor::from_slice(&device, &[rows], x).unwrap());
+        let buffers = buffers.first(rows, rows).unwrap();
+        let pass = Pass { ids: &ids, positions: &positions, cache: &cache, buffers: &buffers };
+        let mut stage = session.stage("pass");
+        model.forward(&mut ops.on(&mut stage), &pass).unwrap();
+        stage.submit().unwrap();
+        all.extend(buffers.logits.to_vec::<f32>().unwrap());
+        cache.advance(rows);
+    }
+    all
+}
+
+fn distance(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    assert!(a.iter().all(|x| x.is_finite()));
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+const IDS: [u32; 21] = [1, 7, 8, 4, 5, 6, 9, 3, 3, 0, 2, 7, 10, 1, 1, 4, 2, 8, 0, 5, 6];
+
+#[test]
+fn layouts_of_delta_networks_mean_the_same() {
+    let (numbers, weights) = (numbers(), hybrid());
+    let next = file("qwen3next", &numbers, &[], &joined(weights.clone()));
+    let wanted = logits(&next, &IDS, IDS.len(), 1);
+    assert!(distance(&wanted[..VOCABULARY], &wanted[20 * VOCABULARY..]) > 0.1);
+
+    let grouped = file("qwen35moe", &numbers, &["ssm.grouped_heads"], &weights);
+    assert_eq!(logits(&grouped, &IDS, IDS.len(), 1), wanted);
+    let turns = file("qwen35moe", &numbers, &[], &interleaved(weights.clone()));
+    let far = distance(&logits(&turns, &IDS, IDS.len(), 1), &wanted);
+    assert!(far < 1e-4, "{far}");
+    // What would be if heads were mistaken for the other ones.
+    let wrong = file("qwen35moe", &numbers, &[], &weights);
+    assert!(distance(&logits(&wrong, &IDS, IDS.len(), 1), &wanted) > 0.1);
+}
+
+#[test]
+fn a_hybrid_gives_the_same_in_chunks_of_any_size_on_any_number_of_threads() {
+    let file = file("qwen3next", &numbers(), &[], &joined(hybrid()));
+    let wanted = logits(&file, &IDS, IDS.len(), 1);
+    for chunk in [1, 2, 16, 21] {
+        let one = logits(&file, &IDS, chunk, 1);
+        let far = distance(&one, &wanted);
+        assert!(far < 1e-4, "{chunk} at a time: {far}");
+        assert!(logits(&file, &IDS, chunk, 2) == one, "{chunk} at a time, two threads");
+    }
+}
+
+#[test]
+fn layers_that_guess_further_tokens_are_left_aside() {
+    let (mut numbers, mut weights) = (numbers(), hybrid());
+    let wanted = logits(&file("qwen35moe", &numbers, &[], &weights), &IDS, 21, 1);
+    weights.insert("blk.2.nextn.eh_proj.weight".to_owned(), (vec![WIDTH, 2 * WIDTH], vec![1.0; 512]));
+    numbers.extend([("block_count", 3), ("nextn_predict_layers", 1)]);
+    assert!(logits(&file("qwen35moe", &numbers, &[], &weights), &IDS, 21, 1) == wanted);
+}
+
+#[test]
+fn numbers_that_cannot_be_are_refused_by_key() {
+    let device = Device::open(&DeviceOptions::cpu().threads(1)).unwrap();
+    let weights = joined(hybrid());
+    for (key, number, wanted) in [
+        ("expert_count", 1025, "holds 1025, at most 1024 is needed"),
+        ("expert_count", 0, "holds 0, a number above 0 is needed"),
+        ("expert_used_count", 6, "holds 6, at most the number of experts is needed"),
+        ("expert_feed_forward_length", 1 << 24, "holds 16777216, a number below 2^24 is needed"),
+        ("expert_shared_feed_forward_length", 0, "holds 0, a number above 0 is needed"),
+        ("ssm.conv_kernel", 9, "holds 9, at most 8 is needed"),
+        ("ssm.group_count", 4, "holds 6, a multiple of the heads of keys is needed"),
+        (
+            "ssm.inner_size",
+            35,
+            "holds 35, a multiple of the heads of values, at most 256 for each, is needed",
+        ),
+        ("ssm.inner_size", 6 * 257, "at most 256 for each, is needed"),
+        ("ssm.state_size", u32::MAX, "holds 4294967295, a number below 2^24 is needed"),
+        ("attention.value_length", 4, "holds 4, the width of a head of queries is needed"),
+        ("full_attention_interval", 0, "holds 0, a number above 0 is needed"),
+        ("nextn_predict_layers", 2, "holds 2, fewer than there are layers is needed"),
+        (
+            "ssm.state_size",
+            5,
+            r#"tensor "blk.0.ssm_conv1d.weight" has shape [52, 3], the model needs [56, 3]"#,
+        ),
+        ("full_attention_interval", 3, r#"has no tensor "blk.1.ssm_conv1d.weight""#),
+        (
+            "expert_count",
+            4,
+            r#"tensor "blk.0.ffn_gate_inp.weight" has shape [5, 16], the model needs [4, 16]"#,
+        ),
+    ] {
+        let mut numbers = numbers();
+        numbers.insert(key, number);
+        let file = file("qwen3next", &numbers, &[], &weights);
+        let error = open(&device, &file).map(drop).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{key} {number}: {error}");
+        assert!(!wanted.starts_with("holds") || error.contains("\"qwen3next."), "{key} {number}: {error}");
+    }
+}
+
+#[test]
+fn tensors_that_are_missing_are_named() {
+    let device = Device::open(&DeviceOptions::cpu().threads(1)).unwrap();
+    let whole = joined(hybrid());
+    for name in whole.keys() {
+        let mut tensors = whole.clone();
+        tensors.remove(name);
+        let error = open(&device, &file("qwen3next", &numbers(), &[], &tensors)).map(drop).unwrap_err();
+        assert!(error.to_string().contains(&format!("has no tensor {name:?}")), "{name}: {error}");
+    }
+}
