@@ -91,6 +91,7 @@ pub(crate) const LOOM_PREEMPTIONS: &str = "3";
 const DEVICES: (&str, &str) = ("FOREBAY_TEST_DEVICES", "null,cpu");
 
 /// Turns the CUDA backend on. It builds without NVIDIA's software, and what needs no card is tested on every machine.
+/// Rungs that say `--workspace` and this share what they build.
 const CUDA: &str = "--features=testkit/cuda,bench/cuda";
 
 /// The ladder.
@@ -152,14 +153,14 @@ pub(crate) const RUNGS: &[Rung] = &[
         about: "what must not compile is refused, in the stored words",
         budget: 90,
         needs: &[],
-        run: |run| run.cargo(&["test", "--package", "forebay-device", "--test", "ui"]).tests(),
+        run: |run| run.cargo(&["test", "--workspace", CUDA, "--test", "ui"]).tests(),
     },
     Rung {
         name: "doctest",
         about: "the examples in the documentation",
         budget: 90,
         needs: &[],
-        run: |run| run.cargo(&["test", "--workspace", "--doc", "--no-fail-fast"]).tests(),
+        run: |run| run.cargo(&["test", "--workspace", CUDA, "--doc", "--no-fail-fast"]).tests(),
     },
     Rung {
         name: "examples",
@@ -185,7 +186,7 @@ pub(crate) const RUNGS: &[Rung] = &[
         about: "the page of a trace draws in a browser, also a long one",
         budget: 60,
         needs: &[CHROMIUM],
-        run: |run| run.cargo(&["test", "--package", "forebay-cli", "--test", "page"]).tests(),
+        run: |run| run.cargo(&["test", "--workspace", CUDA, "--test", "page"]).tests(),
     },
     Rung {
         name: "kernels",
