@@ -3,6 +3,8 @@
 //! An engine is a model, its tokenizer and a device; sequences and generations are made from it, as many as memory
 //! allows. It never prints. What it puts together is in `formats`, `models` and `generate`.
 
+mod open;
+
 use std::{
     path::Path,
     sync::Arc,
@@ -16,7 +18,7 @@ use crate::{
     error::Result,
     formats::{
         settings::Settings,
-        weights::{Access, Precision, Weights},
+        weights::{Access, Precision, Progress, Warning},
     },
     generate::{
         sampler::{Greedy, Sampler},
@@ -26,6 +28,7 @@ use crate::{
     },
     models::{self, Model},
 };
+use open::Opened;
 
 /// How a model is opened.
 #[derive(Clone, Debug)]
@@ -41,6 +44,8 @@ pub struct EngineOptions {
     pub access: Access,
     /// What products with quantised weights are computed in.
     pub precision: Precision,
+    /// Told how far loading has come.
+    pub progress: Option<Progress>,
 }
 
 impl Default for EngineOptions {
@@ -51,6 +56,7 @@ impl Default for EngineOptions {
             kv: DType::F16,
             access: Access::Mapped,
             precision: Precision::Fast,
+            progress: None,
         }
     }
 }
@@ -90,6 +96,13 @@ impl EngineOptions {
         self.precision = precision;
         self
     }
+
+    /// Told how far loading has come.
+    #[must_use]
+    pub fn progress(mut self, progress: Progress) -> Self {
+        self.progress = Some(progress);
+        self
+    }
 }
 
 /// A model that is ready to run.
@@ -109,12 +122,14 @@ pub struct Engine {
     model: Arc<dyn Model>,
     tokenizer: Tokenizer,
     settings: Settings,
+    warnings: Vec<Warning>,
     context: usize,
     kv: DType,
 }
 
 impl Engine {
-    /// Opens a GGUF file on the CPU.
+    /// Opens a model on the CPU: a GGUF file, or the first of several; a folder as Hugging Face or MLX have it; or a folder
+    /// with one GGUF model.
     ///
     /// # Errors
     /// As [`open_with`](Self::open_with).
@@ -122,28 +137,33 @@ impl Engine {
         Self::open_with(path, &EngineOptions::default())
     }
 
-    /// Opens a GGUF file.
+    /// Opens a model.
     ///
     /// # Errors
-    /// Those of the device, of [`Weights::open`], of [`models::load`] and of [`Tokenizer::from_gguf`].
+    /// Those of the device, of [`Weights::open`](crate::formats::weights::Weights::open), of [`models::load`] and of [`Tokenizer::open`];
+    /// [`Error::Vocabulary`](crate::Error::Vocabulary) where tokens have no row in the model.
     pub fn open_with(path: impl AsRef<Path>, options: &EngineOptions) -> Result<Self> {
         Self::open_on(&Device::open(&options.device)?, path, options)
     }
 
-    /// Opens a GGUF file on a device that is open already; the device of the options is not looked at.
+    /// Opens a model on a device that is open already; the device of the options is not looked at.
     ///
     /// # Errors
     /// As [`open_with`](Self::open_with).
     pub fn open_on(device: &Device, path: impl AsRef<Path>, options: &EngineOptions) -> Result<Self> {
         let device = device.clone();
-        let weights = Weights::open(path, &device, options.access, options.precision)?;
-        let tokenizer = Tokenizer::from_gguf(weights.metadata())?;
-        let said = Settings::of_gguf(weights.metadata())?;
-        let settings = Settings { ends: tokenizer.specials().ends.clone(), ..said };
+        let Opened { weights, tokenizer, settings } = Opened::find(path.as_ref(), &device, options)?;
+        let (warnings, file) = (weights.warnings().to_vec(), weights.file().clone());
         let model: Arc<dyn Model> = models::load(weights)?.into();
+        open::check_rows(&tokenizer, model.sizes().vocabulary, &file)?;
         let context = options.context.unwrap_or_else(|| model.sizes().context.min(4096));
         let (ops, kv) = (Arc::new(Ops::open(&device)?), options.kv);
-        Ok(Self { ops, device, model, tokenizer, settings, context, kv })
+        Ok(Self { ops, device, model, tokenizer, settings, warnings, context, kv })
+    }
+
+    /// What a user should know of the model.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
     }
 
     /// The tokenizer.
@@ -151,7 +171,7 @@ impl Engine {
         &self.tokenizer
     }
 
-    /// How the makers of the model want it to generate: where it ends, and how tokens are drawn.
+    /// How the makers of the model want it to generate.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
@@ -331,5 +351,7 @@ impl std::fmt::Debug for Generation<'_> {
     }
 }
 
+#[cfg(test)]
+mod folder_tests;
 #[cfg(test)]
 mod tests;

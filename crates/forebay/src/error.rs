@@ -70,6 +70,13 @@ pub enum Error {
         /// What is wrong with it.
         fault: SetFault,
     },
+    /// A folder is not that of one model.
+    Folder {
+        /// The folder.
+        folder: Arc<Path>,
+        /// What is wrong with it.
+        fault: FolderFault,
+    },
     /// A vocabulary cannot be used.
     Vocabulary {
         /// The file.
@@ -348,6 +355,24 @@ pub enum SetFault {
     },
 }
 
+/// Why a folder is not that of one model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FolderFault {
+    /// Nothing in it is a model.
+    NoModel,
+    /// It holds several: name one of them.
+    Several {
+        /// The files.
+        files: Vec<String>,
+    },
+    /// A file that a model has is missing: fetch it.
+    Lacks {
+        /// The file.
+        name: &'static str,
+    },
+}
+
 /// Why a vocabulary cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -379,6 +404,13 @@ pub enum VocabularyFault {
     Size {
         /// Tokens there are.
         found: usize,
+    },
+    /// There are tokens without a row in the model's embedding: vocabulary and model do not belong together.
+    Rows {
+        /// The first such token.
+        token: u32,
+        /// Rows there are.
+        rows: usize,
     },
     /// A special token that the tokenizer needs is not named.
     NoSpecial {
@@ -460,6 +492,7 @@ impl fmt::Display for Error {
                 write!(f, "{file}: tensor {tensor:?} has an element type that is not known: {found}")
             }
             Self::Set { file, fault } => write!(f, "{}: {fault}", file.display()),
+            Self::Folder { folder, fault } => write!(f, "{}: {fault}", folder.display()),
             Self::Vocabulary { file, fault } => write!(f, "{}: tokenizer: {fault}", file.display()),
             Self::Template { file, line, fault } => {
                 write!(f, "{}: chat template", file.display())?;
@@ -581,6 +614,18 @@ impl fmt::Display for SetFault {
     }
 }
 
+impl fmt::Display for FolderFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoModel => f.write_str("holds no model: neither a config.json nor a GGUF file"),
+            Self::Several { files } => {
+                write!(f, "holds several GGUF files, name one of them: {}", files.join(", "))
+            }
+            Self::Lacks { name } => write!(f, "has no {name}; fetch it into the folder"),
+        }
+    }
+}
+
 impl fmt::Display for VocabularyFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -592,6 +637,12 @@ impl fmt::Display for VocabularyFault {
                 write!(f, "{list} has {found} entries for {wanted} tokens")
             }
             Self::Size { found } => write!(f, "{found} tokens are no vocabulary"),
+            Self::Rows { token, rows } => {
+                write!(
+                    f,
+                    "token {token} has no row in the model, which has {rows}; they do not belong together"
+                )
+            }
             Self::NoSpecial { name } => write!(f, "needs a {name} token and names none"),
             Self::Json { detail } => f.write_str(detail),
         }

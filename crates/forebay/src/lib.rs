@@ -19,4 +19,6 @@ pub mod models;
 pub mod quantize;
 
 pub use engine::{Engine, EngineOptions, Generation, Piece, Timings};
-pub use error::{Error, Fault, FormatError, Place, Result, SetFault, TemplateFault, VocabularyFault};
+pub use error::{
+    Error, Fault, FolderFault, FormatError, Place, Result, SetFault, TemplateFault, VocabularyFault,
+};

@@ -1,7 +1,10 @@
 //! Folders as MLX writes them: weights packed into words, with scales and perhaps biases beside them.
 //!
-//! It finds the planes of each weight and checks that they fit together; it never unpacks one.
-//! Next room: forebay-tensor's `quant::mlx`, which says what the bits mean.
+//! It finds the planes of each weight and checks that they fit together; it never unpacks one. The blocks and scales of
+//! gpt-oss are planes of one of its types. Next rooms: `rows`, for planes that have to be one, and forebay-tensor's
+//! `quant::mlx`, which says what the bits mean.
+
+mod rows;
 
 use std::{collections::HashMap, fmt, path::Path, sync::Arc};
 
@@ -10,6 +13,8 @@ use serde_json::Value;
 
 use super::safetensors::{Shards, Tensor};
 use crate::error::{Error, Fault, FormatError, Place, Result};
+
+pub(super) use rows::{dtype_of_rows, write_rows};
 
 /// Bits of a word of codes.
 const WORD: u64 = 32;
@@ -34,10 +39,10 @@ pub struct Quantization {
 /// A weight with all its planes; each is given with the number of its file.
 #[derive(Clone, Debug)]
 pub struct Weight<'a> {
-    /// The name of the tensor that holds the weight, or its codes.
+    /// The name of the tensor that holds the weight or its codes; of blocks, without the ending that says so.
     pub name: &'a str,
-    /// What the weight is made of.
-    pub dtype: DType,
+    /// What the weight is made of; none where that is not known.
+    pub dtype: Option<DType>,
     /// Its shape in elements, slowest dimension first.
     pub shape: Vec<u64>,
     /// The weight itself, or its codes.
@@ -137,12 +142,12 @@ fn dtype(own: &serde_json::Map<String, Value>, folder: &serde_json::Map<String, 
 ///
 /// let weights = weights(&model, quantization.as_ref())?;
 /// assert_eq!((weights.len(), weights[0].name, &weights[0].shape[..]), (1, "w.weight", &[1, 64][..]));
-/// assert_eq!(weights[0].dtype.name(), "mlx_4g64");
+/// assert_eq!(weights[0].dtype.unwrap().name(), "mlx_4g64");
 /// # Ok::<(), forebay::Error>(())
 /// ```
 ///
 /// # Errors
-/// [`Error::Format`] where planes do not fit together, [`Error::UnknownType`] where a weight's type is unknown.
+/// [`Error::Format`] where planes do not fit together.
 pub fn weights<'a>(shards: &'a Shards, quantization: Option<&Quantization>) -> Result<Vec<Weight<'a>>> {
     let mut weights = Vec::new();
     for (part, tensor) in shards.tensors() {
@@ -155,10 +160,23 @@ pub fn weights<'a>(shards: &'a Shards, quantization: Option<&Quantization>) -> R
         {
             continue;
         }
+        let blocks_of = |ending: &str, other: &str| {
+            let stem = name.strip_suffix(ending)?;
+            Some((stem, shards.find(&format!("{stem}{other}"))?))
+        };
+        if blocks_of("_scales", "_blocks").is_some() {
+            continue;
+        }
+        if let Some((stem, scales)) = blocks_of("_blocks", "_scales") {
+            let shape = joined(tensor, scales.1).map_err(|fault| Error::from(at(tensor, fault)))?;
+            let (dtype, codes) = (Some(DType::MlxMxfp4), (part, tensor));
+            weights.push(Weight { name: stem, dtype, shape, codes, scales: Some(scales), biases: None });
+            continue;
+        }
         let module = name.strip_suffix(".weight").filter(|_| quantization.is_some());
         let scales = module.and_then(|module| shards.find(&format!("{module}.scales")));
         let (Some(module), Some(scales), Some(quantization)) = (module, scales, quantization) else {
-            let (dtype, shape) = (tensor.dtype()?, tensor.shape().to_vec());
+            let (dtype, shape) = (tensor.dtype().ok(), tensor.shape().to_vec());
             weights.push(Weight { name, dtype, shape, codes: (part, tensor), scales: None, biases: None });
             continue;
         };
@@ -167,7 +185,7 @@ pub fn weights<'a>(shards: &'a Shards, quantization: Option<&Quantization>) -> R
         let packed = quantization.of(module);
         let (dtype, shape) = unpacked(packed, tensor, scales.1, biases.map(|(_, biases)| biases))
             .map_err(|fault| Error::from(at(tensor, fault)))?;
-        weights.push(Weight { name, dtype, shape, codes, scales: Some(scales), biases });
+        weights.push(Weight { name, dtype: Some(dtype), shape, codes, scales: Some(scales), biases });
     }
     Ok(weights)
 }
@@ -175,6 +193,29 @@ pub fn weights<'a>(shards: &'a Shards, quantization: Option<&Quantization>) -> R
 fn at(tensor: &Tensor, fault: Fault) -> FormatError {
     let place = Place::Tensor(tensor.name().to_owned());
     FormatError { file: tensor.file().clone(), place, offset: tensor.range().start, fault }
+}
+
+/// The shape of a weight in blocks of 16 bytes with a scale for each, if these fit together.
+fn joined(blocks: &Tensor, scales: &Tensor) -> Result<Vec<u64>, Fault> {
+    let wanted = "blocks of 16 U8 and a U8 as the scale of each";
+    let fault = || Fault::Plane {
+        found: format!(
+            "{:?} of {}, {:?} of {}",
+            blocks.shape(),
+            blocks.kind(),
+            scales.shape(),
+            scales.kind()
+        ),
+        wanted: wanted.to_owned(),
+    };
+    match blocks.shape().split_last() {
+        Some((16, outer)) if outer == scales.shape() && (blocks.kind(), scales.kind()) == ("U8", "U8") => {
+            let (count, rows) = outer.split_last().ok_or_else(fault)?;
+            // Parsing has bounded the elements, so 32 a block still fit.
+            Ok(rows.iter().copied().chain([count * 32]).collect())
+        }
+        _ => Err(fault()),
+    }
 }
 
 /// The type and shape of a packed weight, if its planes fit together.

@@ -1,17 +1,29 @@
-//! The tensors and weights of a model file on a device, by name: repacked for the device, mapped, or read.
+//! The tensors and weights of a model on a device, by the names of one scheme: repacked for the device, mapped, or read.
 //!
 //! A weight that is repacked leaves no page of the file behind: what was read is forgotten while the rest is packed, so
 //! that a model is never held twice. It counts what is taken, so that a model that leaves weights aside is noticed. It
 //! never knows what a name means. Next room: `models`, which asks for the names.
 
 use std::{
-    borrow::Cow, collections::HashSet, fs::File, ops::Range, os::unix::fs::FileExt, path::Path, sync::Arc,
+    collections::{BTreeMap, HashSet},
+    fmt,
+    ops::Range,
+    path::Path,
+    sync::Arc,
 };
 
-use forebay_device::{Buffer, Device, MappedFile, Request, Tag};
-use forebay_tensor::{DType, Level, Tensor, Weight, WeightBytes};
+use forebay_device::{Buffer, Device, Tag};
+use forebay_tensor::{DType, Level, Tensor, Weight, WeightBytes, quant};
 
-use super::gguf::{self, Gguf, Metadata, Split, Tensor as Entry};
+use super::{
+    checkpoint::Checkpoint,
+    folder::Model,
+    gguf::{self, Gguf, Metadata, Split},
+    mlx,
+    names::Naming,
+    source::Source,
+    stored::{Change, Kind, Rows, Stored},
+};
 use crate::error::{Error, Result};
 
 /// How the bytes of a model file come to a device.
@@ -30,8 +42,61 @@ pub enum Precision {
     /// Integers: activations are rounded to 8 bits in groups of 32, no coarser than llama.cpp does.
     #[default]
     Fast,
-    /// Floats of 32 bits: weights are decoded, and activations stay as they are.
+    /// Floats of 32 bits: weights are decoded, and activations stay as they are. Weights of MLX with a scale and a bias are
+    /// decoded when they are loaded, and take 32 bits each.
     Strict,
+}
+
+/// What a user should know of a model that was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Warning {
+    /// The model has parts beside the one for text, which were left out.
+    OtherParts {
+        /// The file.
+        file: Arc<Path>,
+        /// What the parts are called.
+        parts: Vec<&'static str>,
+    },
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OtherParts { file, parts } => {
+                write!(f, "{}: text only; left out: {}", file.display(), parts.join(", "))
+            }
+        }
+    }
+}
+
+/// Told, from time to time, how many bytes of a model are loaded, of how many.
+///
+/// ```
+/// use forebay::formats::weights::Progress;
+///
+/// let progress = Progress::new(|done, all| println!("{} %", 100 * done / all.max(1)));
+/// progress.tell(1, 2);
+/// ```
+#[derive(Clone)]
+pub struct Progress(Arc<dyn Fn(u64, u64) + Send + Sync>);
+
+impl Progress {
+    /// Has a function told, from the thread that loads: bytes that are done, and all.
+    pub fn new(told: impl Fn(u64, u64) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(told))
+    }
+
+    /// Tells it.
+    pub fn tell(&self, done: u64, all: u64) {
+        (self.0)(done, all);
+    }
+}
+
+impl fmt::Debug for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Progress")
+    }
 }
 
 /// The weights of a model on a device.
@@ -50,37 +115,72 @@ pub enum Precision {
 pub struct Weights {
     device: Device,
     precision: Precision,
-    files: Split,
+    metadata: Metadata,
+    /// The file, or the first of several, or that which names them.
+    file: Arc<Path>,
     sources: Vec<Source>,
+    tensors: BTreeMap<String, Stored>,
+    /// What a folder calls the tensors; none where the names are the scheme's.
+    naming: Option<Naming>,
+    warnings: Vec<Warning>,
     taken: HashSet<String>,
+    progress: Option<Progress>,
+    /// Bytes of the tensors that were taken, and of all.
+    done: u64,
+    all: u64,
 }
 
 impl Weights {
-    /// Opens a GGUF file, and the other parts if it is one of several.
+    /// Opens a GGUF file, and the other parts if it is one of several; or a folder with a `config.json` and safetensors
+    /// files, as Hugging Face and MLX have them; or a folder with one GGUF model.
     ///
     /// # Errors
-    /// [`Error::Io`] and [`Error::Device`] where a file cannot be read, [`Error::Format`] and [`Error::Set`] where it is
-    /// not what it should be.
+    /// [`Error::Io`] and [`Error::Device`] where a file cannot be read, [`Error::Folder`], [`Error::Format`] and
+    /// [`Error::Set`] where it is not what it should be; for folders also those of a configuration that cannot be used:
+    /// [`Error::Architecture`], [`Error::MissingKey`], [`Error::KeyValue`] and [`Error::Unsupported`].
     pub fn open(
         path: impl AsRef<Path>,
         device: &Device,
         access: Access,
         precision: Precision,
     ) -> Result<Self> {
-        let mut parts = vec![Source::open(path.as_ref(), access)?];
-        let paths = gguf::part_paths(&parts[0].0)?;
-        if paths.len() > 1 {
-            // The user may have named any part; the set is read from its first on.
-            parts = paths.iter().map(|path| Source::open(path, access)).collect::<Result<_>>()?;
-        }
-        let (ggufs, sources) = parts.into_iter().unzip();
-        let files = Split::join(ggufs)?;
-        Ok(Self { device: device.clone(), precision, files, sources, taken: HashSet::new() })
+        let opened = match Model::find(path)? {
+            Model::Gguf(path) => open_gguf(&path, access)?,
+            Model::Folder(folder) => {
+                let Checkpoint { metadata, file, sources, tensors, naming, warnings } =
+                    Checkpoint::open(&folder, access)?;
+                Opened { metadata, file, sources, tensors, naming: Some(naming), warnings }
+            }
+        };
+        let Opened { metadata, file, sources, tensors, naming, warnings } = opened;
+        let all = tensors.values().map(Stored::len).sum();
+        let (device, taken, progress) = (device.clone(), HashSet::new(), None);
+        Ok(Self {
+            device,
+            precision,
+            metadata,
+            file,
+            sources,
+            tensors,
+            naming,
+            warnings,
+            taken,
+            progress,
+            done: 0,
+            all,
+        })
     }
 
-    /// The metadata.
+    /// Tells how far loading has come while tensors are taken.
+    #[must_use]
+    pub fn progress(mut self, progress: Option<Progress>) -> Self {
+        self.progress = progress;
+        self
+    }
+
+    /// The metadata, of a folder under the keys that a GGUF file has.
     pub fn metadata(&self) -> &Metadata {
-        self.files.parts()[0].metadata()
+        &self.metadata
     }
 
     /// The device.
@@ -88,25 +188,31 @@ impl Weights {
         &self.device
     }
 
-    /// The file, or the first of several, as it is named in messages.
+    /// The file as it is named in messages: the first of several, or that which names them.
     pub fn file(&self) -> &Arc<Path> {
-        self.metadata().file()
+        &self.file
+    }
+
+    /// What a user should know.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
     }
 
     /// Whether there is a tensor of this name.
     pub fn has(&self, name: &str) -> bool {
-        self.files.find(name).is_some()
+        self.tensors.contains_key(name)
     }
 
-    /// The tensor of this name as the file holds it.
+    /// The tensor of this name as the file holds it, or, where that is in planes, as rows.
     ///
     /// # Errors
-    /// [`Error::MissingTensor`], [`Error::UnknownType`], or [`Error::TensorShape`] if it has another shape.
+    /// [`Error::MissingTensor`], [`Error::UnknownType`], or [`Error::TensorShape`] if it has another shape; axes of one
+    /// element do not count.
     pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        let (part, entry) = self.find(name, shape)?;
-        let (dtype, buffer) = (entry.dtype()?, self.sources[part].buffer(&self.device, entry)?);
-        self.taken.insert(name.to_owned());
-        Ok(Tensor::of(dtype, shape, buffer)?.label(name.to_owned()))
+        let stored = self.find(name, shape)?;
+        let tensor = self.tensor(stored, shape)?;
+        self.took(name, stored.len());
+        Ok(tensor.label(name.to_owned()))
     }
 
     /// The matrix of this name, of `[rows, width]`, in the form that products on the device read best.
@@ -122,37 +228,22 @@ impl Weights {
     /// # Errors
     /// As [`take`](Self::take); [`Error::Tensor`] if there are not so many rows.
     pub fn take_rows(&mut self, name: &str, shape: [usize; 2], rows: Range<usize>) -> Result<Weight> {
-        let (part, entry) = self.find(name, &shape)?;
-        let (dtype, source) = (entry.dtype()?, &self.sources[part]);
-        let row = (entry.range().end - entry.range().start) / (shape[0] as u64).max(1);
-        let (before, count) = (rows.start as u64 * row, rows.len());
-        let bytes = match self.precision {
-            Precision::Fast => source.bytes(entry)?,
-            Precision::Strict => Cow::Borrowed(&[][..]),
+        let whole = self.find(name, &shape)?;
+        // Checks the range, of elements that nobody holds.
+        forebay_tensor::Layout::new(DType::U8, &shape)?.narrow(0, rows.clone())?;
+        let shape = [rows.len(), shape[1]];
+        let picked = Rows { first: rows.start as u64, count: rows.len() as u64, step: 1 };
+        let stored = whole.pick(shape.map(|size| size as u64).to_vec(), [picked]);
+        let weight = match self.precision {
+            Precision::Fast => self.pack(&stored, shape)?,
+            Precision::Strict => None,
         };
-        let ours = bytes.get(before as usize..(rows.end as u64 * row) as usize).unwrap_or_default();
-        let weight = match WeightBytes::of(dtype, [count, shape[1]], ours) {
-            Ok(bytes) if bytes.gains() => Weight::pack(&self.device, &bytes, Level::best(), |done| {
-                source.forget(entry, before + done as u64 * row)
-            })?,
-            _ => Weight::rows(&self.take(name, &shape)?.narrow(0, rows)?)?,
+        let weight = match weight {
+            Some(weight) => weight,
+            None => Weight::rows(&self.tensor(&stored, &shape)?)?,
         };
-        self.taken.insert(name.to_owned());
+        self.took(name, stored.len());
         Ok(weight.label(name.to_owned()))
-    }
-
-    fn find(&self, name: &str, shape: &[usize]) -> Result<(usize, &Entry)> {
-        let missing = || Error::MissingTensor { file: self.file().clone(), tensor: name.to_owned() };
-        let (part, entry) = self.files.find(name).ok_or_else(missing)?;
-        if entry.shape().iter().copied().eq(shape.iter().map(|&size| size as u64)) {
-            return Ok((part, entry));
-        }
-        Err(Error::TensorShape {
-            file: entry.file().clone(),
-            tensor: name.to_owned(),
-            found: entry.shape().to_vec(),
-            wanted: shape.to_vec(),
-        })
     }
 
     /// The tensor of this name as f32, converted if the file holds another type: for the few small ones that ops want so.
@@ -160,18 +251,19 @@ impl Weights {
     /// # Errors
     /// As [`take`](Self::take); [`Error::Tensor`] if its type cannot be converted.
     pub fn take_f32(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        let tensor = self.take(name, shape)?;
-        if tensor.dtype() == DType::F32 {
-            return Ok(tensor);
-        }
-        let elements = tensor.to_f32()?;
-        Ok(Tensor::from_slice(&self.device, shape, &elements)?.label(name.to_owned()))
+        let stored = self.find(name, shape)?;
+        let plain = matches!(stored.kind, Kind::Plain(DType::F32)) && stored.change == Change::Nothing;
+        let tensor = match plain {
+            true => self.tensor(stored, shape)?,
+            false => Tensor::from_slice(&self.device, shape, &self.decoded(stored)?)?,
+        };
+        self.took(name, stored.len());
+        Ok(tensor.label(name.to_owned()))
     }
 
     /// Leaves aside the tensors whose names are such: parts of a model that nothing makes use of.
     pub fn leave(&mut self, such: impl Fn(&str) -> bool) {
-        let names = self.files.tensors().map(|(_, tensor)| tensor.name());
-        self.taken.extend(names.filter(|name| such(name)).map(str::to_owned));
+        self.taken.extend(self.tensors.keys().filter(|name| such(name)).cloned());
     }
 
     /// Ends the loading of a model that has taken all it uses.
@@ -179,100 +271,172 @@ impl Weights {
     /// # Errors
     /// [`Error::UnusedTensors`] if there are others.
     pub fn finish(self) -> Result<()> {
-        let mut left =
-            self.files.tensors().map(|(_, tensor)| tensor.name()).filter(|n| !self.taken.contains(*n));
+        let mut left = self.tensors.iter().filter(|(name, _)| !self.taken.contains(*name));
         match left.next() {
-            None => Ok(()),
-            Some(first) => Err(Error::UnusedTensors {
-                file: self.file().clone(),
-                first: first.to_owned(),
+            None => {
+                if let Some(progress) = &self.progress {
+                    progress.tell(self.all, self.all);
+                }
+                Ok(())
+            }
+            Some((_, first)) => Err(Error::UnusedTensors {
+                file: first.file.clone(),
+                first: first.name.to_string(),
                 count: 1 + left.count(),
             }),
         }
+    }
+
+    fn find(&self, name: &str, shape: &[usize]) -> Result<&Stored> {
+        let Some(stored) = self.tensors.get(name) else {
+            let tensor = self.naming.map_or_else(|| name.to_owned(), |naming| naming.original(name));
+            return Err(Error::MissingTensor { file: self.file.clone(), tensor });
+        };
+        let wanted = shape.iter().map(|&size| size as u64).filter(|size| *size != 1);
+        if stored.shape.iter().copied().filter(|size| *size != 1).eq(wanted) {
+            stored.known()?;
+            return Ok(stored);
+        }
+        Err(Error::TensorShape {
+            file: stored.file.clone(),
+            tensor: stored.name.to_string(),
+            found: stored.shape.clone(),
+            wanted: shape.to_vec(),
+        })
+    }
+
+    /// Counts what was taken and tells so.
+    fn took(&mut self, name: &str, bytes: u64) {
+        self.taken.insert(name.to_owned());
+        // A matrix may be taken twice, whole and in parts.
+        self.done = (self.done + bytes).min(self.all);
+        if let Some(progress) = &self.progress {
+            progress.tell(self.done, self.all);
+        }
+    }
+
+    /// A weight in panels; none where its type or its width gains nothing by it.
+    fn pack(&self, stored: &Stored, shape: [usize; 2]) -> Result<Option<Weight>> {
+        let device = &self.device;
+        let (dtype, scale_type) = match stored.kind {
+            Kind::Plain(dtype) if dtype.block_elements() > 1 => (dtype, None),
+            Kind::Planes { dtype, scale_type } => (dtype, Some(scale_type)),
+            _ => return Ok(None),
+        };
+        let [codes, scales, biases] = [0, 1, 2].map(|plane| stored.bytes(&self.sources, plane));
+        let (codes, scales, biases) = (codes?, scales?, biases?);
+        let bytes = match scale_type {
+            None => WeightBytes::of(dtype, shape, &codes)?,
+            Some(scale_type) => {
+                let planes =
+                    quant::mlx::Planes { codes: &codes, scales: &scales, biases: &biases, scale_type };
+                WeightBytes::of_planes(dtype, shape, &planes)?
+            }
+        };
+        if !bytes.gains() {
+            return Ok(None);
+        }
+        let row = stored.len() / (shape[0] as u64).max(1);
+        let weight = Weight::pack(device, &bytes, Level::best(), |rows| {
+            stored.forget(&self.sources, rows as u64);
+            if let Some(progress) = &self.progress {
+                progress.tell(self.done + rows as u64 * row, self.all);
+            }
+        })?;
+        Ok(Some(weight))
+    }
+
+    /// A tensor of rows.
+    fn tensor(&self, stored: &Stored, shape: &[usize]) -> Result<Tensor> {
+        let device = &self.device;
+        let dtype = match stored.kind {
+            Kind::Plain(dtype) if stored.change == Change::Nothing => dtype,
+            Kind::Planes { dtype, .. } if stored.change == Change::Nothing => mlx::dtype_of_rows(dtype),
+            _ => return Ok(Tensor::from_slice(device, shape, &self.decoded(stored)?)?),
+        };
+        if let (Kind::Plain(dtype), Some((file, range))) = (&stored.kind, stored.range(0))
+            && let Some(buffer) = self.lying(&self.sources[file], *dtype, range)?
+        {
+            return Ok(Tensor::of(*dtype, shape, buffer)?);
+        }
+        let request = Tensor::request(dtype, shape)?.tag(Tag::Weights);
+        let large = stored.len() > SMALL;
+        let buffer = device.alloc(if large { request.exact() } else { request })?;
+        match stored.kind {
+            Kind::Planes { dtype, scale_type } => {
+                let [codes, scales, biases] = [0, 1, 2].map(|plane| stored.bytes(&self.sources, plane));
+                let (codes, scales, biases) = (codes?, scales?, biases?);
+                let planes =
+                    quant::mlx::Planes { codes: &codes, scales: &scales, biases: &biases, scale_type };
+                mlx::write_rows(dtype, &planes, &mut buffer.write::<u8>()?)?;
+                stored.forget(&self.sources, u64::MAX);
+            }
+            _ => stored.gather(&self.sources, 0, &mut buffer.write::<u8>()?)?,
+        }
+        Ok(Tensor::of(dtype, shape, buffer)?)
+    }
+
+    /// The bytes where they lie, unless they are few, or where no kernel could read them.
+    fn lying(&self, source: &Source, dtype: DType, range: Range<u64>) -> Result<Option<Buffer>> {
+        let align = 1 << dtype.block_bytes().trailing_zeros();
+        match range.end - range.start > SMALL && range.start.is_multiple_of(align) {
+            true => source.pages(&self.device, range),
+            false => Ok(None),
+        }
+    }
+
+    /// The elements on the host, as the models here expect them.
+    fn decoded(&self, stored: &Stored) -> Result<Vec<f32>> {
+        let elements = stored.shape.iter().product::<u64>() as usize;
+        let bytes = |plane| stored.bytes(&self.sources, plane);
+        let mut decoded = vec![0.0; elements];
+        match &stored.kind {
+            Kind::Plain(dtype) => quant::decode(*dtype, &bytes(0)?, &mut decoded)?,
+            Kind::Planes { dtype, scale_type } => {
+                let (codes, scales, biases) = (bytes(0)?, bytes(1)?, bytes(2)?);
+                let scale_type = *scale_type;
+                let planes =
+                    quant::mlx::Planes { codes: &codes, scales: &scales, biases: &biases, scale_type };
+                quant::mlx::decode(*dtype, &planes, &mut decoded)?;
+            }
+            Kind::Given(numbers) => decoded.copy_from_slice(numbers),
+            Kind::Unknown(_) => stored.known()?,
+        }
+        match stored.change {
+            Change::Nothing => {}
+            Change::AddOne => decoded.iter_mut().for_each(|x| *x += 1.0),
+            Change::NegativeExp => decoded.iter_mut().for_each(|x| *x = -x.exp()),
+        }
+        Ok(decoded)
     }
 }
 
 /// Tensors up to this many bytes are copied, so that no page of a mapped file stays for their sake.
 const SMALL: u64 = 1 << 20;
 
-/// Where the bytes of one file of a model come from.
-#[derive(Debug)]
-enum Source {
-    /// Pages of the file; the buffer of all of it is made for the first tensor that stays where it lies.
-    Mapped { file: MappedFile, buffer: std::sync::OnceLock<Buffer> },
-    /// The file, read where it is asked for.
-    File { file: File, path: Arc<Path> },
+/// What was found of a model.
+struct Opened {
+    metadata: Metadata,
+    file: Arc<Path>,
+    sources: Vec<Source>,
+    tensors: BTreeMap<String, Stored>,
+    naming: Option<Naming>,
+    warnings: Vec<Warning>,
 }
 
-impl Source {
-    fn open(path: &Path, access: Access) -> Result<(Gguf, Self)> {
-        let mapped = MappedFile::open(path)?;
-        let gguf = Gguf::parse(path, mapped.bytes())?;
-        let source = match access {
-            Access::Mapped => Self::Mapped { file: mapped, buffer: std::sync::OnceLock::new() },
-            Access::Read => {
-                let failed =
-                    |source| Error::Io { file: path.into(), action: "open", source: Arc::new(source) };
-                Self::File { file: File::open(path).map_err(failed)?, path: path.into() }
-            }
-        };
-        Ok((gguf, source))
+fn open_gguf(path: &Path, access: Access) -> Result<Opened> {
+    let open = |path: &Path| Source::open(path, access, |bytes| Gguf::parse(path, bytes));
+    let mut parts = vec![open(path)?];
+    let paths = gguf::part_paths(&parts[0].0)?;
+    if paths.len() > 1 {
+        // The user may have named any part; the set is read from its first on.
+        parts = paths.iter().map(|path| open(path)).collect::<Result<_>>()?;
     }
-
-    /// The bytes of a tensor, for the host.
-    fn bytes(&self, entry: &Entry) -> Result<Cow<'_, [u8]>> {
-        let range = entry.range();
-        match self {
-            Self::Mapped { file, .. } => {
-                Ok(Cow::Borrowed(&file.bytes()[range.start as usize..range.end as usize]))
-            }
-            Self::File { .. } => {
-                let mut bytes = vec![0; (range.end - range.start) as usize];
-                self.read(&mut bytes, range.start)?;
-                Ok(Cow::Owned(bytes))
-            }
-        }
-    }
-
-    /// The bytes of a tensor on the device.
-    fn buffer(&self, device: &Device, entry: &Entry) -> Result<Buffer> {
-        let range = entry.range();
-        let len = range.end - range.start;
-        match self {
-            Self::Mapped { file, buffer } if len > SMALL => {
-                let whole = match buffer.get() {
-                    Some(whole) => whole,
-                    None => {
-                        let whole = device.adopt_file(file)?;
-                        buffer.get_or_init(|| whole)
-                    }
-                };
-                Ok(whole.slice(range)?)
-            }
-            Self::Mapped { .. } => {
-                let buffer = device.alloc(Request::new(len).tag(Tag::Weights))?;
-                buffer.copy_from(&self.bytes(entry)?)?;
-                Ok(buffer)
-            }
-            Self::File { .. } => {
-                let buffer = device.alloc(Request::new(len).tag(Tag::Weights).exact())?;
-                self.read(&mut buffer.write::<u8>()?, range.start)?;
-                Ok(buffer)
-            }
-        }
-    }
-
-    fn read(&self, bytes: &mut [u8], at: u64) -> Result<()> {
-        let Self::File { file, path } = self else { return Ok(()) };
-        let failed = |source| Error::Io { file: path.clone(), action: "read", source: Arc::new(source) };
-        file.read_exact_at(bytes, at).map_err(failed)
-    }
-
-    /// Lets the pages behind the first bytes of a tensor go.
-    fn forget(&self, entry: &Entry, bytes: u64) {
-        if let Self::Mapped { file, .. } = self {
-            let start = entry.range().start as usize;
-            file.forget(start..start + bytes as usize);
-        }
-    }
+    let (ggufs, sources): (Vec<Gguf>, Vec<Source>) = parts.into_iter().unzip();
+    let files = Split::join(ggufs)?;
+    let tensors =
+        files.tensors().map(|(part, tensor)| (tensor.name().to_owned(), Stored::of_gguf(part, tensor)));
+    let (tensors, metadata) = (tensors.collect(), files.parts()[0].metadata().clone());
+    let file = metadata.file().clone();
+    Ok(Opened { metadata, file, sources, tensors, naming: None, warnings: Vec::new() })
 }

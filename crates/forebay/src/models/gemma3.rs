@@ -13,7 +13,7 @@ use crate::{error::Result, formats::weights::Weights};
 /// Layers of the 27B model.
 const LARGEST: usize = 62;
 /// Of so many layers, the last one sees everything.
-const PATTERN: usize = 6;
+const PERIOD: usize = 6;
 
 /// Takes the weights.
 ///
@@ -23,16 +23,18 @@ pub fn load(mut weights: Weights) -> Result<Gemma> {
     let keys = Keys::new(weights.metadata(), "gemma3");
     let (sizes, epsilon) = (keys.sizes()?, keys.epsilon()?);
     let window = keys.size_or("attention.sliding_window", 1024)?;
+    let windowed = keys.windowed(sizes.layers, PERIOD)?;
     let near_base = keys.find("rope.freq_base_swa")?.unwrap_or(10_000.0);
     let logit_cap = keys.find("final_logit_softcapping")?;
+    let scale = keys.find("attention.scale")?.unwrap_or_else(|| scale(&sizes, LARGEST));
     let far = Rotary::load(&mut weights, "gemma3", &sizes, Pairs::HalfSplit)?;
     let near = Rotary::new(&weights, near_base, sizes.rotated, &Scaling::None, Pairs::HalfSplit)?;
     Gemma::load(weights, sizes, epsilon, logit_cap, vec![far, near], |weights, layer| {
-        let attention = SelfAttention::load(weights, layer, &sizes)?.scale(scale(&sizes, LARGEST));
+        let attention = SelfAttention::load(weights, layer, &sizes)?.scale(scale);
         let attention = attention.head_norms(weights, layer, &sizes, epsilon)?;
-        Ok(match layer % PATTERN == PATTERN - 1 {
-            true => (attention, 0),
-            false => (attention.sight(Sight::Window(window)), 1),
+        Ok(match windowed[layer] {
+            true => (attention.sight(Sight::Window(window)), 1),
+            false => (attention, 0),
         })
     })
 }

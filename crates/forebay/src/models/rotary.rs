@@ -42,12 +42,17 @@ impl Rotary {
         Ok(Self { frequencies, magnitude, pairs })
     }
 
-    /// Positions as a file's metadata says: a base, and perhaps a way to stretch it.
+    /// Positions as a file's metadata says: a base, and perhaps a way to stretch it. `pairs` are those of GGUF files; where
+    /// the metadata comes from a folder, it may say otherwise.
     ///
     /// # Errors
     /// [`Error::Unsupported`](crate::Error::Unsupported) for a scaling that is not known.
     pub(crate) fn load(weights: &mut Weights, family: &str, sizes: &Sizes, pairs: Pairs) -> Result<Self> {
         let keys = Keys::new(weights.metadata(), family);
+        let pairs = match keys.find("rope.half_split")? {
+            Some(true) => Pairs::HalfSplit,
+            _ => pairs,
+        };
         let base = keys.find("rope.freq_base")?.unwrap_or(10_000.0);
         let magnitude: Option<f32> = keys.find("rope.scaling.attn_factor")?;
         let scaling = match keys.find::<&str>("rope.scaling.type")? {

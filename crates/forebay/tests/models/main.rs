@@ -7,6 +7,8 @@ mod families;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
+mod folders;
+#[cfg(test)]
 mod llama;
 #[cfg(test)]
 mod stories;

@@ -72,6 +72,18 @@ impl Metadata {
         Ok(Self { file: cursor.file().clone(), entries, by_key })
     }
 
+    /// Entries that no GGUF file holds; of entries with one key, the last one counts.
+    pub(in crate::formats) fn of_entries(file: Arc<Path>, given: Vec<(String, Value)>) -> Self {
+        let mut entries = Vec::with_capacity(given.len());
+        let mut by_key = HashMap::with_capacity(given.len());
+        for (key, value) in given {
+            let key: Arc<str> = key.into();
+            by_key.insert(key.clone(), entries.len());
+            entries.push(Entry { key, value, offset: 0 });
+        }
+        Self { file, entries, by_key }
+    }
+
     /// The file as it is named in messages.
     pub fn file(&self) -> &Arc<Path> {
         &self.file

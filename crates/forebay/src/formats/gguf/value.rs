@@ -123,6 +123,23 @@ impl ValueType {
 }
 
 impl Value {
+    /// A string.
+    pub(in crate::formats) fn text(text: &str) -> Self {
+        Self::String(text.as_bytes().into())
+    }
+
+    /// An array of numbers.
+    pub(in crate::formats) fn numbers(numbers: &[u32]) -> Self {
+        let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        Self::Array(Array { element: ValueType::U32, data: ArrayData::Scalars(bytes.into()) })
+    }
+
+    /// An array of bools.
+    pub(in crate::formats) fn flags(flags: &[bool]) -> Self {
+        let bytes: Vec<u8> = flags.iter().map(|flag| u8::from(*flag)).collect();
+        Self::Array(Array { element: ValueType::Bool, data: ArrayData::Scalars(bytes.into()) })
+    }
+
     /// The type of the value.
     pub fn value_type(&self) -> ValueType {
         match self {

@@ -71,11 +71,26 @@ fn planes_are_found_and_go_with_their_weight() {
     let names: Vec<&str> = weights.iter().map(|weight| weight.name).collect();
     assert_eq!(names, ["e.weight", "norm.weight", "lone.scales", "q.bias"]);
     let packed = &weights[0];
-    assert_eq!((packed.dtype.name(), &packed.shape[..]), ("mlx_3g64", &[2, 3, 64][..]));
+    assert_eq!((packed.dtype.unwrap().name(), &packed.shape[..]), ("mlx_3g64", &[2, 3, 64][..]));
     assert_eq!(packed.scales.map(|(_, tensor)| tensor.name()), Some("e.scales"));
     assert_eq!(packed.biases.map(|(_, tensor)| tensor.name()), Some("e.biases"));
-    assert_eq!((weights[1].dtype, weights[1].scales.is_none()), (DType::BF16, true));
+    assert_eq!((weights[1].dtype, weights[1].scales.is_none()), (Some(DType::BF16), true));
     assert_eq!(super::weights(&model, None).unwrap().len(), 6);
+}
+
+#[test]
+fn blocks_and_their_scales_are_one_weight() {
+    let (blocks, scales) =
+        (("e.up_blocks", "U8", &[2, 3, 4, 16][..], 384), ("e.up_scales", "U8", &[2, 3, 4][..], 24));
+    let model = shards(&[scales, blocks, ("e.up_bias", "BF16", &[2, 3], 12)]);
+    let found = weights(&model, None).unwrap();
+    assert_eq!((found.len(), found[0].name, &found[0].shape[..]), (2, "e.up", &[2, 3, 128][..]));
+    assert_eq!(found[0].dtype, Some(DType::MlxMxfp4));
+    assert_eq!(found[0].scales.map(|(_, tensor)| tensor.name()), Some("e.up_scales"));
+    for other in [("e.up_scales", "U8", &[2, 3, 2][..], 12), ("e.up_scales", "F16", &[2, 3, 4], 48)] {
+        let error = weights(&shards(&[blocks, other]), None).unwrap_err().to_string();
+        assert!(error.contains("the scale of each"), "{error}");
+    }
 }
 
 #[test]
@@ -125,6 +140,7 @@ fn folders_of_the_fixtures() {
         let shards = Shards::join(vec![Safetensors::parse(&file, &bytes).unwrap()], None).unwrap();
         for weight in weights(&shards, quantization.as_ref()).unwrap() {
             packed += usize::from(weight.scales.is_some());
+            assert!(weight.dtype.is_some());
         }
     }
     assert!(folders.len() > 20 && packed > 100, "{} folders, {packed} packed weights", folders.len());

@@ -107,6 +107,8 @@ enum Named {
 #[derive(Default, Deserialize)]
 struct Generation {
     eos_token_id: Option<Ids>,
+    /// The part for text, of a model that has others.
+    text_config: Option<Box<Generation>>,
 }
 
 #[derive(Deserialize)]
@@ -147,7 +149,7 @@ impl Json {
             padding: named(&config.pad_token),
             ends: Vec::new(),
         };
-        match generation.eos_token_id {
+        match generation.ends() {
             Some(Ids::One(id)) => specials.ends.push(id),
             Some(Ids::Many(ids)) => specials.ends.extend(ids),
             None => {}
@@ -208,6 +210,12 @@ impl Json {
         let token = self.tokens.get(&id)?;
         bytes.extend_from_slice(token.bytes.as_deref().unwrap_or(token.text.as_bytes()));
         Some(())
+    }
+}
+
+impl Generation {
+    fn ends(self) -> Option<Ids> {
+        self.eos_token_id.or_else(|| self.text_config?.ends())
     }
 }
 

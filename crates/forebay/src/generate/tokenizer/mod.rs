@@ -1,7 +1,8 @@
 //! Text to token ids and back, for every kind of vocabulary that models bring.
 //!
 //! This file is the front: one type, whatever lies behind it. It never knows a model and never prints.
-//! Next rooms: `native` for vocabularies out of GGUF metadata, `decoder` for the way back.
+//! Next rooms: `open` for which files hold one, `native` for vocabularies out of GGUF metadata, `json` for those of folders,
+//! `decoder` for the way back.
 
 mod bpe;
 mod decoder;
@@ -9,6 +10,7 @@ mod ends;
 mod json;
 mod merge;
 mod native;
+mod open;
 mod special;
 mod spm;
 mod texts;

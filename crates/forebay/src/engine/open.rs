@@ -1,0 +1,68 @@
+//! What belongs to a model beside its weights, and whether it fits them.
+
+use std::path::Path;
+
+use forebay_device::Device;
+
+use super::EngineOptions;
+use crate::{
+    error::{Error, Result, VocabularyFault},
+    formats::{
+        folder::{Folder, Model as Found},
+        settings::Settings,
+        weights::Weights,
+    },
+    generate::tokenizer::Tokenizer,
+};
+
+/// A model before its weights are taken.
+pub(super) struct Opened {
+    pub(super) weights: Weights,
+    pub(super) tokenizer: Tokenizer,
+    pub(super) settings: Settings,
+}
+
+impl Opened {
+    /// Opens what a path names.
+    pub(super) fn find(path: &Path, device: &Device, options: &EngineOptions) -> Result<Self> {
+        let weights = Weights::open(path, device, options.access, options.precision)?;
+        let (tokenizer, mut settings) = match Found::find(path)? {
+            Found::Gguf(_) => {
+                let metadata = weights.metadata();
+                (Tokenizer::from_gguf(metadata)?, Settings::of_gguf(metadata)?)
+            }
+            Found::Folder(folder) => (Tokenizer::of_folder(&folder)?, settings_of(&folder)?),
+        };
+        settings.ends.extend(&tokenizer.specials().ends);
+        settings.ends.sort_unstable();
+        settings.ends.dedup();
+        Ok(Self { weights: weights.progress(options.progress.clone()), tokenizer, settings })
+    }
+}
+
+/// What a folder says about generation; ends that its `generation_config.json` leaves out, its `config.json` may name.
+fn settings_of(folder: &Folder) -> Result<Settings> {
+    const NAMES: [&str; 2] = ["generation_config.json", "config.json"];
+    let [own, model] = NAMES.map(|name| match folder.find(name)? {
+        Some(json) => Settings::parse(folder.path(name), &json),
+        None => Ok(Settings::default()),
+    });
+    let (mut own, model) = (own?, model?);
+    if own.ends.is_empty() {
+        own.ends = model.ends;
+    }
+    Ok(own)
+}
+
+/// Whether the model has a row for every token of a text. Padding of the model may lie behind the last token, and special
+/// tokens of other parts behind the last row.
+pub(super) fn check_rows(tokenizer: &Tokenizer, rows: usize, file: &std::sync::Arc<Path>) -> Result<()> {
+    let mut beyond = (rows as u64..tokenizer.size() as u64).map(|token| token as u32);
+    match beyond.find(|token| tokenizer.text(*token).is_ok() && !tokenizer.is_control(*token)) {
+        Some(token) => {
+            let fault = VocabularyFault::Rows { token, rows };
+            Err(Error::Vocabulary { file: file.clone(), fault })
+        }
+        None => Ok(()),
+    }
+}
