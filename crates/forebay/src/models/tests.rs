@@ -75,6 +75,11 @@ fn hybrid() -> Tensors {
             shapes.push((format!("blk.{layer}.{name}.weight"), shape));
         }
     }
+    random(shapes)
+}
+
+/// Weights of these shapes.
+fn random(shapes: Vec<(String, Vec<usize>)>) -> Tensors {
     let mut seed = 7u32;
     let mut number = |name: &str| {
         seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -86,6 +91,47 @@ fn hybrid() -> Tensors {
         (name, (shape, elements))
     };
     shapes.into_iter().map(elements).collect()
+}
+
+/// The weights of a decoder of one layer, with two heads of queries and one of keys and values, 8 columns wide.
+fn plain() -> Tensors {
+    let shapes = [
+        ("token_embd.weight", vec![VOCABULARY, WIDTH]),
+        ("output_norm.weight", vec![WIDTH]),
+        ("blk.0.attn_norm.weight", vec![WIDTH]),
+        ("blk.0.attn_q.weight", vec![16, WIDTH]),
+        ("blk.0.attn_k.weight", vec![8, WIDTH]),
+        ("blk.0.attn_v.weight", vec![8, WIDTH]),
+        ("blk.0.attn_output.weight", vec![WIDTH, 16]),
+        ("blk.0.ffn_norm.weight", vec![WIDTH]),
+        ("blk.0.ffn_gate.weight", vec![12, WIDTH]),
+        ("blk.0.ffn_up.weight", vec![12, WIDTH]),
+        ("blk.0.ffn_down.weight", vec![WIDTH, 12]),
+    ];
+    random(shapes.map(|(name, shape)| (name.to_owned(), shape)).into())
+}
+
+/// The same weights with heads of `to` columns, of which only the first 8 tell anything.
+fn widened(mut tensors: Tensors, to: usize) -> Tensors {
+    for (name, (shape, elements)) in &mut tensors {
+        // Scores are divided by the root of the width.
+        let (factor, rest) = match name.strip_prefix("blk.0.attn_").unwrap_or_default() {
+            "q.weight" => ((to as f32 / 8.0).sqrt(), 0.0),
+            "k.weight" | "v.weight" => (1.0, 0.7),
+            "output.weight" => (1.0, 0.0),
+            _ => continue,
+        };
+        // Columns of heads are rows of these matrices, but of the last one.
+        let (axis, each) = if name.contains("output") { (1, 1) } else { (0, WIDTH) };
+        shape[axis] = shape[axis] / 8 * to;
+        let head = |head: &[f32]| {
+            let mut head: Vec<f32> = head.iter().map(|x| x * factor).collect();
+            head.resize(to * each, rest);
+            head
+        };
+        *elements = elements.chunks(8 * each).flat_map(head).collect();
+    }
+    tensors
 }
 
 /// Puts heads of `each` elements that stand side by side by turns.
@@ -153,6 +199,22 @@ fn numbers() -> BTreeMap<&'static str, u32> {
     ])
 }
 
+/// The numbers of a decoder of one layer.
+fn plain_numbers() -> BTreeMap<&'static str, u32> {
+    BTreeMap::from([
+        ("block_count", 1),
+        ("context_length", 64),
+        ("embedding_length", WIDTH as u32),
+        ("feed_forward_length", 12),
+        ("attention.head_count", 2),
+        ("attention.head_count_kv", 1),
+        ("attention.key_length", 8),
+        ("attention.value_length", 8),
+        ("rope.dimension_count", 8),
+        ("vocab_size", VOCABULARY as u32),
+    ])
+}
+
 /// A file of a family.
 fn file(family: &str, numbers: &BTreeMap<&str, u32>, flags: &[&str], tensors: &Tensors) -> Vec<u8> {
     let mut file = Builder::new().text("general.architecture", family);
@@ -214,12 +276,48 @@ fn distance(a: &[f32], b: &[f32]) -> f32 {
 
 const IDS: [u32; 21] = [1, 7, 8, 4, 5, 6, 9, 3, 3, 0, 2, 7, 10, 1, 1, 4, 2, 8, 0, 5, 6];
 
+/// The logits of one position.
+fn row(logits: &[f32], position: usize) -> &[f32] {
+    &logits[position * VOCABULARY..][..VOCABULARY]
+}
+
+#[test]
+fn behind_a_window_of_one_layer_nothing_is_seen() {
+    let (plain, mut numbers) = (plain(), plain_numbers());
+    let wide = file("llama", &numbers, &[], &plain);
+    numbers.insert("attention.sliding_window", 4);
+    let windowed = logits(&file("llama", &numbers, &[], &plain), &IDS, 5, 1);
+    // Positions turn queries and keys against each other by their distance only.
+    for position in [3, 9, 20] {
+        let alone = logits(&wide, &IDS[position - 3..=position], 4, 1);
+        let far = distance(row(&windowed, position), row(&alone, 3));
+        assert!(far < 1e-4, "{position}: {far}");
+    }
+    let all = logits(&wide, &IDS, 5, 1);
+    assert!(distance(row(&windowed, 2), row(&all, 2)) == 0.0);
+    assert!(distance(row(&windowed, 20), row(&all, 20)) > 1e-2);
+}
+
+#[test]
+fn heads_may_be_wider_than_those_of_any_known_model() {
+    let (plain, mut numbers) = (plain(), plain_numbers());
+    let wanted = logits(&file("llama", &numbers, &[], &plain), &IDS, 21, 1);
+    for width in [256, 288, 512] {
+        numbers.extend([("attention.key_length", width), ("attention.value_length", width)]);
+        let wide = file("llama", &numbers, &[], &widened(plain.clone(), width as usize));
+        for chunk in [21, 1] {
+            let far = distance(&logits(&wide, &IDS, chunk, 2), &wanted);
+            assert!(far < 1e-4, "{width}, {chunk} at a time: {far}");
+        }
+    }
+}
+
 #[test]
 fn layouts_of_delta_networks_mean_the_same() {
     let (numbers, weights) = (numbers(), hybrid());
     let next = file("qwen3next", &numbers, &[], &joined(weights.clone()));
     let wanted = logits(&next, &IDS, IDS.len(), 1);
-    assert!(distance(&wanted[..VOCABULARY], &wanted[20 * VOCABULARY..]) > 0.1);
+    assert!(distance(row(&wanted, 0), row(&wanted, 20)) > 0.1);
 
     let grouped = file("qwen35moe", &numbers, &["ssm.grouped_heads"], &weights);
     assert_eq!(logits(&grouped, &IDS, IDS.len(), 1), wanted);
