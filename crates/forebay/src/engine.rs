@@ -2,14 +2,14 @@
 //!
 //! An engine is a model, its tokenizer and a device; sequences and generations are made from it, as many as memory
 //! allows. It never prints. What it puts together is in `formats`, `models` and `generate`.
+//! Next rooms: `generation`, the loop that gives tokens out; `chat` for conversations.
 
+mod chat;
+mod generation;
+mod needs;
 mod open;
 
-use std::{
-    path::Path,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{path::Path, sync::Arc};
 
 use forebay_device::{Device, DeviceOptions};
 use forebay_tensor::{DType, Ops};
@@ -23,12 +23,18 @@ use crate::{
     generate::{
         sampler::{Greedy, Sampler},
         step::{Sequence, SequenceOptions},
-        stop::{Stop, StopRule},
-        tokenizer::{Decoder, Tokenizer},
+        stop::StopRule,
+        template::Template,
+        tokenizer::Tokenizer,
     },
     models::{self, Model},
 };
-use open::Opened;
+use generation::Held;
+use open::{Opened, TemplateSource};
+
+pub use chat::Chat;
+pub use generation::{Generation, Piece, Timings};
+pub use needs::Needs;
 
 /// How a model is opened.
 #[derive(Clone, Debug)]
@@ -122,6 +128,7 @@ pub struct Engine {
     model: Arc<dyn Model>,
     tokenizer: Tokenizer,
     settings: Settings,
+    template: Option<TemplateSource>,
     warnings: Vec<Warning>,
     context: usize,
     kv: DType,
@@ -152,13 +159,13 @@ impl Engine {
     /// As [`open_with`](Self::open_with).
     pub fn open_on(device: &Device, path: impl AsRef<Path>, options: &EngineOptions) -> Result<Self> {
         let device = device.clone();
-        let Opened { weights, tokenizer, settings } = Opened::find(path.as_ref(), &device, options)?;
+        let Opened { weights, tokenizer, settings, template } = Opened::find(path.as_ref(), &device, options)?;
         let (warnings, file) = (weights.warnings().to_vec(), weights.file().clone());
         let model: Arc<dyn Model> = models::load(weights)?.into();
         open::check_rows(&tokenizer, model.sizes().vocabulary, &file)?;
         let context = options.context.unwrap_or_else(|| model.sizes().context.min(4096));
         let (ops, kv) = (Arc::new(Ops::open(&device)?), options.kv);
-        Ok(Self { ops, device, model, tokenizer, settings, warnings, context, kv })
+        Ok(Self { ops, device, model, tokenizer, settings, template, warnings, context, kv })
     }
 
     /// What a user should know of the model.
@@ -174,6 +181,15 @@ impl Engine {
     /// How the makers of the model want it to generate.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// The chat template of the model, if it has one.
+    ///
+    /// # Errors
+    /// [`Error::Template`](crate::Error::Template) where it cannot be read.
+    pub fn chat(&self) -> Result<Option<Chat<'_>>> {
+        let read = |from: &TemplateSource| Template::new(&from.file, &from.source);
+        Ok(self.template.as_ref().map(read).transpose()?.map(|template| Chat::new(self, template)))
     }
 
     /// The model.
@@ -226,19 +242,24 @@ impl Engine {
         stop: StopRule,
         sampler: Box<dyn Sampler + 'a>,
     ) -> Result<Generation<'a>> {
-        let begun = Instant::now();
-        let mut sequence = self.sequence()?;
-        sequence.feed(prompt)?;
-        Ok(Generation {
-            tokenizer: &self.tokenizer,
-            decoder: self.tokenizer.decoder(prompt),
-            sequence,
-            sampler,
-            rule: stop,
-            stop: None,
-            next: None,
-            timings: Timings { prompt_tokens: prompt.len(), prompt: begun.elapsed(), ..Timings::default() },
-        })
+        let sequence = Held::Own(Box::new(self.sequence()?));
+        Generation::begin(self, sequence, prompt, stop, sampler, &mut |_| {})
+    }
+
+    /// What follows these tokens, in a sequence that may have been used before: as much of its text as the prompt begins with is
+    /// not computed again. `progress` is told how many tokens of the prompt are done.
+    ///
+    /// # Errors
+    /// Those of [`Sequence::become_text`] for the prompt.
+    pub fn generate_in<'a>(
+        &'a self,
+        sequence: &'a mut Sequence,
+        prompt: &[u32],
+        stop: StopRule,
+        sampler: Box<dyn Sampler + 'a>,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Generation<'a>> {
+        Generation::begin(self, Held::Lent(sequence), prompt, stop, sampler, progress)
     }
 }
 
@@ -247,106 +268,6 @@ impl std::fmt::Debug for Engine {
         f.debug_struct("Engine")
             .field("device", &self.device)
             .field("sizes", self.model.sizes())
-            .finish_non_exhaustive()
-    }
-}
-
-/// A token as it comes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Piece {
-    /// The token; none for the rest of a text whose last character is not whole.
-    pub token: Option<u32>,
-    /// The text that is certain now; it may be empty.
-    pub text: String,
-}
-
-/// How long things took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Timings {
-    /// Tokens of the prompt.
-    pub prompt_tokens: usize,
-    /// Time for the prompt, up to the logits of its last token.
-    pub prompt: Duration,
-    /// Tokens generated.
-    pub generated_tokens: usize,
-    /// Time for them.
-    pub generated: Duration,
-}
-
-/// Tokens as they are generated: an iterator that ends when a rule says so.
-pub struct Generation<'a> {
-    tokenizer: &'a Tokenizer,
-    decoder: Decoder<'a>,
-    sequence: Sequence,
-    sampler: Box<dyn Sampler + 'a>,
-    rule: StopRule,
-    stop: Option<Stop>,
-    /// The token that was given out and not yet taken in.
-    next: Option<u32>,
-    timings: Timings,
-}
-
-impl Generation<'_> {
-    /// Why it ended; none while it goes on.
-    pub fn stop(&self) -> Option<Stop> {
-        self.stop
-    }
-
-    /// How long things took so far.
-    pub fn timings(&self) -> Timings {
-        self.timings
-    }
-
-    /// The sequence, as far as it has come.
-    pub fn sequence(&self) -> &Sequence {
-        &self.sequence
-    }
-
-    fn advance(&mut self) -> Result<Option<Piece>> {
-        let begun = Instant::now();
-        let left = self.sequence.context() - self.sequence.len() + usize::from(self.next.is_none());
-        self.stop = self.rule.before(self.timings.generated_tokens, left);
-        if self.stop.is_none() {
-            if let Some(token) = self.next.take() {
-                self.sequence.feed(&[token])?;
-            }
-            let token = self.sampler.pick(&self.sequence)?;
-            self.stop = self.rule.at(token, self.tokenizer);
-            if self.stop.is_none() {
-                self.next = Some(token);
-                let text = self.decoder.push(token)?.to_owned();
-                self.timings.generated_tokens += 1;
-                self.timings.generated += begun.elapsed();
-                return Ok(Some(Piece { token: Some(token), text }));
-            }
-        }
-        let text = self.decoder.finish().to_owned();
-        Ok((!text.is_empty()).then_some(Piece { token: None, text }))
-    }
-}
-
-impl Iterator for Generation<'_> {
-    type Item = Result<Piece>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.stop.is_some() {
-            return None;
-        }
-        let piece = self.advance();
-        if piece.is_err() {
-            // Nothing can be trusted after an error, so nothing follows it.
-            self.stop = Some(Stop::Failure);
-        }
-        piece.transpose()
-    }
-}
-
-impl std::fmt::Debug for Generation<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Generation")
-            .field("sequence", &self.sequence)
-            .field("stop", &self.stop)
             .finish_non_exhaustive()
     }
 }

@@ -138,6 +138,10 @@ pub enum Error {
     },
     /// There is nothing to begin with: give at least one token.
     EmptyPrompt,
+    /// There are no logits to look at: feed a token first.
+    NoLogits,
+    /// Nothing can follow: the logits are not numbers, or everything was left out; leave less out.
+    NoToken,
     /// The text does not fit the context: shorten it, or open the model with a larger context.
     ContextFull {
         /// Tokens that would be in the context.
@@ -521,6 +525,10 @@ impl fmt::Display for Error {
                 file.display()
             ),
             Self::EmptyPrompt => f.write_str("the prompt has no token; give at least one"),
+            Self::NoLogits => f.write_str("there are no logits of the last token; feed a token first"),
+            Self::NoToken => {
+                f.write_str("no token can follow: the logits are not numbers, or every token was left out")
+            }
             Self::ContextFull { tokens, context } => write!(
                 f,
                 "{tokens} tokens do not fit a context of {context}; shorten the text or ask for a larger context"

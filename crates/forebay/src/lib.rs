@@ -4,6 +4,9 @@
 //! |---|---|
 //! | get text out of a model file | [`Engine`] |
 //! | drive a model token by token | [`generate::step::Sequence`] |
+//! | choose tokens, or say how | [`generate::sampler`] |
+//! | end a text where it should | [`generate::stop`] |
+//! | put a conversation into a prompt | [`generate::template`] |
 //! | cut text into tokens, and back | [`generate::tokenizer`] |
 //! | look into model files | [`formats`] |
 //! | make a model smaller | [`quantize`] |
@@ -18,7 +21,7 @@ pub mod generate;
 pub mod models;
 pub mod quantize;
 
-pub use engine::{Engine, EngineOptions, Generation, Piece, Timings};
+pub use engine::{Chat, Engine, EngineOptions, Generation, Needs, Piece, Timings};
 pub use error::{
     Error, Fault, FolderFault, FormatError, Place, Result, SetFault, TemplateFault, VocabularyFault,
 };

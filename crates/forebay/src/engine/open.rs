@@ -1,6 +1,6 @@
 //! What belongs to a model beside its weights, and whether it fits them.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use forebay_device::Device;
 
@@ -12,7 +12,7 @@ use crate::{
         settings::Settings,
         weights::Weights,
     },
-    generate::tokenizer::Tokenizer,
+    generate::{template, tokenizer::Tokenizer},
 };
 
 /// A model before its weights are taken.
@@ -20,24 +20,53 @@ pub(super) struct Opened {
     pub(super) weights: Weights,
     pub(super) tokenizer: Tokenizer,
     pub(super) settings: Settings,
+    pub(super) template: Option<TemplateSource>,
+}
+
+/// A chat template that nobody has read yet: one that cannot be read is no reason not to run a model without it.
+#[derive(Debug)]
+pub(super) struct TemplateSource {
+    /// Where it came from.
+    pub(super) file: Arc<Path>,
+    pub(super) source: String,
 }
 
 impl Opened {
     /// Opens what a path names.
     pub(super) fn find(path: &Path, device: &Device, options: &EngineOptions) -> Result<Self> {
         let weights = Weights::open(path, device, options.access, options.precision)?;
-        let (tokenizer, mut settings) = match Found::find(path)? {
+        let (tokenizer, mut settings, template) = match Found::find(path)? {
             Found::Gguf(_) => {
                 let metadata = weights.metadata();
-                (Tokenizer::from_gguf(metadata)?, Settings::of_gguf(metadata)?)
+                let source = metadata.find::<&str>("tokenizer.chat_template")?.map(str::to_owned);
+                let template = source.map(|source| TemplateSource { file: weights.file().clone(), source });
+                (Tokenizer::from_gguf(metadata)?, Settings::of_gguf(metadata)?, template)
             }
-            Found::Folder(folder) => (Tokenizer::of_folder(&folder)?, settings_of(&folder)?),
+            Found::Folder(folder) => {
+                (Tokenizer::of_folder(&folder)?, settings_of(&folder)?, template_of(&folder)?)
+            }
         };
         settings.ends.extend(&tokenizer.specials().ends);
         settings.ends.sort_unstable();
         settings.ends.dedup();
-        Ok(Self { weights: weights.progress(options.progress.clone()), tokenizer, settings })
+        Ok(Self { weights: weights.progress(options.progress.clone()), tokenizer, settings, template })
     }
+}
+
+/// The chat template of a folder: a file of its own, or an entry among the settings of its tokenizer.
+fn template_of(folder: &Folder) -> Result<Option<TemplateSource>> {
+    const NAMES: [&str; 2] = ["chat_template.jinja", "tokenizer_config.json"];
+    for name in NAMES {
+        let Some(bytes) = folder.find(name)? else { continue };
+        let source = match name.ends_with(".jinja") {
+            true => Some(String::from_utf8_lossy(&bytes).into_owned()),
+            false => template::source_in_config(&bytes),
+        };
+        if let Some(source) = source {
+            return Ok(Some(TemplateSource { file: folder.path(name).into(), source }));
+        }
+    }
+    Ok(None)
 }
 
 /// What a folder says about generation; ends that its `generation_config.json` leaves out, its `config.json` may name.
@@ -56,7 +85,7 @@ fn settings_of(folder: &Folder) -> Result<Settings> {
 
 /// Whether the model has a row for every token of a text. Padding of the model may lie behind the last token, and special
 /// tokens of other parts behind the last row.
-pub(super) fn check_rows(tokenizer: &Tokenizer, rows: usize, file: &std::sync::Arc<Path>) -> Result<()> {
+pub(super) fn check_rows(tokenizer: &Tokenizer, rows: usize, file: &Arc<Path>) -> Result<()> {
     let mut beyond = (rows as u64..tokenizer.size() as u64).map(|token| token as u32);
     match beyond.find(|token| tokenizer.text(*token).is_ok() && !tokenizer.is_control(*token)) {
         Some(token) => {

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    ops::ControlFlow,
     path::PathBuf,
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -9,12 +10,13 @@ use std::{
 use forebay_device::DeviceOptions;
 use forebay_tensor::DType;
 
-use super::{Engine, EngineOptions};
+use super::{Engine, EngineOptions, Generation};
 use crate::{
     error::{Error, Result},
     formats::gguf::builder::Builder,
     generate::{
-        step::SequenceOptions,
+        sampler::{Greedy, SamplerOptions},
+        step::{Sequence, SequenceOptions},
         stop::{Stop, StopRule},
     },
 };
@@ -148,17 +150,20 @@ fn generation_ends_for_the_reason_it_gives() {
         let tokens = generation.by_ref().filter(|piece| piece.as_ref().unwrap().token.is_some()).count();
         (tokens, generation.stop().unwrap(), generation.timings().generated_tokens)
     };
-    assert_eq!(count(StopRule { limit: Some(3), ignore_ends: true }), (3, Stop::Limit, 3));
-    assert_eq!(count(StopRule { limit: Some(0), ignore_ends: true }), (0, Stop::Limit, 0));
+    let on = StopRule { ignore_ends: true, ..StopRule::default() };
+    assert_eq!(count(StopRule { limit: Some(3), ..on.clone() }), (3, Stop::Limit, 3));
+    assert_eq!(count(StopRule { limit: Some(0), ..on.clone() }), (0, Stop::Limit, 0));
     // Two tokens of prompt in 32 positions: the last token that is given out is never taken in.
-    assert_eq!(count(StopRule { limit: None, ignore_ends: true }), (31, Stop::Context, 31));
+    assert_eq!(count(on.clone()), (31, Stop::Context, 31));
+    on.cancel.cancel();
+    assert_eq!(count(on), (0, Stop::Cancelled, 0));
 }
 
 #[test]
 fn what_cannot_be_fed_is_refused_and_nothing_is_lost() {
     let engine = open("", 1).unwrap();
     let mut sequence = engine.sequence().unwrap();
-    assert!(matches!(sequence.logits(), Err(Error::EmptyPrompt)));
+    assert!(matches!(sequence.logits(), Err(Error::NoLogits)));
     assert!(matches!(sequence.feed(&[]), Err(Error::EmptyPrompt)));
     sequence.feed(&[1, 7]).unwrap();
     let before = sequence.logits().unwrap();
@@ -206,4 +211,179 @@ fn files_that_are_wrong_in_one_way_say_which() {
         let error = open(spoil, 1).map(drop).unwrap_err().to_string();
         assert!(error.contains(wanted), "{spoil}: {error}");
     }
+}
+
+/// The text and the tokens of a generation.
+fn drain(generation: &mut Generation<'_>) -> (String, Vec<u32>) {
+    let (mut text, mut tokens) = (String::new(), Vec::new());
+    for piece in generation {
+        let piece = piece.unwrap();
+        text.push_str(&piece.text);
+        tokens.extend(piece.token);
+    }
+    (text, tokens)
+}
+
+#[test]
+fn a_stop_text_ends_the_text_before_it_and_is_not_shown() {
+    let engine = open("", 1).unwrap();
+    let begin = |rule: StopRule| {
+        // Hot enough to say a bit of everything.
+        let options = SamplerOptions {
+            temperature: 9.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            ..SamplerOptions::default()
+        };
+        engine.generate_from(&[1, 7], rule, options.sampler(engine.tokenizer()).unwrap()).unwrap()
+    };
+    let rule = StopRule { ignore_ends: true, ..StopRule::after(25) };
+    let (whole, ids) = drain(&mut begin(rule.clone()));
+    assert!(whole.len() > 15, "{whole:?}");
+    for start in 1..whole.len() - 2 {
+        for end in start + 1..=whole.len().min(start + 5) {
+            let text = &whole[start..end];
+            let rule = StopRule { texts: vec![text.to_owned(), "never".to_owned()], ..rule.clone() };
+            let mut generation = begin(rule);
+            let (shown, tokens) = drain(&mut generation);
+            assert_eq!(generation.stop(), Some(Stop::Text), "{text:?} in {whole:?}");
+            assert_eq!(shown, whole[..whole.find(text).unwrap()], "{text:?} in {whole:?}");
+            assert_eq!(tokens, ids[..tokens.len()]);
+        }
+    }
+    let rule = StopRule { texts: vec!["never".to_owned()], ..rule };
+    assert_eq!(drain(&mut begin(rule)), (whole, ids));
+}
+
+#[test]
+fn what_is_cancelled_keeps_what_it_has() {
+    let engine = open("", 1).unwrap();
+    let rule = StopRule { ignore_ends: true, ..StopRule::default() };
+    let mut generation = engine.generate("ab", rule.clone()).unwrap();
+    let first: Vec<u32> = generation.by_ref().take(4).map(|piece| piece.unwrap().token.unwrap()).collect();
+    rule.cancel.cancel();
+    assert_eq!((generation.by_ref().count(), generation.stop()), (0, Some(Stop::Cancelled)));
+    assert_eq!(first.len(), 4);
+
+    // In a prompt, between its chunks: what was taken in stays, and the rest can follow later.
+    rule.cancel.reset();
+    let ids = [1, 7, 8, 4, 5, 6, 9, 3];
+    let options = SequenceOptions { chunk: 3, ..engine.sequence_options() };
+    let mut sequence = engine.sequence_with(&options).unwrap();
+    let mut told = Vec::new();
+    let mut progress = |done| {
+        told.push(done);
+        if done == 6 {
+            rule.cancel.cancel();
+        }
+    };
+    let generation =
+        engine.generate_in(&mut sequence, &ids, rule.clone(), Box::new(Greedy), &mut progress).unwrap();
+    assert_eq!((generation.stop(), generation.count()), (Some(Stop::Cancelled), 0));
+    assert_eq!((told, sequence.tokens()), (vec![0, 3, 6], &ids[..6]));
+    rule.cancel.reset();
+    let rule = StopRule { limit: Some(5), ..rule };
+    let mut generation =
+        engine.generate_in(&mut sequence, &ids, rule.clone(), Box::new(Greedy), &mut |_| {}).unwrap();
+    assert_eq!(generation.timings().reused_tokens, 6);
+    let wanted = drain(&mut engine.generate_from(&ids, rule, Box::new(Greedy)).unwrap());
+    assert_eq!(drain(&mut generation), wanted);
+}
+
+#[test]
+fn a_text_that_begins_alike_is_computed_from_where_it_differs() {
+    let engine = open("", 1).unwrap();
+    let logits = |ids: &[u32]| {
+        let mut sequence = engine.sequence().unwrap();
+        sequence.feed(ids).unwrap();
+        sequence.logits().unwrap()
+    };
+    let go = |_| ControlFlow::Continue(());
+    let mut sequence = engine.sequence().unwrap();
+    for (ids, reused) in [
+        (&[1, 7, 8, 4, 5][..], 0),
+        (&[1, 7, 8, 4, 5, 6, 6], 5),
+        // The last token is computed again, for its logits.
+        (&[1, 7, 8, 4, 5, 6, 6], 6),
+        (&[1, 7, 3], 2),
+        (&[2, 7, 3], 0),
+    ] {
+        assert_eq!(sequence.become_text(ids, go).unwrap(), reused);
+        assert_eq!(sequence.tokens(), ids);
+        assert_eq!(sequence.logits().unwrap(), logits(ids), "{ids:?}");
+    }
+    // What cannot be is refused before anything is forgotten.
+    assert!(matches!(sequence.become_text(&[], go), Err(Error::EmptyPrompt)));
+    assert!(matches!(
+        sequence.become_text(&[3; 33], go),
+        Err(Error::ContextFull { tokens: 33, context: 32 })
+    ));
+    assert!(matches!(sequence.become_text(&[2, 10], go), Err(Error::TokenId { id: 10, size: 10 })));
+    assert!(matches!(sequence.roll_back(4), Err(Error::NoWayBack { .. })));
+    assert_eq!(sequence.logits().unwrap(), logits(&[2, 7, 3]));
+    sequence.roll_back(1).unwrap();
+    assert!(matches!(sequence.logits(), Err(Error::NoLogits)));
+    assert!(matches!(sequence.greedy(), Err(Error::NoLogits)));
+    sequence.feed(&[9]).unwrap();
+    assert_eq!(sequence.logits().unwrap(), logits(&[2, 9]));
+}
+
+#[test]
+fn the_same_seed_draws_the_same_tokens_on_any_number_of_threads() {
+    let draw = |threads: usize, seed: u64| {
+        let engine = open("", threads).unwrap();
+        let options = SamplerOptions { temperature: 1.5, top_k: 0, seed, ..SamplerOptions::default() };
+        let rule = StopRule { ignore_ends: true, ..StopRule::after(25) };
+        let sampler = options.sampler(engine.tokenizer()).unwrap();
+        drain(&mut engine.generate_from(&[1, 7], rule, sampler).unwrap()).1
+    };
+    let one = draw(1, 5);
+    assert_eq!((draw(1, 5), draw(2, 5)), (one.clone(), one.clone()));
+    assert_ne!(draw(1, 6), one);
+}
+
+#[test]
+fn hidden_states_come_for_every_row_or_the_last() {
+    let engine = open("", 1).unwrap();
+    let ids = [1, 7, 8, 4, 5];
+    let hidden = |chunk: usize, all_logits: bool| {
+        let options = SequenceOptions { chunk, all_logits, ..engine.sequence_options() };
+        let mut rows = Vec::new();
+        let mut each = |chunk: &[f32]| {
+            rows.extend(chunk.chunks(WIDTH).map(<[f32]>::to_vec));
+            Ok(())
+        };
+        engine.sequence_with(&options).unwrap().feed_hidden(&ids, &mut each).unwrap();
+        rows
+    };
+    let all = hidden(5, true);
+    assert_eq!((all.len(), hidden(2, true)), (5, all.clone()));
+    assert_eq!(hidden(3, false), [all[2].clone(), all[4].clone()]);
+    assert_ne!(all[2], all[4]);
+}
+
+#[test]
+fn what_runs_models_goes_to_other_threads() {
+    fn send<T: Send>() {}
+    fn sync<T: Sync>() {}
+    send::<Engine>();
+    sync::<Engine>();
+    send::<Sequence>();
+    send::<Generation<'_>>();
+    let engine = open("", 1).unwrap();
+    let alone: Vec<_> = (0..3)
+        .map(|n| drain(&mut engine.generate_from(&[1, 7 + n], StopRule::after(9), Box::new(Greedy)).unwrap()))
+        .collect();
+    let together: Vec<_> = std::thread::scope(|scope| {
+        let run = |n: u32| {
+            let engine = &engine;
+            move || {
+                drain(&mut engine.generate_from(&[1, 7 + n], StopRule::after(9), Box::new(Greedy)).unwrap())
+            }
+        };
+        let threads: Vec<_> = (0..3u32).map(|n| scope.spawn(run(n))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(together, alone);
 }

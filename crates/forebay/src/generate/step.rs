@@ -1,12 +1,13 @@
 //! A sequence: one text on one model, its cache, and the steps that take tokens in and leave logits.
 //!
 //! A prompt is taken in chunks, a stage each. A single token is taken by replaying a stage that was recorded once; what
-//! changes from token to token lies in device memory, so nothing is allocated and nothing is patched.
+//! changes from token to token lies in device memory, so nothing is allocated and nothing is patched. A sequence knows its
+//! tokens, so that a text that begins like it is not computed again.
 //! Next room: [`sampler`](super::sampler), which makes a token of logits.
 
-use std::sync::Arc;
+use std::{ops::ControlFlow, sync::Arc};
 
-use forebay_device::{Device, Recording, Request, Session, Stage, Tag};
+use forebay_device::{Device, Read, Recording, Request, Session, Stage, Tag};
 use forebay_tensor::{DType, Ops, Tensor, ops::Argmax};
 
 use crate::{
@@ -56,6 +57,7 @@ pub struct Sequence {
     largest: Tensor,
     token: Option<Recording>,
     all_logits: bool,
+    tokens: Vec<u32>,
     /// Whether logits are those of the last token.
     fresh: bool,
 }
@@ -105,18 +107,24 @@ impl Sequence {
             ops,
             token: None,
             all_logits,
+            tokens: Vec::with_capacity(context),
             fresh: false,
         })
     }
 
-    /// Tokens so far.
+    /// How many tokens there are so far.
     pub fn len(&self) -> usize {
-        self.cache.len()
+        self.tokens.len()
     }
 
     /// Whether there are none yet.
     pub fn is_empty(&self) -> bool {
-        self.cache.is_empty()
+        self.tokens.is_empty()
+    }
+
+    /// The tokens so far.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
     }
 
     /// Positions of the cache.
@@ -130,7 +138,31 @@ impl Sequence {
     /// [`Error::EmptyPrompt`], [`Error::ContextFull`] or [`Error::TokenId`] before anything is computed, and those of the
     /// device.
     pub fn feed(&mut self, ids: &[u32]) -> Result<()> {
-        self.feed_each(ids, |_| Ok(()))
+        self.feed_watched(ids, |_| ControlFlow::Continue(()))
+    }
+
+    /// Takes tokens in, chunk by chunk, and tells how many are handed to the device before each chunk and after the last one.
+    /// Whoever is told may break off; what was taken in by then stays.
+    ///
+    /// # Errors
+    /// As [`feed`](Self::feed).
+    pub fn feed_watched(
+        &mut self,
+        ids: &[u32],
+        mut watch: impl FnMut(usize) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.check(ids)?;
+        let mut done = 0;
+        for chunk in ids.chunks(self.buffers.rows()) {
+            if watch(done).is_break() {
+                return Ok(());
+            }
+            self.take_in(chunk)?;
+            done += chunk.len();
+        }
+        // There is nothing left to break off.
+        let _ = watch(done);
+        Ok(())
     }
 
     /// Takes tokens in and gives the logits of all of them, chunk by chunk; of the last one of each chunk only, unless
@@ -141,27 +173,69 @@ impl Sequence {
     pub fn feed_each(&mut self, ids: &[u32], mut each: impl FnMut(&[f32]) -> Result<()>) -> Result<()> {
         self.check(ids)?;
         for chunk in ids.chunks(self.buffers.rows()) {
-            if chunk.len() == 1 && !self.all_logits {
-                self.step(chunk[0])?;
-            } else {
-                self.chunk(chunk)?;
-            }
+            self.take_in(chunk)?;
             let rows = if self.all_logits { chunk.len() } else { 1 };
-            self.fresh = true;
             each(&self.buffers.logits.narrow(0, 0..rows)?.read::<f32>()?)?;
         }
         Ok(())
     }
 
+    /// Takes tokens in and gives the hidden states that their logits are made of, `[tokens, width]`, chunk by chunk; of the
+    /// last one of each chunk only, unless the sequence was made for the logits of all.
+    ///
+    /// # Errors
+    /// As [`feed`](Self::feed), and those of `each`.
+    pub fn feed_hidden(&mut self, ids: &[u32], mut each: impl FnMut(&[f32]) -> Result<()>) -> Result<()> {
+        self.check(ids)?;
+        for chunk in ids.chunks(self.buffers.rows()) {
+            self.take_in(chunk)?;
+            let first = if self.all_logits { 0 } else { chunk.len() - 1 };
+            each(&self.buffers.normed.floats.narrow(0, first..chunk.len())?.read::<f32>()?)?;
+        }
+        Ok(())
+    }
+
+    /// Makes these tokens the text: what both begin with stays, what else there was is forgotten, and the rest is taken in as
+    /// [`feed_watched`](Self::feed_watched) does. Gives how many tokens stayed; the last one is always computed, for its logits.
+    ///
+    /// # Errors
+    /// As [`feed`](Self::feed), before anything is forgotten; those of the device.
+    pub fn become_text(
+        &mut self,
+        ids: &[u32],
+        mut watch: impl FnMut(usize) -> ControlFlow<()>,
+    ) -> Result<usize> {
+        let (Some(last), context) = (ids.len().checked_sub(1), self.context()) else {
+            return Err(Error::EmptyPrompt);
+        };
+        if ids.len() > context {
+            return Err(Error::ContextFull { tokens: ids.len(), context });
+        }
+        self.check_ids(ids)?;
+        let same = self.tokens.iter().zip(&ids[..last]).take_while(|(a, b)| a == b).count();
+        let kept = self.reach(same);
+        self.roll_back(kept)?;
+        self.feed_watched(&ids[kept..], |done| watch(kept + done))?;
+        Ok(kept)
+    }
+
     /// The logits of the last token.
     ///
     /// # Errors
-    /// [`Error::EmptyPrompt`] before the first token and after a way back, and those of the device.
+    /// [`Error::NoLogits`] before the first token and after a way back, and those of the device.
     pub fn logits(&self) -> Result<Vec<f32>> {
-        if !self.fresh || self.all_logits {
-            return Err(Error::EmptyPrompt);
+        Ok(self.read_logits()?.to_vec())
+    }
+
+    /// The logits of the last token, where they lie.
+    ///
+    /// # Errors
+    /// As [`logits`](Self::logits).
+    pub fn read_logits(&self) -> Result<Read<'_, f32>> {
+        match self.fresh && !self.all_logits {
+            true => Ok(self.buffers.logits.read()?),
+            false => Err(Error::NoLogits),
         }
-        Ok(self.buffers.logits.to_vec()?)
     }
 
     /// The token of the largest logit, found on the device.
@@ -169,10 +243,10 @@ impl Sequence {
     /// # Errors
     /// As [`logits`](Self::logits).
     pub fn greedy(&self) -> Result<u32> {
-        if !self.fresh || self.all_logits {
-            return Err(Error::EmptyPrompt);
+        match self.fresh && !self.all_logits {
+            true => Ok(self.largest.read::<u32>()?[0]),
+            false => Err(Error::NoLogits),
         }
-        Ok(self.largest.read::<u32>()?[0])
     }
 
     /// Keeps a way back to here, for [`roll_back`](Self::roll_back). Only models with windows or states need one; a few are
@@ -195,8 +269,12 @@ impl Sequence {
     /// [`Error::NoWayBack`] unless [`reach`](Self::reach) gives this length, and those of the device; the text stays as
     /// it was.
     pub fn roll_back(&mut self, len: usize) -> Result<()> {
+        let gone = len < self.len();
         self.cache.roll_back(&mut self.session, len)?;
-        self.fresh = false;
+        if gone {
+            self.tokens.truncate(len);
+            self.fresh = false;
+        }
         Ok(())
     }
 
@@ -208,11 +286,27 @@ impl Sequence {
         if tokens > context {
             return Err(Error::ContextFull { tokens, context });
         }
+        self.check_ids(ids)
+    }
+
+    fn check_ids(&self, ids: &[u32]) -> Result<()> {
         let size = self.model.sizes().vocabulary;
         match ids.iter().find(|&&id| id as usize >= size) {
             Some(&id) => Err(Error::TokenId { id, size }),
             None => Ok(()),
         }
+    }
+
+    /// Hands tokens to the device: one by the recorded stage, several by one of their own.
+    fn take_in(&mut self, ids: &[u32]) -> Result<()> {
+        self.fresh = false;
+        match ids {
+            [id] if !self.all_logits => self.step(*id)?,
+            ids => self.chunk(ids)?,
+        }
+        self.tokens.extend_from_slice(ids);
+        self.fresh = true;
+        Ok(())
     }
 
     /// Several tokens in a stage of their own.

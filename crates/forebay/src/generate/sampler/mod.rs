@@ -1,0 +1,129 @@
+//! From logits to a token: the largest, or one drawn after a chain of processors.
+//!
+//! A sampler sees a sequence after a step and never runs one. [`SamplerOptions`] says what people say, and makes a [`Chain`] of it;
+//! whoever wants another order, or a processor of their own, puts a chain together.
+//! Next rooms: `chain`; `cut` and `change` for the processors, `dry` for the long one; `random` for what is drawn.
+
+mod candidates;
+mod chain;
+mod change;
+mod cut;
+mod dry;
+mod options;
+mod random;
+#[cfg(test)]
+mod tests;
+
+use super::step::Sequence;
+use crate::error::Result;
+
+pub use candidates::{Candidate, Candidates};
+pub use chain::Chain;
+pub use change::{LogitBias, Penalties, Temperature};
+pub use cut::{MinP, TopK, TopNSigma, TopP, Typical, Xtc};
+pub use dry::Dry;
+pub use options::{DryOptions, SamplerOptions, XtcOptions};
+pub use random::Random;
+
+/// Chooses the next token.
+///
+/// ```
+/// use forebay::{Result, generate::{sampler::Sampler, step::Sequence}};
+///
+/// /// Never chooses token 0.
+/// struct WithoutFirst;
+///
+/// impl Sampler for WithoutFirst {
+///     fn pick(&mut self, sequence: &Sequence) -> Result<u32> {
+///         let logits = sequence.logits()?;
+///         let best = (1..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
+///         Ok(best.unwrap_or_default() as u32)
+///     }
+/// }
+/// ```
+pub trait Sampler: Send {
+    /// The token that follows.
+    ///
+    /// # Errors
+    /// Those of reading logits, and [`Error::NoToken`](crate::Error::NoToken) if none can follow.
+    fn pick(&mut self, sequence: &Sequence) -> Result<u32>;
+}
+
+impl<S: Sampler + ?Sized> Sampler for &mut S {
+    fn pick(&mut self, sequence: &Sequence) -> Result<u32> {
+        (**self).pick(sequence)
+    }
+}
+
+impl<S: Sampler + ?Sized> Sampler for Box<S> {
+    fn pick(&mut self, sequence: &Sequence) -> Result<u32> {
+        (**self).pick(sequence)
+    }
+}
+
+/// Chooses the largest logit, found on the device: of equal ones the lowest id, and never what is not a number.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Greedy;
+
+impl Sampler for Greedy {
+    fn pick(&mut self, sequence: &Sequence) -> Result<u32> {
+        sequence.greedy()
+    }
+}
+
+/// Changes what may follow, before a token is drawn: one link of a [`Chain`].
+///
+/// ```
+/// use forebay::{Result, generate::sampler::{Candidates, Chain, LogitsProcessor, Step}};
+///
+/// /// Keeps the text from saying the same token twice in a row.
+/// struct NoStutter;
+///
+/// impl LogitsProcessor for NoStutter {
+///     fn apply(&mut self, candidates: &mut Candidates, step: &Step<'_>) -> Result<()> {
+///         if let Some(&last) = step.past.last() {
+///             candidates.change(last, |_| f32::NEG_INFINITY);
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// let mut chain = Chain::new(1).with(NoStutter);
+/// assert_eq!(chain.choose(&[0.0, 90.0], &[1])?, 0);
+/// # Ok::<(), forebay::Error>(())
+/// ```
+pub trait LogitsProcessor: Send {
+    /// Changes the logits of candidates, or leaves some out.
+    ///
+    /// # Errors
+    /// Whatever keeps it from saying what may follow.
+    fn apply(&mut self, candidates: &mut Candidates, step: &Step<'_>) -> Result<()>;
+}
+
+/// What a processor knows beside the candidates.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    /// The text so far, the prompt included.
+    pub past: &'a [u32],
+    random: Random,
+}
+
+impl<'a> Step<'a> {
+    /// The draw that chooses the token.
+    const TOKEN: u32 = 0;
+    /// The draw that decides whether the likeliest are left out.
+    const XTC: u32 = 1;
+    /// Draws from here on are free for processors of one's own.
+    pub const FREE: u32 = 16;
+
+    /// The step after this text, with the random numbers of a seed.
+    pub fn new(past: &'a [u32], seed: u64) -> Self {
+        Self { past, random: Random::new(seed) }
+    }
+
+    /// A random number from 0 on and below 1, the same whenever it is asked for after a text of this length: use a `draw` of
+    /// [`FREE`](Self::FREE) and above for each thing that is decided.
+    pub fn random(&self, draw: u32) -> f64 {
+        self.random.uniform(self.past.len() as u64, draw)
+    }
+}
