@@ -1,23 +1,29 @@
-//! What can be written on the command line, and what commands share: opening a model, lists of tokens, failures.
+//! What can be written on the command line, and how commands fail. Help, completions and the man page come from here.
+//!
+//! Next rooms: `model` for what commands share that run one, `sampling` for how tokens are chosen; the rest is a file a command.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::io;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use forebay::{
-    Engine, EngineOptions,
-    formats::weights::{Access, Precision},
-};
-use forebay_device::{Device, DeviceOptions};
-use forebay_tensor::DType;
+use clap::{Parser, Subcommand};
 
-use crate::memory::{self, record::Keeping, size::Size};
+use crate::memory;
 
 /// Runs quantised language models.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(
+    name = "forebay",
+    version,
+    about,
+    after_help = "\
+Examples:
+  forebay run model.gguf \"Why is the sky blue?\"     answer, or continue a text
+  forebay chat model.gguf                           a conversation
+  forebay inspect model.gguf                        what is in a file, and whether it fits
+  forebay bench model.gguf                          how fast it is here
+
+Results go to standard output, everything else to standard error. Exit codes: 0 for success, 1 for a failure, \
+2 for a wrong use, 130 if Ctrl-C ended it."
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -26,120 +32,32 @@ pub(crate) struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Continue a text, the most likely token each time
-    Run(crate::run::RunArgs),
+    /// Answer a prompt, or continue a text
+    Run(Box<crate::run::RunArgs>),
+    /// Talk with a model
+    Chat(Box<crate::chat::ChatArgs>),
     /// Write the logits of every token of a list into a safetensors file
     Logits(crate::logits::LogitsArgs),
     /// Cut text into tokens, and back
     Tokenize(crate::tokenize::TokenizeArgs),
     /// Make a smaller file of a model
     Quantize(crate::quantize::QuantizeArgs),
+    /// Print a text as a list of numbers
+    Embed(crate::embed::EmbedArgs),
+    /// Tell how well a model predicts a text, and how far it is from another
+    Perplexity(crate::perplexity::PerplexityArgs),
+    /// Look into a model file, and tell whether it fits
+    Inspect(crate::inspect::InspectArgs),
+    /// Measure how fast a model runs here
+    Bench(crate::bench::BenchArgs),
+    /// List what models can run on here
+    Devices(crate::devices::DevicesArgs),
     /// See, replay and explain where memory goes
     Memory(memory::MemoryArgs),
-}
-
-/// What all commands take that run a model.
-#[derive(Debug, Args)]
-pub(crate) struct ModelArgs {
-    /// The model: a GGUF file, or the first of several
-    model: PathBuf,
-    #[command(flatten)]
-    how: HowArgs,
-    #[command(flatten)]
-    keeping: Keeping,
-}
-
-/// How a model is run.
-#[derive(Debug, Args)]
-pub(crate) struct HowArgs {
-    /// Where to run it
-    #[arg(long, value_enum, default_value_t = DeviceName::Cpu)]
-    device: DeviceName,
-    /// Threads of the CPU; one for each core if not given
-    #[arg(short, long)]
-    threads: Option<usize>,
-    /// Positions of the context; what the model was made for if not given, 4096 at most
-    #[arg(long)]
-    ctx: Option<usize>,
-    /// Type of the cache of keys and values
-    #[arg(long, value_enum, default_value_t = KvType::F16)]
-    kv: KvType,
-    /// What products with quantised weights are computed in
-    #[arg(long, value_enum, default_value_t = PrecisionName::Fast)]
-    precision: PrecisionName,
-    /// Read the file instead of mapping it
-    #[arg(long)]
-    no_mmap: bool,
-    /// The most memory that the device may take, such as 512MiB; past it, requests fail
-    #[arg(long, value_name = "SIZE")]
-    memory_limit: Option<Size>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum DeviceName {
-    Cpu,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum KvType {
-    F32,
-    F16,
-    Bf16,
-    #[value(name = "q8_0")]
-    Q8,
-    #[value(name = "q4_0")]
-    Q4,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum PrecisionName {
-    /// Integers: activations are rounded to 8 bits
-    Fast,
-    /// Floats of 32 bits
-    Strict,
-}
-
-impl ModelArgs {
-    /// Opens the model, lets `work` have it, and ends the trace of its memory, if one was asked for.
-    pub(crate) fn with(&self, work: impl FnOnce(&Engine) -> Result<(), Failure>) -> Result<(), Failure> {
-        let mut options = self.how.device();
-        options.trace = self.keeping.options();
-        let device = Device::open(&options)?;
-        let opened = self.how.open(&device, &self.model).map_err(Failure::from);
-        let done = opened.and_then(|engine| work(&engine));
-        self.keeping.end(&device, done)
-    }
-}
-
-impl HowArgs {
-    /// The device that was asked for.
-    pub(crate) fn device(&self) -> DeviceOptions {
-        let mut device = match self.device {
-            DeviceName::Cpu => DeviceOptions::cpu(),
-        };
-        device.threads = self.threads;
-        device.memory_limit = self.memory_limit.map_or(u64::MAX, |size| size.0);
-        device
-    }
-
-    /// Opens a model on a device.
-    pub(crate) fn open(&self, device: &Device, model: &Path) -> forebay::Result<Engine> {
-        let kv = match self.kv {
-            KvType::F32 => DType::F32,
-            KvType::F16 => DType::F16,
-            KvType::Bf16 => DType::BF16,
-            KvType::Q8 => DType::Q8_0,
-            KvType::Q4 => DType::Q4_0,
-        };
-        let access = if self.no_mmap { Access::Read } else { Access::Mapped };
-        let precision = match self.precision {
-            PrecisionName::Fast => Precision::Fast,
-            PrecisionName::Strict => Precision::Strict,
-        };
-        let mut options = EngineOptions::default().kv(kv).access(access).precision(precision);
-        options.context = self.ctx;
-        Engine::open_on(device, model, &options)
-    }
+    /// Print the completions of a shell
+    Completions(crate::shell::CompletionsArgs),
+    /// Print the manual as a man page
+    Man(crate::shell::ManArgs),
 }
 
 /// How a command ends when it does not end well.
@@ -151,6 +69,8 @@ pub(crate) enum Failure {
     Failed(String),
     /// Nobody reads the result any more, which is the reader's choice.
     Closed,
+    /// Ctrl-C ended it, after it gave what there was.
+    Interrupted,
 }
 
 impl From<forebay::Error> for Failure {

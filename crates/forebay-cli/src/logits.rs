@@ -10,7 +10,7 @@ use forebay::{
 };
 use forebay_tensor::DType;
 
-use crate::cli::{Failure, ModelArgs};
+use crate::{cli::Failure, model::ModelArgs};
 
 /// What `logits` takes.
 #[derive(Debug, Args)]

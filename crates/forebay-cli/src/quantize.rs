@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use forebay::quantize::{self, Importance, Options, Recipe};
 
-use crate::{cli::Failure, memory::progress::Progress};
+use crate::{cli::Failure, progress::Progress};
 
 /// What `quantize` takes.
 #[derive(Debug, Args)]

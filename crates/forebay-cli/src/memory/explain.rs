@@ -15,7 +15,7 @@ use forebay_device::{
 use serde_json::{Value, json};
 
 use super::{DamageArgs, Source};
-use crate::cli::{Failure, HowArgs};
+use crate::{cli::Failure, model::HowArgs};
 
 /// What `explain` takes.
 #[derive(Debug, Args)]

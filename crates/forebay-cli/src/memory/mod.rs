@@ -5,10 +5,8 @@
 mod explain;
 mod export;
 mod plot;
-pub(crate) mod progress;
 pub(crate) mod record;
 mod replay;
-pub(crate) mod size;
 
 use std::{
     cell::RefCell,
@@ -21,8 +19,7 @@ use std::{
 use clap::{Args, Subcommand};
 use forebay_device::{Entry, history::Log};
 
-use self::progress::Progress;
-use crate::cli::Failure;
+use crate::{cli::Failure, progress::Progress};
 
 /// What `memory` takes.
 #[derive(Debug, Args)]
@@ -161,7 +158,7 @@ fn write_out(out: &Path, bytes: &[u8]) -> Result<(), Failure> {
 }
 
 /// A number with its thousands apart.
-fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
     for (i, digit) in digits.chars().enumerate() {

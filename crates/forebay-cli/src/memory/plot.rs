@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use forebay_device::history::Page;
 
-use super::{TraceArgs, grouped, size::Size, write_out};
-use crate::cli::Failure;
+use super::{TraceArgs, grouped, write_out};
+use crate::{cli::Failure, size::Size};
 
 /// What `plot` takes.
 #[derive(Debug, Args)]

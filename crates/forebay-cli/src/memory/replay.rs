@@ -11,8 +11,8 @@ use clap::Args;
 use forebay_device::history::{Demand, Outcome, PolicyKind, cheapest_limit, replay};
 use serde_json::json;
 
-use super::{TraceArgs, grouped, progress::Progress, size::Size};
-use crate::cli::Failure;
+use super::{TraceArgs, grouped};
+use crate::{cli::Failure, progress::Progress, size::Size};
 
 /// What `replay` takes.
 #[derive(Debug, Args)]

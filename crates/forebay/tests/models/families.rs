@@ -102,7 +102,7 @@ fn a_text_that_was_taken_back_goes_on_as_if_nothing_had_been() {
         for _ in 0..2 {
             assert_eq!(text.reach(40), 40, "{family}");
             text.roll_back(40).unwrap();
-            assert!(matches!(text.logits(), Err(Error::EmptyPrompt)));
+            assert!(matches!(text.logits(), Err(Error::NoLogits)));
             text.feed(&ids[40..60]).unwrap();
             assert!(text.logits().unwrap() == wanted, "{family}");
             text.feed(&ids[60..61]).unwrap();

@@ -1,0 +1,285 @@
+//! `forebay bench`: how fast a model reads prompts and generates here, and how near that is to what memory allows.
+//!
+//! Each test runs as others report it: a prompt of so many tokens, or so many tokens one after another, at a depth that was filled
+//! before the clock starts. The first round of a test is not counted.
+//! Next room: `bandwidth`, what memory gives in the same run.
+
+mod bandwidth;
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use clap::Args;
+use forebay::{
+    Engine,
+    formats::gguf::{self, Gguf, Split},
+    generate::step::{Sequence, SequenceOptions},
+};
+use forebay_device::{MappedFile, Tag};
+use serde_json::{Value, json};
+
+use crate::{
+    cli::Failure,
+    model::{Model, OpenArgs},
+    progress::Progress,
+    size::Size,
+};
+
+/// What `bench` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  forebay bench model.gguf                      a prompt of 512 tokens, and 128 tokens one by one
+  forebay bench model.gguf -p 0 -n 64 -d 0,4096 how much slower tokens come behind a long text
+
+The share of the bandwidth is what a token has to read of weights and cache, over what memory gives in the same run.")]
+pub(crate) struct BenchArgs {
+    /// The model: a GGUF file, or the first of several; the demo model if not given
+    model: Option<PathBuf>,
+    /// Tokens of prompts; 0 leaves the test out
+    #[arg(short = 'p', long = "prompt", value_delimiter = ',', default_value = "512", value_name = "TOKENS")]
+    prompts: Vec<usize>,
+    /// Tokens generated one by one; 0 leaves the test out
+    #[arg(short = 'n', long = "gen", value_delimiter = ',', default_value = "128", value_name = "TOKENS")]
+    generations: Vec<usize>,
+    /// Tokens that are there before the test begins
+    #[arg(short = 'd', long = "depth", value_delimiter = ',', default_value = "0", value_name = "TOKENS")]
+    depths: Vec<usize>,
+    /// Rounds of each test that count
+    #[arg(short, long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    repetitions: u32,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    open: OpenArgs,
+}
+
+/// What is timed.
+#[derive(Clone, Copy, Debug)]
+struct Test {
+    prompt: usize,
+    generated: usize,
+    depth: usize,
+}
+
+/// What was found.
+struct Found {
+    test: Test,
+    /// Tokens a second, a round each.
+    samples: Vec<f64>,
+    /// Requests for memory of the device in rounds that count.
+    requests: u64,
+    /// Bytes that a token reads, where that is what bounds it.
+    bytes: Option<f64>,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
+    let model = Model::of(args.model.as_deref());
+    args.open.with(&model, |engine| measure(engine, args))
+}
+
+fn measure(engine: &Engine, args: &BenchArgs) -> Result<(), Failure> {
+    let tests = tests(args);
+    let Some(longest) = tests.iter().map(|test| test.depth + test.prompt + test.generated).max() else {
+        return Err(Failure::Usage("nothing to measure: -p and -n are both 0".to_owned()));
+    };
+    let most = engine.model().sizes().context;
+    if longest > most {
+        let wanted =
+            format!("a test needs {longest} tokens, and this model was made for {most}; ask for fewer");
+        return Err(Failure::Usage(wanted));
+    }
+    let weights = args.model.as_deref().and_then(read_for_a_token);
+    let mut sequence =
+        engine.sequence_with(&SequenceOptions { context: longest, ..engine.sequence_options() })?;
+    let cache = engine.device().pool().stats().by_tag[tag(Tag::Kv)] as f64 / longest as f64;
+    let mut progress = Progress::of("bench");
+    let mut found = Vec::new();
+    for test in tests {
+        let mut rounds = Found { test, samples: Vec::new(), requests: 0, bytes: None };
+        for round in 0..=args.repetitions {
+            progress.tell(|| format!("{}, round {round} of {}", name(&test), args.repetitions));
+            let (rate, requests) = one_round(engine, &mut sequence, &test)?;
+            if round > 0 {
+                rounds.samples.push(rate);
+                rounds.requests += requests;
+            }
+        }
+        if let (true, Some(weights)) = (test.generated > 0, weights) {
+            rounds.bytes = Some(weights + cache * (test.depth as f64 + test.generated as f64 / 2.0));
+        }
+        found.push(rounds);
+    }
+    drop(progress);
+    let peak = peak_memory();
+    let bandwidth = bandwidth::read(engine.device().caps().workers);
+    print(engine, args, &found, peak, bandwidth)
+}
+
+fn tag(tag: Tag) -> usize {
+    Tag::ALL.iter().position(|other| *other == tag).unwrap_or_default()
+}
+
+fn tests(args: &BenchArgs) -> Vec<Test> {
+    let mut tests = Vec::new();
+    for &depth in &args.depths {
+        let prompts = args.prompts.iter().map(|&prompt| Test { prompt, generated: 0, depth });
+        let generations = args.generations.iter().map(|&generated| Test { prompt: 0, generated, depth });
+        tests.extend(prompts.chain(generations).filter(|test| test.prompt + test.generated > 0));
+    }
+    tests
+}
+
+/// Tokens a second of one round, and how often it asked for memory.
+fn one_round(engine: &Engine, sequence: &mut Sequence, test: &Test) -> Result<(f64, u64), Failure> {
+    let vocabulary = engine.model().sizes().vocabulary as u32;
+    let mut id = 1u32;
+    let mut next = || {
+        id = id.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (id >> 8) % vocabulary
+    };
+    sequence.roll_back(0)?;
+    let depth: Vec<u32> = (0..test.depth).map(|_| next()).collect();
+    if !depth.is_empty() {
+        sequence.feed(&depth)?;
+        sequence.greedy()?;
+    }
+    let prompt: Vec<u32> = (0..test.prompt).map(|_| next()).collect();
+    let before = engine.device().pool().stats();
+    let begun = Instant::now();
+    if !prompt.is_empty() {
+        sequence.feed(&prompt)?;
+        // What is asked for has to be there before the clock stops.
+        sequence.greedy()?;
+    }
+    for _ in 0..test.generated {
+        sequence.feed(&[next()])?;
+        sequence.greedy()?;
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    let after = engine.device().pool().stats();
+    let requests = (after.hits + after.misses) - (before.hits + before.misses);
+    Ok(((test.prompt + test.generated) as f64 / seconds.max(1e-9), requests))
+}
+
+/// Bytes of the weights that one token has to read: all but a table of which it reads a row, and of experts those it is sent to.
+/// None for what is no GGUF file.
+fn read_for_a_token(path: &Path) -> Option<f64> {
+    let parse = |path: &Path| Gguf::parse(path, MappedFile::open(path).ok()?.bytes()).ok();
+    let first = parse(path)?;
+    let parts = gguf::part_paths(&first).ok()?;
+    let split = Split::join(parts.iter().map(|path| parse(path)).collect::<Option<_>>()?).ok()?;
+    let metadata = split.parts()[0].metadata();
+    let family = metadata.find::<&str>("general.architecture").ok()??;
+    let number = |name: &str| metadata.find::<u32>(&format!("{family}.{name}")).ok().flatten();
+    let chosen = match (number("expert_used_count"), number("expert_count")) {
+        (Some(used), Some(all)) if all > 0 => f64::from(used) / f64::from(all),
+        _ => 1.0,
+    };
+    let tied = split.find("output.weight").is_none();
+    let bytes = |tensor: &gguf::Tensor| {
+        let bytes = (tensor.range().end - tensor.range().start) as f64;
+        match tensor.name() {
+            "token_embd.weight" if !tied => 0.0,
+            name if name.contains("_exps.") => bytes * chosen,
+            _ => bytes,
+        }
+    };
+    Some(split.tensors().map(|(_, tensor)| bytes(tensor)).sum())
+}
+
+/// The most memory that this process had at once, where the system tells.
+fn peak_memory() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
+}
+
+fn name(test: &Test) -> String {
+    let what = match test.prompt {
+        0 => format!("tg{}", test.generated),
+        prompt => format!("pp{prompt}"),
+    };
+    if test.depth > 0 { format!("{what} @ d{}", test.depth) } else { what }
+}
+
+/// Mean and standard deviation.
+fn spread(samples: &[f64]) -> (f64, f64) {
+    let count = samples.len() as f64;
+    let mean = samples.iter().sum::<f64>() / count;
+    let squares: f64 = samples.iter().map(|sample| (sample - mean).powi(2)).sum();
+    (mean, (squares / (count - 1.0).max(1.0)).sqrt())
+}
+
+fn print(
+    engine: &Engine,
+    args: &BenchArgs,
+    found: &[Found],
+    peak: Option<u64>,
+    bandwidth: f64,
+) -> Result<(), Failure> {
+    let model = args.model.as_deref().map_or_else(|| "demo".to_owned(), |path| path.display().to_string());
+    let caps = engine.device().caps();
+    let share = |found: &Found| found.bytes.map(|bytes| bytes * spread(&found.samples).0 / bandwidth);
+    let mut out = io::stdout().lock();
+    if args.json {
+        let tests: Vec<Value> = found.iter().map(|found| as_json(found, share(found))).collect();
+        let object = json!({
+            "model": model,
+            "device": caps.name,
+            "backend": caps.backend.name(),
+            "threads": caps.workers,
+            "bandwidth": bandwidth,
+            "peak_memory": peak,
+            "tests": tests,
+        });
+        writeln!(out, "{object}")?;
+        return Ok(());
+    }
+    writeln!(out, "{model}, {}, {} threads", caps.name, caps.workers)?;
+    writeln!(out, "{:<18} {:>12} {:>9} {:>11} {:>9}", "test", "tokens/s", "+-", "bandwidth", "requests")?;
+    for found in found {
+        let (mean, deviation) = spread(&found.samples);
+        let share = share(found).map_or_else(String::new, |share| format!("{:.0} %", 100.0 * share));
+        let name = name(&found.test);
+        writeln!(out, "{name:<18} {mean:>12.2} {deviation:>9.2} {share:>11} {:>9}", found.requests)?;
+    }
+    let peak = peak.map(|bytes| format!(", peak memory {}", Size(bytes))).unwrap_or_default();
+    writeln!(
+        out,
+        "reading {:.1} GB/s{peak}; requests: for memory, in the rounds that count",
+        bandwidth / 1e9
+    )?;
+    Ok(())
+}
+
+fn as_json(found: &Found, share: Option<f64>) -> Value {
+    let (mean, deviation) = spread(&found.samples);
+    json!({
+        "n_prompt": found.test.prompt,
+        "n_gen": found.test.generated,
+        "depth": found.test.depth,
+        "samples": found.samples,
+        "tokens_per_second": mean,
+        "deviation": deviation,
+        "bandwidth_share": share,
+        "memory_requests": found.requests,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_have_a_mean_and_a_deviation() {
+        assert_eq!(spread(&[2.0, 4.0, 6.0]), (4.0, 2.0));
+        assert_eq!(spread(&[3.0]), (3.0, 0.0));
+    }
+}
