@@ -7,22 +7,23 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     str::FromStr,
+    sync::Mutex,
 };
 
 use clap::{Args, ValueEnum};
 use forebay::{
     Engine, EngineOptions,
-    formats::weights::{Access, Precision},
+    formats::weights::{Access, Precision, Progress},
 };
 use forebay_device::{BackendKind, Device, DeviceOptions};
 use forebay_tensor::DType;
 
-use crate::{cli::Failure, demo::Demo, memory::record::Keeping, size::Size};
+use crate::{cli::Failure, demo::Demo, memory::record::Keeping, progress, size::Size};
 
 /// A model that has to be named, and how it is run.
 #[derive(Debug, Args)]
 pub(crate) struct ModelArgs {
-    /// The model: a GGUF file, or the first of several
+    /// The model: a GGUF file, the first of several, or a folder
     model: PathBuf,
     #[command(flatten)]
     open: OpenArgs,
@@ -111,9 +112,19 @@ impl HowArgs {
         options
     }
 
-    /// Opens a model on a device.
+    /// Opens a model on a device, with progress for whoever looks, and says what a user should know of it.
     pub(crate) fn open(&self, device: &Device, model: &Path) -> forebay::Result<Engine> {
-        Engine::open_on(device, model, &self.options())
+        let progress = Mutex::new(progress::Progress::of("loading"));
+        let told = Progress::new(move |done, all| {
+            if let Ok(mut progress) = progress.lock() {
+                progress.tell(|| format!("{} of {}", Size(done), Size(all)));
+            }
+        });
+        let engine = Engine::open_on(device, model, &self.options().progress(told))?;
+        for warning in engine.warnings() {
+            eprintln!("forebay: {warning}");
+        }
+        Ok(engine)
     }
 
     /// The context that was asked for.

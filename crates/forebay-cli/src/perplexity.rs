@@ -29,7 +29,7 @@ use crate::{
 #[command(after_help = "\
 The text is cut into pieces of --ctx tokens (512 if not given), each begun anew, and the second half of each counts.")]
 pub(crate) struct PerplexityArgs {
-    /// The model: a GGUF file, or the first of several
+    /// The model: a GGUF file, the first of several, or a folder
     model: PathBuf,
     /// The text; - is standard input
     #[arg(long, value_name = "FILE")]

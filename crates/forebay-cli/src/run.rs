@@ -39,7 +39,7 @@ Examples:
   forebay run model.gguf \"Once upon a time\" --raw -n 100 --seed 7
   git diff | forebay run model.gguf - --system \"Summarise this change.\" --greedy")]
 pub(crate) struct RunArgs {
-    /// The model: a GGUF file, or the first of several
+    /// The model: a GGUF file, the first of several, or a folder
     model: Option<String>,
     /// What to answer or to continue; - is standard input
     prompt: Option<String>,

@@ -159,7 +159,8 @@ impl Engine {
     /// As [`open_with`](Self::open_with).
     pub fn open_on(device: &Device, path: impl AsRef<Path>, options: &EngineOptions) -> Result<Self> {
         let device = device.clone();
-        let Opened { weights, tokenizer, settings, template } = Opened::find(path.as_ref(), &device, options)?;
+        let Opened { weights, tokenizer, settings, template } =
+            Opened::find(path.as_ref(), &device, options)?;
         let (warnings, file) = (weights.warnings().to_vec(), weights.file().clone());
         let model: Arc<dyn Model> = models::load(weights)?.into();
         open::check_rows(&tokenizer, model.sizes().vocabulary, &file)?;

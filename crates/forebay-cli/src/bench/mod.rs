@@ -38,7 +38,7 @@ Examples:
 
 The share of the bandwidth is what a token has to read of weights and cache, over what memory gives in the same run.")]
 pub(crate) struct BenchArgs {
-    /// The model: a GGUF file, or the first of several; the demo model if not given
+    /// The model: a GGUF file, the first of several, or a folder; the demo model if not given
     model: Option<PathBuf>,
     /// Tokens of prompts; 0 leaves the test out
     #[arg(short = 'p', long = "prompt", value_delimiter = ',', default_value = "512", value_name = "TOKENS")]

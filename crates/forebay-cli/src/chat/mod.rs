@@ -38,7 +38,7 @@ A message goes on in the next line after a \\ at its end, or between \"\"\" and 
 In the conversation, /help tells what can be said. Without a terminal each line of standard input is a message, and \
 standard output gets the replies only.")]
 pub(crate) struct ChatArgs {
-    /// The model: a GGUF file, or the first of several; the demo model if not given
+    /// The model: a GGUF file, the first of several, or a folder; the demo model if not given
     model: Option<PathBuf>,
     /// The most tokens of a reply; until it ends or the context is full if not given
     #[arg(short, long = "predict", value_name = "TOKENS")]
