@@ -31,7 +31,7 @@ use crate::{
 /// assert_eq!((weight.shape(), weight.input()), ([20, 64], DType::Rounded));
 /// # Ok::<(), forebay_tensor::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct WeightBytes<'a> {
     dtype: DType,
     shape: [usize; 2],
@@ -74,6 +74,17 @@ impl<'a> WeightBytes<'a> {
     fn layout(&self) -> Option<PanelLayout> {
         let layout = PanelLayout::of(self.dtype, self.scale_type)?;
         self.shape[1].is_multiple_of(layout.span).then_some(layout)
+    }
+}
+
+impl fmt::Debug for WeightBytes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeightBytes")
+            .field("dtype", &self.dtype)
+            .field("shape", &self.shape)
+            .field("scale_type", &self.scale_type)
+            .field("bytes", &self.planes.map(<[u8]>::len))
+            .finish()
     }
 }
 
@@ -137,7 +148,8 @@ impl Weight {
         let buffer = device.alloc(request)?;
         let row = planes.map(|plane| plane.len() / rows.max(1));
         let mut done = 0;
-        if let Some(step) = STEP.checked_div(panel_bytes) {
+        // Without rows there is nothing to pack, and the length of a panel may be past all counting.
+        if let (1.., Some(step)) = (rows, STEP.checked_div(panel_bytes)) {
             let mut panels = buffer.write::<u8>()?;
             let workers = device.caps().workers.max(1);
             let step = step.next_multiple_of(workers).max(workers);

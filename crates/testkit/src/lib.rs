@@ -18,5 +18,5 @@ pub use devices::{Bed, Setup, chosen as setups};
 pub use gate::Gate;
 pub use kernels::{BLOCK, Kernels, definitions};
 pub use pinned::pinned;
-pub use suite::{On, Test, run};
-pub use table::{CLAUSES, Clause};
+pub use suite::{On, Test, run, run_clauses};
+pub use table::{CLAUSES, Clause, TENSOR_CLAUSES};

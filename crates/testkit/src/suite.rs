@@ -11,7 +11,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::{
     devices::{self, Setup},
-    table::CLAUSES,
+    table::{CLAUSES, Clause},
 };
 
 /// The devices that a test is meant for.
@@ -82,6 +82,11 @@ macro_rules! tests {
 /// Runs tests on the chosen devices, and checks that the clauses of these families all have some. Without families the
 /// tests are called after no clause.
 pub fn run(families: &str, tests: &[&[Test]]) -> ExitCode {
+    run_clauses(&of_families(families), tests)
+}
+
+/// As [`run`], for these clauses.
+pub fn run_clauses(clauses: &[Clause], tests: &[&[Test]]) -> ExitCode {
     let mut args = Arguments::from_args();
     let setups = devices::chosen();
     let shared = |setup: &Setup| matches!(setup.kind, BackendKind::Cuda | BackendKind::Metal);
@@ -100,20 +105,25 @@ pub fn run(families: &str, tests: &[&[Test]]) -> ExitCode {
             }));
         }
     }
-    let families = families.to_owned();
+    let clauses = clauses.to_vec();
     trials.push(Trial::test("every_clause_has_its_test", move || {
         let setups = setups?;
-        let gaps = if families.is_empty() { Vec::new() } else { gaps(&families, &tests, &setups) };
+        let gaps = if clauses.is_empty() { Vec::new() } else { gaps(&clauses, &tests, &setups) };
         if gaps.is_empty() { Ok(()) } else { Err(Failed::from(gaps.join("\n"))) }
     }));
     libtest_mimic::run(&args, trials).exit_code()
 }
 
-/// What is wrong with the tests of some families.
-fn gaps(families: &str, tests: &[Test], setups: &[Setup]) -> Vec<String> {
+/// The clauses whose name begins with one of these letters.
+fn of_families(families: &str) -> Vec<Clause> {
+    let ours = |clause: &&Clause| clause.id.starts_with(|first| families.contains(first));
+    CLAUSES.iter().filter(ours).copied().collect()
+}
+
+/// What is wrong with the tests of some clauses.
+fn gaps(clauses: &[Clause], tests: &[Test], setups: &[Setup]) -> Vec<String> {
     let mut gaps = Vec::new();
-    let ours = || CLAUSES.iter().filter(|clause| clause.id.starts_with(|first| families.contains(first)));
-    for clause in ours() {
+    for clause in clauses {
         for setup in setups.iter().filter(|setup| clause.concerns(setup.kind)) {
             let kind = setup.kind;
             let covers = |test: &Test| {
@@ -126,8 +136,8 @@ fn gaps(families: &str, tests: &[Test], setups: &[Setup]) -> Vec<String> {
         }
     }
     for test in tests {
-        if !ours().any(|clause| clause.id == test.clause()) {
-            gaps.push(format!("{} is called after no clause of {families}", test.name));
+        if !clauses.iter().any(|clause| clause.id == test.clause()) {
+            gaps.push(format!("{} is called after none of these clauses", test.name));
         }
         if tests.iter().filter(|other| other.name == test.name).count() > 1 {
             gaps.push(format!("{} is listed twice", test.name));
@@ -147,11 +157,12 @@ mod tests {
         let test = |name| Test { name, on: On::Every, run: |_| () };
         let all: Vec<_> =
             ["r1_x", "r2_x", "r3_x", "r4_x", "r5_x", "r6_x", "r7_x"].into_iter().map(test).collect();
-        assert_eq!(gaps("R", &all, &setups), Vec::<String>::new());
-        assert!(gaps("R", &all[1..], &setups)[0].starts_with("R1 has no test on"));
+        let clauses = of_families("R");
+        assert_eq!(gaps(&clauses, &all, &setups), Vec::<String>::new());
+        assert!(gaps(&clauses, &all[1..], &setups)[0].starts_with("R1 has no test on"));
         let more = [all.clone(), vec![test("r8_x")]].concat();
-        assert_eq!(gaps("R", &more, &setups), ["r8_x is called after no clause of R"]);
+        assert_eq!(gaps(&clauses, &more, &setups), ["r8_x is called after none of these clauses"]);
         let twice = [all.clone(), vec![all[0]]].concat();
-        assert_eq!(gaps("R", &twice, &setups), ["r1_x is listed twice"]);
+        assert_eq!(gaps(&clauses, &twice, &setups), ["r1_x is listed twice"]);
     }
 }

@@ -1,6 +1,6 @@
 //! Which clause of the contract concerns which backend.
 //!
-//! `suite` refuses to pass while a clause has no test on a backend of its row. The clauses of host vectors (H), files
+//! The clauses of buffers come twice, since tensors promise them too. `suite` refuses to pass while a clause has no test on a backend of its row. The clauses of host vectors (H), files
 //! (F) and of what must not compile (S7) concern no device and have their tests elsewhere.
 
 use forebay_device::BackendKind;
@@ -26,11 +26,14 @@ const ALL: &[BackendKind] = &[Null, Cpu, Cuda, Metal];
 /// The backends that run kernels.
 const KERNELS: &[BackendKind] = &[Cpu, Cuda, Metal];
 
+/// The backends that use the host's memory in place.
+const IN_PLACE: &[BackendKind] = &[Null, Cpu, Metal];
+
 const fn on(backends: &'static [BackendKind], id: &'static str) -> Clause {
     Clause { id, backends }
 }
 
-/// All clauses.
+/// All clauses of the device layer.
 pub const CLAUSES: &[Clause] = &[
     on(ALL, "P1"),
     on(ALL, "P2"),
@@ -79,4 +82,18 @@ pub const CLAUSES: &[Clause] = &[
     on(KERNELS, "K2"),
     on(ALL, "K3"),
     on(KERNELS, "K4"),
+];
+
+/// The clauses of tensors. B7 and B8 are about memory that lies where it lay.
+pub const TENSOR_CLAUSES: &[Clause] = &[
+    on(ALL, "B1"),
+    on(ALL, "B2"),
+    on(ALL, "B3"),
+    on(ALL, "B4"),
+    on(ALL, "B5"),
+    on(ALL, "B6"),
+    on(IN_PLACE, "B7"),
+    on(IN_PLACE, "B8"),
+    on(ALL, "B9"),
+    on(ALL, "B10"),
 ];

@@ -1,12 +1,15 @@
 //! Formats against bytes and numbers that nobody meant: they give some numbers or an error, and touch nothing else.
 
+use forebay_device::{Device, DeviceOptions};
 use forebay_tensor::{
-    DType, Error,
+    DType, Error, Level, Weight, WeightBytes,
     quant::{
         self,
         mlx::{self, Planes, PlanesMut},
     },
 };
+
+use crate::any::{SCALE_TYPES, decode_guarded, weight};
 
 /// Repeatable bytes, as many as wanted.
 fn noise(len: usize, mut state: u64) -> Vec<u8> {
@@ -29,23 +32,6 @@ fn hostile(len: usize) -> Vec<Vec<u8>> {
     all
 }
 
-/// Decodes between guards and over two different fillings, which shows that all of the output is written and nothing
-/// beside it.
-fn decode_guarded(name: &str, elements: usize, decode: impl Fn(&mut [f32])) -> Vec<f32> {
-    const GUARD: usize = 64;
-    let over = |filling: f32| {
-        let mut out = vec![filling; elements + 2 * GUARD];
-        decode(&mut out[GUARD..GUARD + elements]);
-        let guards = out[..GUARD].iter().chain(&out[GUARD + elements..]);
-        assert!(guards.into_iter().all(|x| *x == filling), "{name} wrote beside its output");
-        out[GUARD..GUARD + elements].to_vec()
-    };
-    let (first, second) = (over(1.25), over(-77.0));
-    let same = first.iter().zip(&second).all(|(a, b)| a.to_bits() == b.to_bits());
-    assert!(same, "{name} left output unwritten");
-    first
-}
-
 #[test]
 fn any_bytes_decode() {
     for format in quant::formats() {
@@ -60,7 +46,7 @@ fn any_bytes_decode() {
 #[test]
 fn any_planes_decode() {
     for dtype in DType::all() {
-        for scale_type in [DType::F32, DType::F16, DType::BF16, DType::U8] {
+        for scale_type in SCALE_TYPES {
             let elements = 3 * dtype.block_elements();
             let Ok(sizes) = mlx::plane_bytes(dtype, scale_type, elements) else { continue };
             let all = hostile(sizes.codes.max(sizes.scales));
@@ -72,6 +58,57 @@ fn any_planes_decode() {
                     scale_type,
                 };
                 decode_guarded(dtype.name(), elements, |out| mlx::decode(dtype, &planes, out).unwrap());
+            }
+        }
+    }
+}
+
+/// Weights of hostile bytes, and in turn scales that are no numbers, meet rows of activations with infinities and zeros.
+#[test]
+fn any_bytes_make_a_weight_that_is_the_same_on_every_level() {
+    let rows = [vec![0.5, -3.0, 1e-30], vec![0.0], vec![1.0, f32::INFINITY, f32::NAN], vec![-1e38, 1e38]];
+    for dtype in DType::all() {
+        for scale_type in SCALE_TYPES {
+            let block = dtype.block_elements();
+            let all = hostile(dtype.block_bytes() + 7);
+            for (i, bytes) in all.iter().enumerate().filter(|(i, _)| i % 6 == 0 || *i > 38) {
+                let shape = [[1, block], [17, 2 * block], [3, 0], [0, block]][i % 4];
+                weight(dtype, scale_type, shape, bytes, &rows[..1 + i % rows.len()]);
+            }
+        }
+    }
+}
+
+#[test]
+fn bytes_that_are_no_weight_are_errors_with_the_values() {
+    for dtype in DType::all() {
+        let block = dtype.block_elements();
+        let shape = [3, 2 * block];
+        let wanted = 6 * dtype.block_bytes();
+        if quant::format_of(dtype).is_err() {
+            let error = WeightBytes::of(dtype, shape, &vec![0; wanted]).unwrap_err();
+            assert_eq!(error, Error::NoFormat { dtype: dtype.name() });
+            continue;
+        }
+        for given in [0, wanted - 1, wanted + 1] {
+            let error = WeightBytes::of(dtype, shape, &vec![0; given]).unwrap_err();
+            let elements = 6 * block;
+            let bytes = Error::ByteLength { what: "bytes", dtype: dtype.name(), elements, given, wanted };
+            assert_eq!(error, bytes);
+        }
+        let huge = WeightBytes::of(dtype, [usize::MAX / block, 2 * block], &[]).unwrap_err();
+        assert!(matches!(huge, Error::Shape { .. }), "{dtype}: {huge}");
+        if block > 1 {
+            let error = WeightBytes::of(dtype, [1, block + 1], &vec![0; wanted]).unwrap_err();
+            assert_eq!(error, Error::PartialBlock { dtype: dtype.name(), elements: block + 1, block });
+        }
+        // No rows, however long they are said to be.
+        let device = Device::open(&DeviceOptions::cpu().threads(3)).unwrap();
+        for width in [0, block, (isize::MAX as usize / 16 / block) * block] {
+            let none = WeightBytes::of(dtype, [0, width], &[]).unwrap();
+            match Weight::pack(&device, &none, Level::Plain, |_| ()) {
+                Ok(weight) => assert_eq!((weight.shape(), weight.buffer().len()), ([0, width], 0)),
+                Err(error) => assert!(matches!(error, Error::NoPanels { .. }), "{error}"),
             }
         }
     }
@@ -294,7 +331,7 @@ fn rounding_takes_what_is_no_number() {
 #[test]
 fn mlx_planes_survive_extremes() {
     for dtype in DType::all() {
-        for scale_type in [DType::F32, DType::F16, DType::BF16, DType::U8] {
+        for scale_type in SCALE_TYPES {
             let elements = 2 * dtype.block_elements();
             let Ok(sizes) = mlx::plane_bytes(dtype, scale_type, elements) else { continue };
             for (name, src) in seldom(elements) {

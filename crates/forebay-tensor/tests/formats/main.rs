@@ -4,6 +4,8 @@
 #![allow(clippy::print_stdout, reason = "says what is left out, and the figures of comparisons")]
 
 #[cfg(test)]
+mod any;
+#[cfg(test)]
 mod gguf;
 #[cfg(test)]
 mod hostile;

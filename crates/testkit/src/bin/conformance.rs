@@ -1,8 +1,8 @@
 #![allow(clippy::print_stdout, reason = "it is a program that prints")]
 //! The conformance run as a program: `conformance test|perf|support [--op NAME] [--seed N] [--rounds N]`.
 //!
-//! `test` compares ops with their oracles on the devices of `FOREBAY_TEST_DEVICES`, with other random numbers each round;
-//! `perf` measures them on shapes of real models, beside the bandwidth of the same run; `support` writes `docs/ops.md`.
+//! `test` compares ops with their oracles on the devices of `FOREBAY_TEST_DEVICES`, with other random numbers each round,
+//! or only on those that have so many threads; `perf` measures them on shapes of real models, beside the bandwidth of the same run; `support` writes `docs/ops.md`.
 
 use std::{env, fs, path::Path, time::Instant};
 
@@ -52,7 +52,10 @@ fn page() -> std::path::PathBuf {
 
 /// Ops against their oracles; a case that does not hold ends the program.
 fn test(options: &Options) -> Outcome {
-    for setup in testkit::setups()?.iter().filter(|setup| setup.kind != BackendKind::Null) {
+    let wanted = |setup: &&Setup| {
+        setup.kind != BackendKind::Null && (options.threads.is_none() || setup.threads == options.threads)
+    };
+    for setup in testkit::setups()?.iter().filter(wanted) {
         for round in 0..options.rounds {
             for op in &options.ops {
                 let seed = options.seed + round;

@@ -13,6 +13,8 @@
 mod affine;
 mod float;
 
+use std::fmt;
+
 use crate::{DType, Error, Result};
 
 /// The planes of some rows, to read.
@@ -32,7 +34,7 @@ use crate::{DType, Error, Result};
 /// assert_eq!(out[..2], [-0.5, 0.0]);
 /// # Ok::<(), forebay_tensor::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Planes<'a> {
     /// The packed codes.
     pub codes: &'a [u8],
@@ -62,7 +64,6 @@ pub struct Planes<'a> {
 /// mlx::encode(dtype, &[0.25; 128], planes)?;
 /// # Ok::<(), forebay_tensor::Error>(())
 /// ```
-#[derive(Debug)]
 pub struct PlanesMut<'a> {
     /// The packed codes.
     pub codes: &'a mut [u8],
@@ -73,6 +74,24 @@ pub struct PlanesMut<'a> {
     /// Type of scales and biases: F32, F16 or BF16 for affine types, U8 for float types.
     pub scale_type: DType,
 }
+
+/// Shows how long planes are, and never what is in them.
+macro_rules! show_lengths {
+    ($($planes:ident),*) => {
+        $(impl fmt::Debug for $planes<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($planes))
+                    .field("codes", &self.codes.len())
+                    .field("scales", &self.scales.len())
+                    .field("biases", &self.biases.len())
+                    .field("scale_type", &self.scale_type)
+                    .finish()
+            }
+        })*
+    };
+}
+
+show_lengths!(Planes, PlanesMut);
 
 /// How many bytes each plane has.
 ///
