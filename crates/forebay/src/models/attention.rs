@@ -26,19 +26,21 @@ pub struct SelfAttention {
 }
 
 impl SelfAttention {
-    /// Takes the weights of a layer: a matrix each for queries, keys and values, with biases where there are any. Where
-    /// attention has gates, those of a head follow its queries.
+    /// Takes the weights of a layer: a matrix each for queries, keys and values, or one for all, with biases where there are
+    /// any. Where attention has gates, those of a head follow its queries.
     ///
     /// # Errors
     /// Those of [`Weights::take_weight`].
     pub fn load(weights: &mut Weights, layer: usize, sizes: &Sizes) -> Result<Self> {
-        let Sizes { width, heads, kv_heads, head_width, value_width, .. } = *sizes;
-        let mut take =
-            |name: &str, rows: usize| Linear::load(weights, &format!("blk.{layer}.{name}"), [rows, width]);
-        let query = take("attn_q", heads * head_width * if sizes.gated { 2 } else { 1 })?;
-        let key = take("attn_k", kv_heads * head_width)?;
-        let value = take("attn_v", kv_heads * value_width)?;
-        Self::with(weights, layer, sizes, [query, key, value])
+        if weights.has(&format!("blk.{layer}.attn_qkv.weight")) {
+            return Self::load_joined(weights, layer, sizes);
+        }
+        let mut take = |name: &str, rows: usize| {
+            Linear::load(weights, &format!("blk.{layer}.{name}"), [rows, sizes.width])
+        };
+        let [queries, keys, values] = rows_of(sizes);
+        let inputs = [take("attn_q", queries)?, take("attn_k", keys)?, take("attn_v", values)?];
+        Self::with(weights, layer, sizes, inputs)
     }
 
     /// Takes the weights of a layer that has one matrix for queries, keys and values, in this order.
@@ -46,13 +48,11 @@ impl SelfAttention {
     /// # Errors
     /// Those of [`Weights::take_rows`].
     pub fn load_joined(weights: &mut Weights, layer: usize, sizes: &Sizes) -> Result<Self> {
-        let Sizes { width, heads, kv_heads, head_width, value_width, .. } = *sizes;
-        let keys = heads * head_width;
-        let values = keys + kv_heads * head_width;
-        let all = values + kv_heads * value_width;
+        let [queries, keys, values] = rows_of(sizes);
+        let (values_from, all) = (queries + keys, queries + keys + values);
         let mut take =
-            |rows| Linear::load_rows(weights, &format!("blk.{layer}.attn_qkv"), [all, width], rows);
-        let inputs = [take(0..keys)?, take(keys..values)?, take(values..all)?];
+            |rows| Linear::load_rows(weights, &format!("blk.{layer}.attn_qkv"), [all, sizes.width], rows);
+        let inputs = [take(0..queries)?, take(queries..values_from)?, take(values_from..all)?];
         Self::with(weights, layer, sizes, inputs)
     }
 
@@ -167,6 +167,12 @@ impl SelfAttention {
         b.attended.round(ops, &[&self.output.weight])?;
         self.output.forward(ops, &b.attended, &b.change)
     }
+}
+
+/// Rows of the matrices for queries, keys and values.
+fn rows_of(sizes: &Sizes) -> [usize; 3] {
+    let Sizes { heads, kv_heads, head_width, value_width, gated, .. } = *sizes;
+    [heads * head_width * if gated { 2 } else { 1 }, kv_heads * head_width, kv_heads * value_width]
 }
 
 /// The rows of what attention gives, head by head.

@@ -136,4 +136,6 @@ pub fn load(weights: Weights) -> Result<Box<dyn Model>> {
 }
 
 #[cfg(test)]
+mod made;
+#[cfg(test)]
 mod tests;
