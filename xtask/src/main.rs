@@ -5,11 +5,13 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that talks to whoever runs it")]
 
+mod debian;
 mod gpu_test;
 mod kernels;
 mod ladder;
 mod metal;
 mod mutants;
+mod neon;
 mod process;
 mod tidy;
 mod workspace;

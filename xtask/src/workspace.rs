@@ -95,9 +95,10 @@ impl Workspace {
         Ok(files)
     }
 
-    /// All targets of one kind.
-    pub(crate) fn targets(&self, kind: &str) -> impl Iterator<Item = &Target> {
-        self.packages.iter().flat_map(|package| &package.targets).filter(move |target| target.kind == kind)
+    /// All targets of one kind, of the packages that are asked for by name.
+    pub(crate) fn targets(&self, kind: &str, of: impl Fn(&str) -> bool) -> impl Iterator<Item = &Target> {
+        let packages = self.packages.iter().filter(move |package| of(&package.name));
+        packages.flat_map(|package| &package.targets).filter(move |target| target.kind == kind)
     }
 }
 
@@ -138,7 +139,7 @@ mod tests {
     fn the_workspace_knows_this_very_program() {
         let workspace = Workspace::open().unwrap();
         assert!(workspace.root.join("Cargo.lock").is_file());
-        assert!(workspace.targets("bin").any(|target| target.name == "xtask"));
+        assert!(workspace.targets("bin", |package| package == "xtask").any(|target| target.name == "xtask"));
         let own = workspace.packages.iter().find(|package| package.name == "xtask").unwrap();
         assert!(own.private && own.manifest == "xtask/Cargo.toml");
         assert!(own.dependencies.iter().any(|used| used.name == "anyhow" && !used.inside && !used.dev));

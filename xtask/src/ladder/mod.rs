@@ -19,8 +19,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{process::print_now, workspace::Workspace};
-pub(crate) use run::LEFT_OUT;
-pub(crate) use run::Run;
+pub(crate) use run::{LEFT_OUT, Run, Step};
 use rungs::{RUNGS, Rung};
 use table::{Demand, Row, Verdict, report, seconds};
 

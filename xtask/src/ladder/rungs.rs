@@ -9,7 +9,7 @@ use std::{path::Path, process::Command};
 use anyhow::{Context, Result};
 
 use super::{examples, package, run::Run};
-use crate::{kernels, metal, workspace::Workspace};
+use crate::{kernels, metal, neon, workspace::Workspace};
 
 /// One rung of the ladder.
 pub(crate) struct Rung {
@@ -84,6 +84,16 @@ const LLD: Need = Need {
     remedy: "apt-get install lld-19",
 };
 
+const ARM: Need = Need {
+    what: "Debian's Rust with its library for 64-bit ARM, a linker for it and qemu",
+    present: || {
+        neon::has_library()
+            && answers("aarch64-linux-gnu-gcc", &["--version"])
+            && answers("qemu-aarch64", &["--version"])
+    },
+    remedy: ".ci/arm64",
+};
+
 /// How often loom may preempt a thread in one run; more finds no more here, and takes far longer.
 pub(crate) const LOOM_PREEMPTIONS: &str = "3";
 
@@ -99,7 +109,7 @@ pub(crate) const RUNGS: &[Rung] = &[
     Rung {
         name: "fmt",
         about: "the code is formatted",
-        budget: 20,
+        budget: 10,
         needs: &[RUSTFMT],
         run: |run| {
             run.cargo(&["fmt", "--all", "--check"]).check()?;
@@ -112,21 +122,21 @@ pub(crate) const RUNGS: &[Rung] = &[
     Rung {
         name: "tidy",
         about: "the rules of the house that no compiler checks",
-        budget: 20,
+        budget: 10,
         needs: &[],
         run: |run| run.cargo(&["xtask", "tidy"]).check().map(drop),
     },
     Rung {
         name: "deny",
         about: "licences, sources and duplicates of dependencies are those of deny.toml",
-        budget: 20,
+        budget: 10,
         needs: &[DENY],
         run: |run| run.cargo(&["deny", "check", "licenses", "bans", "sources"]).check().map(drop),
     },
     Rung {
         name: "clippy",
         about: "no warning in any target",
-        budget: 120,
+        budget: 90,
         needs: &[CLIPPY],
         run: |run| {
             let strict = ["--all-targets", "--", "-D", "warnings"];
@@ -137,12 +147,24 @@ pub(crate) const RUNGS: &[Rung] = &[
         },
     },
     Rung {
+        name: "fuzz",
+        about: "no warning in the fuzz targets; nothing is fuzzed",
+        budget: 60,
+        needs: &[CLIPPY],
+        run: |run| {
+            let place =
+                ["clippy", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--target-dir", "target"];
+            let strict = ["--no-default-features", "--bins", "--", "-D", "warnings"];
+            run.cargo(&[place.as_slice(), &strict].concat()).check().map(drop)
+        },
+    },
+    Rung {
         name: "test",
         about: "unit and contract tests, on null and cpu",
-        budget: 240,
+        budget: 300,
         needs: &[],
         run: |run| {
-            let files = test_files(run.workspace);
+            let files = test_files(run.workspace, |_| true);
             let mut args = vec!["test", "--workspace", CUDA, "--no-fail-fast", "--lib", "--bins"];
             args.extend(files.iter().flat_map(|name| ["--test", name]));
             run.cargo(&args).env(DEVICES.0, DEVICES.1).tests()
@@ -151,28 +173,28 @@ pub(crate) const RUNGS: &[Rung] = &[
     Rung {
         name: "ui",
         about: "what must not compile is refused, in the stored words",
-        budget: 90,
+        budget: 40,
         needs: &[],
         run: |run| run.cargo(&["test", "--workspace", CUDA, "--test", "ui"]).tests(),
     },
     Rung {
         name: "doctest",
         about: "the examples in the documentation",
-        budget: 90,
+        budget: 60,
         needs: &[],
         run: |run| run.cargo(&["test", "--workspace", CUDA, "--doc", "--no-fail-fast"]).tests(),
     },
     Rung {
         name: "examples",
         about: "each example of a crate runs to its end",
-        budget: 60,
+        budget: 30,
         needs: &[],
         run: examples::check,
     },
     Rung {
         name: "rustdoc",
         about: "the documentation builds without a warning",
-        budget: 60,
+        budget: 40,
         needs: &[],
         run: |run| {
             run.cargo(&["doc", "--workspace", "--no-deps", "--exclude", "xtask"])
@@ -184,7 +206,7 @@ pub(crate) const RUNGS: &[Rung] = &[
     Rung {
         name: "page",
         about: "the page of a trace draws in a browser, also a long one",
-        budget: 60,
+        budget: 30,
         needs: &[CHROMIUM],
         run: |run| run.cargo(&["test", "--workspace", CUDA, "--test", "page"]).tests(),
     },
@@ -205,7 +227,7 @@ pub(crate) const RUNGS: &[Rung] = &[
     Rung {
         name: "msl",
         about: "Metal kernels on the CPU, in any order, and their address spaces",
-        budget: 30,
+        budget: 20,
         needs: &[CLANG],
         run: metal::kernels,
     },
@@ -224,9 +246,16 @@ pub(crate) const RUNGS: &[Rung] = &[
         run: metal::link,
     },
     Rung {
+        name: "neon",
+        about: "every op against its oracle on 64-bit ARM, emulated",
+        budget: 110,
+        needs: &[ARM],
+        run: neon::conformance,
+    },
+    Rung {
         name: "loom",
         about: "every order of threads, as far as loom can try them",
-        budget: 180,
+        budget: 100,
         needs: &[],
         run: |run| {
             let place = ["--package", "forebay-device", "--lib", "--target-dir", "target/loom"];
@@ -238,21 +267,21 @@ pub(crate) const RUNGS: &[Rung] = &[
     },
     Rung {
         name: "asan",
-        about: "the same tests under AddressSanitizer, with leaks",
-        budget: 240,
+        about: "the libraries' tests under AddressSanitizer, with leaks",
+        budget: 300,
         needs: &[],
         run: sanitized,
     },
     Rung {
         name: "package",
         about: "each shipped crate packs, is small enough and carries its licences",
-        budget: 30,
+        budget: 20,
         needs: &[],
         run: package::check,
     },
 ];
 
-/// Runs the tests of everything shipped with the sanitizer compiled in, after it has found a planted fault.
+/// Runs tests with the sanitizer compiled in, after it has found a planted fault.
 fn sanitized(run: &mut Run<'_>) -> Result<()> {
     // The stable compiler carries the sanitizer, but takes the flag only when told to behave like a nightly one.
     const NIGHTLY: (&str, &str) = ("RUSTC_BOOTSTRAP", "1");
@@ -272,27 +301,35 @@ fn sanitized(run: &mut Run<'_>) -> Result<()> {
     .check()?;
     run.tool(program, &[]).fails_with("ERROR: AddressSanitizer: heap-buffer-overflow")?;
 
-    let files = test_files(run.workspace);
-    let mut args = vec![
-        "test",
-        "--workspace",
-        "--exclude",
-        "xtask",
-        "--exclude",
-        "bench",
-        "--no-fail-fast",
-        "--lib",
-        "--bins",
-    ];
-    args.extend(files.iter().flat_map(|name| ["--test", name]));
-    args.extend(["--target", host, "--target-dir", "target/asan"]);
-    run.cargo(&args).env(NIGHTLY.0, NIGHTLY.1).env("RUSTFLAGS", FLAG).env(DEVICES.0, DEVICES.1).tests()
+    let watched = |run: &mut Run<'_>, packages: &[&str], rest: &[&str]| {
+        let mut args = vec!["test", "--no-fail-fast", "--target", host, "--target-dir", "target/asan"];
+        args.extend(packages.iter().flat_map(|package| ["--package", package]));
+        run.cargo(&[&args, rest].concat())
+            .env(NIGHTLY.0, NIGHTLY.1)
+            .env("RUSTFLAGS", FLAG)
+            .env(DEVICES.0, DEVICES.1)
+            .tests()
+    };
+    // All that touches memory, and what uses it most. The kernels' own unit tests would build all kernels again for what
+    // the conformance run in `testkit` does as well.
+    const WHOLE: [&str; 3] = ["forebay-device", "testkit", "forebay"];
+    const FILES_ONLY: [&str; 2] = ["forebay-tensor", "testkit"];
+    let whole = test_files(run.workspace, |package| WHOLE.contains(&package));
+    let files = test_files(run.workspace, |package| package == FILES_ONLY[0]);
+    let named = |files: &[String]| -> Vec<String> {
+        files.iter().flat_map(|name| ["--test".to_owned(), name.clone()]).collect()
+    };
+    let (whole, files) = (named(&whole), named(&files));
+    let whole: Vec<&str> = ["--lib", "--bins"].into_iter().chain(whole.iter().map(String::as_str)).collect();
+    let files: Vec<&str> = files.iter().map(String::as_str).collect();
+    watched(run, &WHOLE, &whole)?;
+    watched(run, &FILES_ONLY, &files)
 }
 
-/// The test files of all packages but those that a rung of the same name runs.
-fn test_files(workspace: &Workspace) -> Vec<String> {
+/// The test files of some packages, but those that a rung of the same name runs.
+fn test_files(workspace: &Workspace, of: impl Fn(&str) -> bool) -> Vec<String> {
     let mut names: Vec<_> = workspace
-        .targets("test")
+        .targets("test", of)
         .map(|target| target.name.clone())
         .filter(|name| RUNGS.iter().all(|rung| rung.name != name))
         .collect();

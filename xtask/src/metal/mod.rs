@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::{
+    debian,
     ladder::Run,
     workspace::{self, Workspace},
 };
@@ -31,9 +32,6 @@ const TARGET: &str = "aarch64-apple-darwin";
 const OLDEST: &str = "13.0";
 /// The tests that an owner of a Mac may run.
 const PROGRAMS: &[&str] = &["contract_memory", "contract_command", "contract_faults"];
-/// Where Debian's compiler is, and the source of its library.
-const DEBIAN: &str = "/usr/bin";
-const LIBRARY: &str = "/usr/lib/rustlib/src/rust/library/Cargo.toml";
 
 /// Runs the command: makes the copy, after which `cargo test` works in `metal/`.
 pub(crate) fn command(args: &[String]) -> Result<bool> {
@@ -101,37 +99,35 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 
 /// Whether Debian's compiler is there, with what is needed to build its library for another target.
 pub(crate) fn has_debian() -> bool {
-    Path::new(LIBRARY).is_file() && Path::new(DEBIAN).join("cargo-clippy").is_file()
+    debian::has("lib/rustlib/src/rust/library/Cargo.toml") && debian::has("bin/cargo-clippy")
 }
 
 /// Runs Debian's cargo for Apple's target.
-fn debian(run: &mut Run<'_>, tool: &str, variables: &[String], args: &[&str]) -> Result<String> {
-    let mut all: Vec<String> =
-        ["-u", "RUSTUP_TOOLCHAIN", "-u", "RUSTFLAGS", "-u", "CARGO", "-u", "RUSTC"].map(str::to_owned).into();
-    all.push(format!("PATH={DEBIAN}:/bin"));
-    // Its library is built from source, which only a nightly compiler is meant to do.
-    all.push("RUSTC_BOOTSTRAP=1".to_owned());
-    // Nothing is stripped, because the tool for that is not there.
-    all.extend(
-        ["CARGO_PROFILE_DEV_DEBUG=false", "CARGO_PROFILE_DEV_OPT_LEVEL=0", "CARGO_PROFILE_DEV_STRIP=none"]
-            .map(str::to_owned),
-    );
+fn apple(run: &mut Run<'_>, tool: &str, variables: &[String], args: &[&str]) -> Result<String> {
+    let mut all: Vec<String> = [
+        // Its library is built from source, which only a nightly compiler is meant to do.
+        "RUSTC_BOOTSTRAP=1",
+        "CARGO_PROFILE_DEV_DEBUG=false",
+        "CARGO_PROFILE_DEV_OPT_LEVEL=0",
+        // Nothing is stripped, because the tool for that is not there.
+        "CARGO_PROFILE_DEV_STRIP=none",
+    ]
+    .map(str::to_owned)
+    .into();
     all.extend_from_slice(variables);
-    all.push(format!("{DEBIAN}/{tool}"));
-    all.extend(args.iter().map(|arg| (*arg).to_owned()));
-    all.extend(["-Zbuild-std=std,panic_abort,test", "--locked", "--target", TARGET].map(str::to_owned));
-    all.extend(["--target-dir", "target/darwin"].map(str::to_owned));
+    let mut args = args.to_vec();
+    args.extend(["-Zbuild-std=std,panic_abort,test", "--locked", "--target", TARGET]);
+    args.extend(["--target-dir", "target/darwin"]);
     if tool == "cargo-clippy" {
-        all.extend(["--", "-D", "warnings"].map(str::to_owned));
+        args.extend(["--", "-D", "warnings"]);
     }
-    let all: Vec<&str> = all.iter().map(String::as_str).collect();
-    run.tool("env", &all).check()
+    debian::tool(run, tool, &all, &args).check()
 }
 
 /// The rung `darwin`: types and lints, on the real target.
 pub(crate) fn check_target(run: &mut Run<'_>) -> Result<()> {
     let args = ["clippy", "--package", "forebay-device", "--package", "testkit", "--all-targets"];
-    debian(run, "cargo-clippy", &[], &args).map(drop)
+    apple(run, "cargo-clippy", &[], &args).map(drop)
 }
 
 /// The rung `macho`: the contract suite as programs for macOS, which a Mac runs as they are.
@@ -152,7 +148,7 @@ pub(crate) fn link(run: &mut Run<'_>) -> Result<()> {
     let mut args =
         vec!["test", "--no-run", "--package", "testkit", "--message-format=json-render-diagnostics"];
     args.extend(PROGRAMS.iter().flat_map(|name| ["--test", name]));
-    let report = debian(run, "cargo", &variables, &args)?;
+    let report = apple(run, "cargo", &variables, &args)?;
     let to = folder.join("macos");
     fs::create_dir_all(&to).with_context(|| format!("cannot make {}", to.display()))?;
     let mut made = 0;
