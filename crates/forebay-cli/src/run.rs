@@ -3,6 +3,7 @@
 //! Standard output gets the text, or one JSON object, and nothing else.
 
 use std::{
+    fs,
     io::{self, Write},
     path::PathBuf,
     time::Duration,
@@ -12,7 +13,7 @@ use clap::{Args, ValueEnum};
 use forebay::{
     Chat, Engine, Generation, Timings,
     generate::{
-        sampler::SamplerOptions,
+        sampler::{Chain, Grammar, Sampler, SamplerOptions},
         stop::{Stop, StopRule},
         template::Message,
     },
@@ -56,8 +57,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
     /// Go on after a token that ends the text
-    #[arg(long)]
+    #[arg(long, conflicts_with = "schema")]
     ignore_eos: bool,
+    /// Generate JSON that fits the JSON schema in this file, and nothing else
+    #[arg(long, value_name = "FILE")]
+    schema: Option<PathBuf>,
     /// Continue the prompt as it is, without the chat template of the model
     #[arg(long, conflicts_with_all = ["system", "think"])]
     raw: bool,
@@ -141,7 +145,7 @@ fn no_prompt() -> Failure {
 fn go_on(engine: &Engine, args: &RunArgs, text: Option<&str>) -> Result<(), Failure> {
     let begin = begin(engine, args, text)?;
     let options = args.sampling.options(SamplerOptions::of(engine.settings()))?;
-    let sampler = options.sampler(engine.tokenizer())?;
+    let sampler = sampler(engine, args, &options)?;
     let cancel = interrupt::cancel()?;
     let rule = StopRule { limit: args.n, ignore_ends: args.ignore_eos, texts: args.stop.clone(), cancel };
     let mut sequence = engine.sequence()?;
@@ -159,6 +163,15 @@ fn go_on(engine: &Engine, args: &RunArgs, text: Option<&str>) -> Result<(), Fail
         Some(Stop::Cancelled) => Err(Failure::Interrupted),
         _ => Ok(()),
     }
+}
+
+fn sampler(engine: &Engine, args: &RunArgs, options: &SamplerOptions) -> Result<Box<dyn Sampler>, Failure> {
+    let tokenizer = engine.tokenizer();
+    let Some(path) = &args.schema else { return Ok(options.sampler(tokenizer)?) };
+    let named = |error: String| Failure::Failed(format!("{}: {error}", path.display()));
+    let schema = fs::read_to_string(path).map_err(|error| named(error.to_string()))?;
+    let grammar = Grammar::json_schema(tokenizer, &schema).map_err(|error| named(error.to_string()))?;
+    Ok(Box::new(options.extend(Chain::new(options.seed).with(grammar), tokenizer)?))
 }
 
 fn begin(engine: &Engine, args: &RunArgs, text: Option<&str>) -> Result<Begin, Failure> {

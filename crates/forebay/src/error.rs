@@ -145,6 +145,11 @@ pub enum Error {
     NoLogits,
     /// Nothing can follow: the logits are not numbers, or everything was left out; leave less out.
     NoToken,
+    /// A grammar, or the JSON schema that it comes from, cannot be followed: simplify it.
+    Grammar {
+        /// What is wrong.
+        detail: String,
+    },
     /// The text does not fit the context: shorten it, or open the model with a larger context.
     ContextFull {
         /// Tokens that would be in the context.
@@ -265,6 +270,7 @@ impl fmt::Display for Error {
             ),
             Self::EmptyPrompt => f.write_str("the prompt has no token; give at least one"),
             Self::NoLogits => f.write_str("there are no logits of the last token; feed a token first"),
+            Self::Grammar { detail } => write!(f, "the grammar cannot be followed: {detail}"),
             Self::NoToken => {
                 f.write_str("no token can follow: the logits are not numbers, or every token was left out")
             }

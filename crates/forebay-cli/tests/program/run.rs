@@ -155,6 +155,27 @@ fn tokens_and_contexts_out_of_range_are_told_apart() {
     assert!(code == 1 && line.contains("/no-such-folder/l.safetensors"), "{line}");
 }
 
+#[test]
+fn a_schema_keeps_the_form() {
+    let folder = Folder::new();
+    let model = folder.model();
+    let schema = r#"{"type": "object", "properties": {"kind": {"enum": ["cat", "dog"]}, "age": {"type": "integer",
+        "minimum": 0, "maximum": 99}}, "required": ["kind", "age"], "additionalProperties": false}"#;
+    let schema = folder.file("schema.json", schema);
+    for seed in ["1", "2", "3"] {
+        let text =
+            success(forebay(&["run", &model, "A pet", "--schema", &schema, "--seed", seed, "-n", "200"]));
+        let value: Value = serde_json::from_str(&text).unwrap();
+        assert!(value["kind"] == "cat" || value["kind"] == "dog", "{text}");
+        assert!(value["age"].as_u64().unwrap() < 100 && value.as_object().unwrap().len() == 2, "{text}");
+    }
+    let wrong = folder.file("wrong.json", "{\"type\": 5}");
+    let (code, line) = failure(&["run", &model, "x", "--schema", &wrong]);
+    assert!(code == 1 && line.contains("wrong.json: the grammar cannot be followed"), "{line}");
+    let (code, line) = failure(&["run", &model, "x", "--schema", "/no/such.json"]);
+    assert!(code == 1 && line.contains("/no/such.json"), "{line}");
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_ends_the_text_and_keeps_it() {

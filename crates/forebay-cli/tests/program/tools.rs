@@ -110,6 +110,21 @@ fn inspect_tells_what_is_in_a_file_and_whether_it_fits() {
 }
 
 #[test]
+fn inspect_looks_into_folders_too() {
+    let Some(root) = std::env::var_os("FOREBAY_FIXTURES") else {
+        println!("left out: FOREBAY_FIXTURES is not set");
+        return;
+    };
+    let folder = std::path::PathBuf::from(root).join("stories260K/hf");
+    let text = success(forebay(&["inspect", folder.to_str().unwrap(), "--tensors"]));
+    for wanted in
+        [": safetensors\n", "llama.block_count: 5", "model.layers.0.self_attn.q_proj.weight", "fits cpu"]
+    {
+        assert!(text.contains(wanted), "{wanted:?} is not in\n{text}");
+    }
+}
+
+#[test]
 fn bench_reports_each_test_and_asks_for_no_memory_in_between() {
     let folder = Folder::new();
     let model = folder.plain_model();
@@ -133,6 +148,10 @@ fn bench_reports_each_test_and_asks_for_no_memory_in_between() {
     assert!(text.contains("\npp4 ") && !text.contains("tg"), "{text}");
     let (code, line) = failure(&["bench", &model, "-p", "0", "-n", "0"]);
     assert!(code == 2 && line.contains("nothing to measure"), "{line}");
+    let made = folder.path().join("made.gguf");
+    let shape = ["bench", "--shape", "qwen9", "--save", made.to_str().unwrap()];
+    let (code, line) = failure(&shape);
+    assert!(code == 2 && line.contains("qwen3-0.6b") && !made.exists(), "{line}");
     let (code, line) = failure(&["bench", &model, "-p", "300"]);
     assert!(code == 2 && line.contains("made for 256"), "{line}");
 }

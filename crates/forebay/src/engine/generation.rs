@@ -103,6 +103,7 @@ impl<'a> Generation<'a> {
                 false => ControlFlow::Continue(()),
             }
         })?;
+        sequence.wait()?;
         let whole = sequence.len() == prompt.len();
         let texts = StopTexts::new(std::mem::take(&mut rule.texts));
         let timings = Timings {

@@ -249,6 +249,16 @@ impl Sequence {
         }
     }
 
+    /// Waits until everything that was taken in is computed.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn wait(&self) -> Result<()> {
+        // The last op of every stage writes it.
+        drop(self.largest.read::<u32>()?);
+        Ok(())
+    }
+
     /// Keeps a way back to here, for [`roll_back`](Self::roll_back). Only models with windows or states need one; a few are
     /// kept, the oldest goes first.
     ///

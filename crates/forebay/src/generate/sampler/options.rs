@@ -168,12 +168,19 @@ impl SamplerOptions {
     /// # Errors
     /// As [`check`](Self::check); [`Error::TokenId`] for a bias on a token that there is not.
     pub fn chain(&self, tokenizer: &Tokenizer) -> Result<Chain> {
+        self.extend(Chain::new(self.seed), tokenizer)
+    }
+
+    /// A chain with the links of these options behind those that it has.
+    ///
+    /// # Errors
+    /// As [`chain`](Self::chain).
+    pub fn extend(&self, mut chain: Chain, tokenizer: &Tokenizer) -> Result<Chain> {
         self.check()?;
         let size = tokenizer.size();
         if let Some(&(id, _)) = self.logit_bias.iter().find(|(id, _)| *id as usize >= size) {
             return Err(Error::TokenId { id, size });
         }
-        let mut chain = Chain::new(self.seed);
         if !self.logit_bias.is_empty() {
             chain = chain.with(LogitBias(self.logit_bias.clone()));
         }
