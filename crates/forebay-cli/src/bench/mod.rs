@@ -7,9 +7,10 @@
 mod bandwidth;
 
 use std::{
-    fs,
+    env, fs,
     io::{self, Write},
     path::{Path, PathBuf},
+    process,
     time::Instant,
 };
 
@@ -18,6 +19,7 @@ use forebay::{
     Engine,
     formats::gguf::{self, Gguf, Split},
     generate::step::{Sequence, SequenceOptions},
+    quantize::{Recipe, Shape},
 };
 use forebay_device::{MappedFile, Tag};
 use serde_json::{Value, json};
@@ -35,11 +37,21 @@ use crate::{
 Examples:
   forebay bench model.gguf                      a prompt of 512 tokens, and 128 tokens one by one
   forebay bench model.gguf -p 0 -n 64 -d 0,4096 how much slower tokens come behind a long text
+  forebay bench --shape qwen3-0.6b --quant q8_0 random weights: no file is needed
 
 The share of the bandwidth is what a token has to read of weights and cache, over what memory gives in the same run.")]
 pub(crate) struct BenchArgs {
     /// The model: a GGUF file, the first of several, or a folder; the demo model if not given
     model: Option<PathBuf>,
+    /// Take random weights in the shape of this model instead, such as qwen3-0.6b; a wrong name lists all
+    #[arg(long, value_name = "NAME", conflicts_with = "model")]
+    shape: Option<String>,
+    /// What those weights become, such as q4_k_m, q8_0 or f16; a wrong name lists all
+    #[arg(long, value_name = "TYPE", default_value = "q4_k_m", requires = "shape")]
+    quant: Recipe,
+    /// Keep the file of those weights, so that others can be measured on it
+    #[arg(long, value_name = "FILE", requires = "shape")]
+    save: Option<PathBuf>,
     /// Tokens of prompts; 0 leaves the test out
     #[arg(short = 'p', long = "prompt", value_delimiter = ',', default_value = "512", value_name = "TOKENS")]
     prompts: Vec<usize>,
@@ -80,11 +92,46 @@ struct Found {
 
 /// Runs the command.
 pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
-    let model = Model::of(args.model.as_deref());
-    args.open.with(&model, |engine| measure(engine, args))
+    let Some(shape) = &args.shape else {
+        let name = args.model.as_deref().map_or_else(|| "demo".to_owned(), |path| path.display().to_string());
+        let model = Model::of(args.model.as_deref());
+        return args.open.with(&model, |engine| measure(engine, args, &name, args.model.as_deref()));
+    };
+    let shape = Shape::find(shape)?;
+    let made = Made::of(&shape, args)?;
+    let name = format!("{} in {}, random weights", shape.name(), args.quant);
+    args.open.with(&Model::File(made.path.clone()), |engine| measure(engine, args, &name, Some(&made.path)))
 }
 
-fn measure(engine: &Engine, args: &BenchArgs) -> Result<(), Failure> {
+/// A file of random weights, which goes when it was not asked for.
+struct Made {
+    path: PathBuf,
+    goes: bool,
+}
+
+impl Made {
+    fn of(shape: &Shape, args: &BenchArgs) -> Result<Self, Failure> {
+        let name = format!("forebay-{}-{}.gguf", shape.name(), process::id());
+        let path = args.save.clone().unwrap_or_else(|| env::temp_dir().join(name));
+        let made = Self { path, goes: args.save.is_none() };
+        let mut progress = Progress::of("making weights");
+        shape.write(&made.path, args.quant, |done, all| {
+            progress.tell(|| format!("{} of {}", Size(done), Size(all)));
+        })?;
+        Ok(made)
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        if self.goes {
+            // Where it cannot be removed, the system's own cleaning will.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn measure(engine: &Engine, args: &BenchArgs, name: &str, file: Option<&Path>) -> Result<(), Failure> {
     let tests = tests(args);
     let Some(longest) = tests.iter().map(|test| test.depth + test.prompt + test.generated).max() else {
         return Err(Failure::Usage("nothing to measure: -p and -n are both 0".to_owned()));
@@ -95,7 +142,7 @@ fn measure(engine: &Engine, args: &BenchArgs) -> Result<(), Failure> {
             format!("a test needs {longest} tokens, and this model was made for {most}; ask for fewer");
         return Err(Failure::Usage(wanted));
     }
-    let weights = args.model.as_deref().and_then(read_for_a_token);
+    let weights = file.and_then(read_for_a_token);
     let mut sequence =
         engine.sequence_with(&SequenceOptions { context: longest, ..engine.sequence_options() })?;
     let cache = engine.device().pool().stats().by_tag[tag(Tag::Kv)] as f64 / longest as f64;
@@ -104,7 +151,7 @@ fn measure(engine: &Engine, args: &BenchArgs) -> Result<(), Failure> {
     for test in tests {
         let mut rounds = Found { test, samples: Vec::new(), requests: 0, bytes: None };
         for round in 0..=args.repetitions {
-            progress.tell(|| format!("{}, round {round} of {}", name(&test), args.repetitions));
+            progress.tell(|| format!("{}, round {round} of {}", test.name(), args.repetitions));
             let (rate, requests) = one_round(engine, &mut sequence, &test)?;
             if round > 0 {
                 rounds.samples.push(rate);
@@ -119,7 +166,7 @@ fn measure(engine: &Engine, args: &BenchArgs) -> Result<(), Failure> {
     drop(progress);
     let peak = peak_memory();
     let bandwidth = bandwidth::read(engine.device().caps().workers);
-    print(engine, args, &found, peak, bandwidth)
+    print(engine, args, name, &found, peak, bandwidth)
 }
 
 fn tag(tag: Tag) -> usize {
@@ -201,12 +248,14 @@ fn peak_memory() -> Option<u64> {
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
 }
 
-fn name(test: &Test) -> String {
-    let what = match test.prompt {
-        0 => format!("tg{}", test.generated),
-        prompt => format!("pp{prompt}"),
-    };
-    if test.depth > 0 { format!("{what} @ d{}", test.depth) } else { what }
+impl Test {
+    fn name(&self) -> String {
+        let what = match self.prompt {
+            0 => format!("tg{}", self.generated),
+            prompt => format!("pp{prompt}"),
+        };
+        if self.depth > 0 { format!("{what} @ d{}", self.depth) } else { what }
+    }
 }
 
 /// Mean and standard deviation.
@@ -220,11 +269,11 @@ fn spread(samples: &[f64]) -> (f64, f64) {
 fn print(
     engine: &Engine,
     args: &BenchArgs,
+    model: &str,
     found: &[Found],
     peak: Option<u64>,
     bandwidth: f64,
 ) -> Result<(), Failure> {
-    let model = args.model.as_deref().map_or_else(|| "demo".to_owned(), |path| path.display().to_string());
     let caps = engine.device().caps();
     let share = |found: &Found| found.bytes.map(|bytes| bytes * spread(&found.samples).0 / bandwidth);
     let mut out = io::stdout().lock();
@@ -247,7 +296,7 @@ fn print(
     for found in found {
         let (mean, deviation) = spread(&found.samples);
         let share = share(found).map_or_else(String::new, |share| format!("{:.0} %", 100.0 * share));
-        let name = name(&found.test);
+        let name = found.test.name();
         writeln!(out, "{name:<18} {mean:>12.2} {deviation:>9.2} {share:>11} {:>9}", found.requests)?;
     }
     let peak = peak.map(|bytes| format!(", peak memory {}", Size(bytes))).unwrap_or_default();

@@ -8,6 +8,7 @@ mod tensor;
 use std::{
     collections::BTreeMap,
     io::{self, Write},
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -15,12 +16,15 @@ use clap::Args;
 use forebay::{
     Engine, Needs,
     formats::{
-        gguf::{self, Gguf, Split, Tensor},
-        weights::{Access, Precision},
+        folder::{Folder, Model as Found},
+        gguf::{self, Gguf, Metadata, Split},
+        safetensors::{Index, Safetensors},
+        weights::{Access, Precision, Weights},
     },
     models::{Sizes, cache::Keeps},
 };
-use forebay_device::MappedFile;
+use forebay_device::{Device, DeviceOptions, MappedFile};
+use forebay_tensor::DType;
 
 use crate::{cli::Failure, devices, model::HowArgs};
 
@@ -34,7 +38,7 @@ Examples:
   forebay inspect model.gguf --tensors
   forebay inspect model.gguf --tensor blk.0.attn_q.weight --dequantize --out q.safetensors")]
 pub(crate) struct InspectArgs {
-    /// The model: a GGUF file, or the first of several
+    /// The model: a GGUF file, the first of several, or a folder
     model: PathBuf,
     /// Tell of every tensor
     #[arg(long)]
@@ -55,10 +59,26 @@ pub(crate) struct InspectArgs {
     how: HowArgs,
 }
 
+/// A tensor of a file.
+struct Listed {
+    name: String,
+    kind: String,
+    /// Its type, if it is one of those that can be decoded.
+    dtype: Option<DType>,
+    shape: Vec<u64>,
+    elements: u64,
+    file: usize,
+    range: Range<u64>,
+}
+
 /// A model that is looked into.
 struct Model {
+    path: PathBuf,
+    /// What kind of files it is.
+    format: String,
+    metadata: Metadata,
     files: Vec<MappedFile>,
-    split: Split,
+    tensors: Vec<Listed>,
 }
 
 /// Tensors of one type.
@@ -97,6 +117,13 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
 
 impl Model {
     fn open(path: &Path) -> Result<Self, Failure> {
+        match Found::find(path)? {
+            Found::Gguf(path) => Self::gguf(&path),
+            Found::Folder(folder) => Self::folder(path, &folder),
+        }
+    }
+
+    fn gguf(path: &Path) -> Result<Self, Failure> {
         let open = |path: &Path| -> forebay::Result<(MappedFile, Gguf)> {
             let file = MappedFile::open(path)?;
             let gguf = Gguf::parse(path, file.bytes())?;
@@ -107,44 +134,87 @@ impl Model {
         if paths.len() > 1 {
             parts = paths.iter().map(|path| open(path)).collect::<forebay::Result<_>>()?;
         }
-        let (files, ggufs) = parts.into_iter().unzip();
-        Ok(Self { files, split: Split::join(ggufs)? })
+        let (files, ggufs): (Vec<_>, _) = parts.into_iter().unzip();
+        let split = Split::join(ggufs)?;
+        let listed = |(file, tensor): (usize, &gguf::Tensor)| {
+            let kind = match tensor.dtype() {
+                Ok(dtype) => dtype.name().to_owned(),
+                Err(_) => format!("unknown type {}", tensor.kind()),
+            };
+            let (name, dtype, shape) =
+                (tensor.name().to_owned(), tensor.dtype().ok(), tensor.shape().to_vec());
+            Listed { name, kind, dtype, shape, elements: tensor.elements(), file, range: tensor.range() }
+        };
+        let first = &split.parts()[0];
+        Ok(Self {
+            path: path.to_owned(),
+            format: format!("GGUF version {}", first.version()),
+            metadata: first.metadata().clone(),
+            tensors: split.tensors().map(listed).collect(),
+            files,
+        })
     }
 
-    fn first(&self) -> &Gguf {
-        &self.split.parts()[0]
+    /// A folder, by the names that its files use; its metadata is what a GGUF file of the same model would say.
+    fn folder(path: &Path, folder: &Folder) -> Result<Self, Failure> {
+        let device = Device::open(&DeviceOptions::cpu())?;
+        let weights = Weights::open(path, &device, Access::Mapped, Precision::Strict)?;
+        let mut names: Vec<PathBuf> = match folder.find("model.safetensors.index.json")? {
+            Some(json) => {
+                let file = folder.path("model.safetensors.index.json");
+                Index::parse(file, &json)?.files().map(Path::to_owned).collect()
+            }
+            None => vec![folder.path("model.safetensors")],
+        };
+        names.sort();
+        let (mut files, mut tensors) = (Vec::new(), Vec::new());
+        for path in names {
+            let mapped = MappedFile::open(&path).map_err(forebay::Error::from)?;
+            for tensor in Safetensors::parse(&path, mapped.bytes())?.tensors() {
+                tensors.push(Listed {
+                    name: tensor.name().to_owned(),
+                    kind: tensor.kind().to_lowercase(),
+                    dtype: tensor.dtype().ok(),
+                    shape: tensor.shape().to_vec(),
+                    elements: tensor.elements(),
+                    file: files.len(),
+                    range: tensor.range(),
+                });
+            }
+            files.push(mapped);
+        }
+        let (path, metadata) = (path.to_owned(), weights.metadata().clone());
+        Ok(Self { path, format: "safetensors".to_owned(), metadata, files, tensors })
     }
 
     fn bytes(&self) -> u64 {
-        self.split.tensors().map(|(_, tensor)| length(tensor)).sum()
+        self.tensors.iter().map(Listed::bytes).sum()
     }
 
     fn elements(&self) -> u64 {
-        self.split.tensors().map(|(_, tensor)| tensor.elements()).sum()
+        self.tensors.iter().map(|tensor| tensor.elements).sum()
     }
 
     /// Tensors by type, the largest share first.
-    fn kinds(&self) -> Vec<(String, Kind)> {
-        let mut kinds: BTreeMap<String, Kind> = BTreeMap::new();
-        for (_, tensor) in self.split.tensors() {
-            let kind = kinds.entry(type_name(tensor)).or_default();
+    fn kinds(&self) -> Vec<(&str, Kind)> {
+        let mut kinds: BTreeMap<&str, Kind> = BTreeMap::new();
+        for tensor in &self.tensors {
+            let kind = kinds.entry(&tensor.kind).or_default();
             kind.tensors += 1;
-            kind.elements += tensor.elements();
-            kind.bytes += length(tensor);
+            kind.elements += tensor.elements;
+            kind.bytes += tensor.bytes();
         }
-        let mut kinds: Vec<(String, Kind)> = kinds.into_iter().collect();
+        let mut kinds: Vec<(&str, Kind)> = kinds.into_iter().collect();
         kinds.sort_by_key(|(_, kind)| std::cmp::Reverse(kind.bytes));
         kinds
     }
 }
 
-/// Bytes of a tensor in the file.
-fn length(tensor: &Tensor) -> u64 {
-    tensor.range().end - tensor.range().start
-}
-
-fn type_name(tensor: &Tensor) -> String {
-    tensor.dtype().map_or_else(|_| format!("unknown type {}", tensor.kind()), |dtype| dtype.name().to_owned())
+impl Listed {
+    /// Bytes in the file.
+    fn bytes(&self) -> u64 {
+        self.range.end - self.range.start
+    }
 }
 
 /// What the model takes to run, or why that cannot be told.

@@ -8,7 +8,7 @@ use forebay::{
 };
 use serde_json::{Map, json};
 
-use super::{Fit, Kind, Model, length, type_name};
+use super::{Fit, Kind, Model};
 use crate::{cli::Failure, size::Size};
 
 /// Values of an array that are shown.
@@ -21,13 +21,12 @@ pub(super) fn text(
     fit: &Result<Fit, String>,
     tensors: bool,
 ) -> Result<(), Failure> {
-    let first = model.first();
-    let parts = model.split.parts().len();
+    let parts = model.files.len();
     let of_parts = if parts > 1 { format!(" in {parts} files") } else { String::new() };
-    writeln!(out, "{}: GGUF version {}{of_parts}", first.file().display(), first.version())?;
+    writeln!(out, "{}: {}{of_parts}", model.path.display(), model.format)?;
     writeln!(out, "{} parameters, {}\n", grouped(model.elements()), Size(model.bytes()))?;
     writeln!(out, "Metadata")?;
-    for (key, value) in first.metadata().iter() {
+    for (key, value) in model.metadata.iter() {
         writeln!(out, "  {key}: {}", in_words(value))?;
     }
     writeln!(out, "\nTensors")?;
@@ -39,9 +38,9 @@ pub(super) fn text(
     }
     if tensors {
         writeln!(out)?;
-        for (_, tensor) in model.split.tensors() {
-            let (name, kind) = (tensor.name(), type_name(tensor));
-            let (shape, size) = (format!("{:?}", tensor.shape()), Size(length(tensor)));
+        for tensor in &model.tensors {
+            let (name, kind) = (&tensor.name, &tensor.kind);
+            let (shape, size) = (format!("{:?}", tensor.shape), Size(tensor.bytes()));
             writeln!(out, "  {name:<40} {kind:<8} {shape:<20} {size:>11}")?;
         }
     }
@@ -93,26 +92,26 @@ fn plan(out: &mut impl Write, fit: &Fit) -> Result<(), Failure> {
 /// All of it as JSON.
 pub(super) fn json(model: &Model, fit: &Result<Fit, String>, tensors: bool) -> serde_json::Value {
     let metadata: Map<String, serde_json::Value> =
-        model.first().metadata().iter().map(|(key, value)| (key.to_owned(), as_json(value))).collect();
+        model.metadata.iter().map(|(key, value)| (key.to_owned(), as_json(value))).collect();
     let kinds: Map<String, serde_json::Value> = model
         .kinds()
         .into_iter()
         .map(|(name, Kind { tensors, elements, bytes })| {
-            (name, json!({ "tensors": tensors, "elements": elements, "bytes": bytes }))
+            (name.to_owned(), json!({ "tensors": tensors, "elements": elements, "bytes": bytes }))
         })
         .collect();
     let mut object = json!({
-        "version": model.first().version(),
-        "parts": model.split.parts().len(),
+        "format": model.format,
+        "files": model.files.len(),
         "parameters": model.elements(),
         "bytes": model.bytes(),
         "metadata": metadata,
         "types": kinds,
     });
     if tensors {
-        let list = model.split.tensors().map(|(_, tensor)| {
-            let (shape, bytes) = (tensor.shape(), length(tensor));
-            json!({ "name": tensor.name(), "type": type_name(tensor), "shape": shape, "bytes": bytes })
+        let list = model.tensors.iter().map(|tensor| {
+            let (name, kind, shape, bytes) = (&tensor.name, &tensor.kind, &tensor.shape, tensor.bytes());
+            json!({ "name": name, "type": kind, "shape": shape, "bytes": bytes })
         });
         object["tensors"] = list.collect();
     }

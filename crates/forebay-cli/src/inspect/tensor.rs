@@ -9,20 +9,20 @@ use forebay::{
 use forebay_tensor::{DType, quant};
 use serde_json::json;
 
-use super::{InspectArgs, Model, length};
+use super::{InspectArgs, Model};
 use crate::{cli::Failure, size::Size};
 
 /// Tells of a tensor.
 pub(super) fn run(model: &Model, name: &str, args: &InspectArgs) -> Result<(), Failure> {
-    let (part, tensor) = model.split.find(name).ok_or_else(|| Error::MissingTensor {
-        file: model.first().file().clone(),
-        tensor: name.to_owned(),
-    })?;
-    let dtype = tensor.dtype()?;
-    let range = tensor.range();
-    let bytes = &model.files[part].bytes()[range.start as usize..range.end as usize];
-    let mut values = vec![0f32; tensor.elements() as usize];
-    quant::decode(dtype, bytes, &mut values).map_err(Error::from)?;
+    let missing = || Error::MissingTensor { file: (&*model.path).into(), tensor: name.to_owned() };
+    let tensor = model.tensors.iter().find(|tensor| tensor.name == name).ok_or_else(missing)?;
+    let (kind, shape) = (&tensor.kind, &tensor.shape);
+    let Some(dtype) = tensor.dtype else {
+        return Err(Failure::Failed(format!("{name} is of {kind}, which cannot be decoded")));
+    };
+    let range = tensor.range.start as usize..tensor.range.end as usize;
+    let mut values = vec![0f32; tensor.elements as usize];
+    quant::decode(dtype, &model.files[tensor.file].bytes()[range], &mut values).map_err(Error::from)?;
     let count = values.len() as f64;
     let (mut least, mut most) = (f32::INFINITY, f32::NEG_INFINITY);
     let (mut sum, mut squares, mut odd) = (0.0, 0.0, 0usize);
@@ -39,12 +39,12 @@ pub(super) fn run(model: &Model, name: &str, args: &InspectArgs) -> Result<(), F
     let mut out = io::stdout().lock();
     if args.json {
         let object = json!({
-            "name": name, "type": dtype.name(), "shape": tensor.shape(), "bytes": length(tensor),
+            "name": name, "type": kind, "shape": shape, "bytes": tensor.bytes(),
             "min": least, "max": most, "mean": mean, "rms": size, "not_finite": odd, "first": first,
         });
         writeln!(out, "{object}")?;
     } else {
-        writeln!(out, "{name}: {}, {:?}, {}", dtype.name(), tensor.shape(), Size(length(tensor)))?;
+        writeln!(out, "{name}: {kind}, {shape:?}, {}", Size(tensor.bytes()))?;
         writeln!(
             out,
             "from {least} to {most}, mean {mean:.6}, root of the mean square {size:.6}, {odd} not finite"
@@ -52,7 +52,7 @@ pub(super) fn run(model: &Model, name: &str, args: &InspectArgs) -> Result<(), F
         writeln!(out, "begins {first:?}")?;
     }
     let Some(path) = &args.out else { return Ok(()) };
-    let shape: Vec<usize> = tensor.shape().iter().map(|&size| size as usize).collect();
+    let shape: Vec<usize> = shape.iter().map(|&size| size as usize).collect();
     let bytes = bytemuck::cast_slice(&values);
     write::safetensors(path, &[NamedTensor { name, dtype: DType::F32, shape: &shape, bytes }])?;
     eprintln!("written to {}", path.display());
