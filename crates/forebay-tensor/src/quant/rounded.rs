@@ -49,6 +49,16 @@ impl Rounded {
         let dsums = sums.map(|sum| d * sum as f32);
         Self { codes, d, sum, sums, dsum: d * sum as f32, dsums, nothing: 0 }
     }
+
+    /// What rounding took from elements.
+    #[inline(always)]
+    pub(crate) fn rest(&self, x: &[f32; ELEMENTS]) -> [f32; ELEMENTS] {
+        let mut rest = *x;
+        for (rest, code) in rest.iter_mut().zip(&self.codes) {
+            *rest -= self.d * f32::from(*code);
+        }
+        rest
+    }
 }
 
 /// Turns blocks into elements.

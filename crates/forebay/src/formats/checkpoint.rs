@@ -19,7 +19,7 @@ use super::{
     names::{Belongs, Naming},
     safetensors::{Index, Safetensors, Shards},
     source::Source,
-    stored::{Change, Rows, Stored},
+    stored::{Change, Kind, Rows, Stored},
     weights::{Access, Warning},
 };
 use crate::error::{Error, Result, SetFault};
@@ -67,6 +67,10 @@ impl Checkpoint {
         let mut tensors = sorting.finish()?;
         if needs_output && !tensors.contains_key("output.weight") {
             return Err(Error::MissingTensor { file, tensor: naming.original("output.weight") });
+        }
+        if tensors.values().any(|tensor| matches!(tensor.kind, Kind::Planes { .. })) {
+            // Engines of this format keep activations as they are, so that one rounding would be coarser than theirs.
+            config.entries.push(("general.rounded_twice".to_owned(), Value::Bool(true)));
         }
         let config_file = config.file.clone();
         let (metadata, given) = config.metadata();

@@ -39,7 +39,8 @@ pub enum Access {
 /// What products with quantised weights are computed in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
-    /// Integers: activations are rounded to 8 bits in groups of 32, no coarser than llama.cpp does.
+    /// Integers: activations are rounded to 8 bits in groups of 32, no coarser than llama.cpp does; for weights of MLX, whose
+    /// engines do not round them, twice, what the first rounding took being the second number.
     #[default]
     Fast,
     /// Floats of 32 bits: weights are decoded, and activations stay as they are. Weights of MLX with a scale and a bias are

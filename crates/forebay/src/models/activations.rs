@@ -5,7 +5,7 @@
 use forebay_device::{Device, Tag};
 use forebay_tensor::{
     DType, Recorder, Tensor, Weight,
-    ops::{Attention, Round},
+    ops::{Add, Attention, Copy, Matmul, Round},
 };
 
 use super::{Sizes, delta::DeltaSizes, moe::ExpertSizes};
@@ -16,16 +16,27 @@ use crate::error::{Error, Result};
 pub struct Input {
     /// f32, `[rows, width]`.
     pub floats: Tensor,
-    /// `[rows, width]`; none where no weight of this width can ask for it.
+    /// `[rows, width]`, or twice as many rows where they are rounded twice; none where no weight of this width can ask for it.
     rounded: Option<Tensor>,
+    /// Where rows are rounded twice, room for the products with both.
+    products: Option<Tensor>,
 }
 
 impl Input {
-    fn new(device: &Device, label: &'static str, rows: usize, width: usize) -> Result<Self> {
-        let tensor = |dtype| buffer(device, dtype, label, &[rows, width]);
-        let blocks = width.is_multiple_of(DType::Rounded.block_elements());
-        let rounded = if blocks { Some(tensor(DType::Rounded)?) } else { None };
-        Ok(Self { floats: tensor(DType::F32)?, rounded })
+    fn new(
+        device: &Device,
+        label: &'static str,
+        rows: usize,
+        width: usize,
+        products: Option<&Tensor>,
+    ) -> Result<Self> {
+        let floats = buffer(device, DType::F32, label, &[rows, width])?;
+        let times = if products.is_some() { 2 } else { 1 };
+        let rounded = match width.is_multiple_of(DType::Rounded.block_elements()) {
+            true => Some(buffer(device, DType::Rounded, label, &[times * rows, width])?),
+            false => None,
+        };
+        Ok(Self { floats, rounded, products: products.cloned() })
     }
 
     /// Some of the rows.
@@ -33,8 +44,11 @@ impl Input {
     /// # Errors
     /// [`Error::Tensor`](crate::Error::Tensor) if there are not so many rows.
     pub fn rows(&self, rows: std::ops::Range<usize>) -> Result<Self> {
-        let rounded = self.rounded.as_ref().map(|rounded| rounded.narrow(0, rows.clone())).transpose()?;
-        Ok(Self { floats: self.floats.narrow(0, rows)?, rounded })
+        let times = if self.products.is_some() { 2 } else { 1 };
+        // Both roundings of a row are made anew for every use, so that any rows of the room do.
+        let room = times * rows.start..times * rows.end;
+        let rounded = self.rounded.as_ref().map(|rounded| rounded.narrow(0, room)).transpose()?;
+        Ok(Self { floats: self.floats.narrow(0, rows)?, rounded, products: self.products.clone() })
     }
 
     /// Rounds the floats, if one of these weights wants them so.
@@ -50,12 +64,21 @@ impl Input {
         }
     }
 
-    /// The form that a weight multiplies.
-    pub fn of(&self, weight: &Weight) -> &Tensor {
-        match &self.rounded {
-            Some(rounded) if weight.input() == DType::Rounded => rounded,
-            _ => &self.floats,
-        }
+    /// Records the product with a weight, for which the floats were rounded if it wants them so.
+    ///
+    /// # Errors
+    /// Those of recording.
+    pub fn product(&self, ops: &mut Recorder<'_, '_>, weight: &Weight, out: &Tensor) -> Result<()> {
+        let rounded = self.rounded.as_ref().filter(|_| weight.input() == DType::Rounded);
+        let (Some(x), Some(products)) = (rounded, &self.products) else {
+            return Ok(ops.record(&Matmul { weight, x: rounded.unwrap_or(&self.floats), out })?);
+        };
+        // One pass over the weight serves both roundings.
+        let [count, rows] = [self.floats.shape()[0], weight.shape()[0]];
+        let both = products.narrow(0, 0..2 * count * rows)?.reshape(&[2 * count, rows])?;
+        ops.record(&Matmul { weight, x, out: &both })?;
+        ops.record(&Copy { x: &both.narrow(0, 0..count)?, out })?;
+        Ok(ops.record(&Add { x: out, y: &both.narrow(0, count..2 * count)? })?)
     }
 }
 
@@ -160,7 +183,14 @@ impl Activations {
     ) -> Result<Self> {
         let Sizes { width, heads, kv_heads, head_width, value_width, ffn_width, vocabulary, .. } = *sizes;
         let tensor = |label, shape: &[usize]| buffer(device, DType::F32, label, shape);
-        let input = |label, width| Input::new(device, label, rows, width);
+        let products = match sizes.rounded_twice {
+            true => {
+                Some(tensor("products", &[(2 * rows * sizes.widest()).max(2 * logit_rows * vocabulary)])?)
+            }
+            false => None,
+        };
+        let products = products.as_ref();
+        let input = |label, width| Input::new(device, label, rows, width, products);
         let gates = || -> Result<Gates> {
             let joined = tensor("queries.gates", &[rows, heads, 2 * head_width])?;
             Ok(Gates { joined, gate: tensor("attention.gates", &[rows, heads, head_width])? })
@@ -180,7 +210,7 @@ impl Activations {
             up: input("up", ffn_width)?,
             logits: tensor("logits", &[logit_rows, vocabulary])?,
             routed: sizes.experts.map(|experts| Routed::new(device, sizes, &experts, rows)).transpose()?,
-            delta: sizes.delta.map(|delta| DeltaBuffers::new(device, &delta, rows)).transpose()?,
+            delta: sizes.delta.map(|delta| DeltaBuffers::new(device, &delta, rows, products)).transpose()?,
         })
     }
 
@@ -266,7 +296,7 @@ impl Routed {
 }
 
 impl DeltaBuffers {
-    fn new(device: &Device, delta: &DeltaSizes, rows: usize) -> Result<Self> {
+    fn new(device: &Device, delta: &DeltaSizes, rows: usize, products: Option<&Tensor>) -> Result<Self> {
         let tensor = |label, shape: &[usize]| buffer(device, DType::F32, label, shape);
         let DeltaSizes { key_heads, value_heads, key_width, value_width, .. } = *delta;
         let [queries, keys, values] = delta.channels();
@@ -284,7 +314,7 @@ impl DeltaBuffers {
             corrections: rate(value_heads)?,
             decays: rate(value_heads)?,
             gate: tensor("delta.gate", &[rows, values])?,
-            answers: Input::new(device, "delta.answers", rows, values)?,
+            answers: Input::new(device, "delta.answers", rows, values, products)?,
         })
     }
 

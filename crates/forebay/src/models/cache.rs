@@ -310,6 +310,7 @@ mod tests {
             ffn_width: 4,
             experts: None,
             delta: Some(DELTA),
+            rounded_twice: false,
             vocabulary: 4,
             context: 100,
         };

@@ -1,9 +1,6 @@
 //! The end of a model: the last norm, and the logits of the last rows.
 
-use forebay_tensor::{
-    Recorder, Weight,
-    ops::{Matmul, Softcap},
-};
+use forebay_tensor::{Recorder, Weight, ops::Softcap};
 
 use super::{Pass, Sizes, norm::Norm};
 use crate::{error::Result, formats::weights::Weights};
@@ -47,7 +44,7 @@ impl Head {
         let (hidden, normed) = (b.hidden.narrow(0, last.clone())?, b.normed.rows(last)?);
         self.norm.forward(ops, &hidden, &normed.floats)?;
         normed.round(ops, &[&self.output])?;
-        ops.record(&Matmul { weight: &self.output, x: normed.of(&self.output), out: &b.logits })?;
+        normed.product(ops, &self.output, &b.logits)?;
         match self.softcap {
             Some(cap) => Ok(ops.record(&Softcap { x: &b.logits, cap })?),
             None => Ok(()),

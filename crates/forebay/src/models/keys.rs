@@ -119,6 +119,7 @@ impl<'a> Keys<'a> {
             ffn_width,
             experts: None,
             delta: None,
+            rounded_twice: self.metadata.find("general.rounded_twice")?.unwrap_or(false),
             vocabulary: match self.find::<u32>("vocab_size")? {
                 Some(_) => self.size("vocab_size")?,
                 None => self.metadata.get::<Strings<'_>>("tokenizer.ggml.tokens")?.len(),

@@ -2,10 +2,7 @@
 
 use std::ops::Range;
 
-use forebay_tensor::{
-    Recorder, Tensor, Weight,
-    ops::{Add, Matmul},
-};
+use forebay_tensor::{Recorder, Tensor, Weight, ops::Add};
 
 use super::activations::Input;
 use crate::{error::Result, formats::weights::Weights};
@@ -49,7 +46,7 @@ impl Linear {
     /// # Errors
     /// Those of recording.
     pub fn forward(&self, ops: &mut Recorder<'_, '_>, x: &Input, out: &Tensor) -> Result<()> {
-        ops.record(&Matmul { weight: &self.weight, x: x.of(&self.weight), out })?;
+        x.product(ops, &self.weight, out)?;
         match &self.bias {
             Some(bias) => Ok(ops.record(&Add { x: out, y: bias })?),
             None => Ok(()),

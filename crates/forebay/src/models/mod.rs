@@ -74,10 +74,24 @@ pub struct Sizes {
     pub experts: Option<ExpertSizes>,
     /// Delta networks, where some layers have one in place of attention.
     pub delta: Option<DeltaSizes>,
+    /// Whether rows that are rounded for a weight are rounded twice, so that little is lost.
+    pub rounded_twice: bool,
     /// Tokens of the vocabulary.
     pub vocabulary: usize,
     /// Positions that the model was made for.
     pub context: usize,
+}
+
+impl Sizes {
+    /// The most columns that a matrix of a layer gives.
+    pub(crate) fn widest(&self) -> usize {
+        let queries = self.heads * self.head_width * if self.gated { 2 } else { 1 };
+        let values = self.kv_heads * self.head_width.max(self.value_width);
+        let experts = self.experts.map_or(0, |experts| experts.count);
+        let delta = self.delta.map_or(0, |delta| delta.channels().into_iter().max().unwrap_or(0));
+        let rates = self.delta.map_or(0, |delta| 2 * delta.value_heads);
+        [self.width, queries, values, self.ffn_width, experts, delta, rates].into_iter().max().unwrap_or(0)
+    }
 }
 
 /// What a model computes in one stage.

@@ -4,8 +4,7 @@
 use forebay_tensor::{
     Recorder, Tensor, Weight,
     ops::{
-        Activate, Add, Gate, Matmul, Mix, Mul, RoutedMatmul, Router, activate::Curve, gate::Gating,
-        router::Score,
+        Activate, Add, Gate, Mix, Mul, RoutedMatmul, Router, activate::Curve, gate::Gating, router::Score,
     },
 };
 
@@ -132,7 +131,7 @@ impl RoutedFfn {
 
         let Some(Shared { ffn, gate }) = &self.shared else { return Ok(()) };
         ffn.forward_rounded(ops, pass, &r.shared)?;
-        ops.record(&Matmul { weight: gate, x: b.normed.of(gate), out: &r.share })?;
+        b.normed.product(ops, gate, &r.share)?;
         ops.record(&Activate { x: &r.share, curve: Curve::Sigmoid })?;
         ops.record(&Mul { x: &r.shared, y: &r.share })?;
         Ok(ops.record(&Add { x: &b.change, y: &r.shared })?)

@@ -26,12 +26,36 @@ pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
             assert_eq!(block.dsums[1], d * sum(&codes[16..]) as f32);
         }
     }
+    twice(rig)?;
     let (x, out) = (rig.tensor(&[1, 32], &[1.0f32; 32])?, rig.output(DType::Rounded, &[1, 64])?);
     rig.refuses(&Round { x: &x, out: &out }, "round: out has shape [1, 64], [1, 32] is wanted")?;
     rig.refuses(&Round { x: &out, out: &out }, "round: x is of type rounded, f32 is wanted")?;
     let x = rig.tensor(&[1, 32], &[0.0f32; 32])?;
     let out = Tensor::of(DType::Rounded, &[1, 32], x.buffer().slice(64..128)?)?;
     rig.refuses_overlap(&Round { x: &x, out: &out })
+}
+
+/// Rows and what rounding took from them.
+fn twice(rig: &mut Rig) -> Result<()> {
+    for [count, width] in [[1, 64], [5, 96]] {
+        let mut x = rig.floats(count * width);
+        (x[7], x[9]) = (f32::NAN, 0.0);
+        let (input, out) =
+            (rig.tensor(&[count, width], &x)?, rig.output(DType::Rounded, &[2 * count, width])?);
+        rig.run(&Round { x: &input, out: &out })?;
+        let blocks = rig.blocks::<Rounded>(&out)?;
+        let (first, second) = blocks.split_at(x.len() / ELEMENTS);
+        for ((x, first), second) in x.chunks(ELEMENTS).zip(first).zip(second) {
+            let (codes, d) = reference::round(x);
+            assert_eq!((&codes[..], d), (&first.codes[..], first.d));
+            for (i, &x) in x.iter().enumerate().filter(|(_, x)| !x.is_nan()) {
+                let [once, rest] = [first, second].map(|block| block.d * f32::from(block.codes[i]));
+                assert!((once + rest - x).abs() <= first.d * 0.0041, "{x}, rounded to {once} and {rest}");
+            }
+        }
+        assert!(second.iter().all(|block| block.d > 0.0));
+    }
+    Ok(())
 }
 
 pub(crate) fn measure(rig: &mut Rig) -> Result<()> {

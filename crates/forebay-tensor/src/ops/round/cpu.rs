@@ -1,5 +1,5 @@
 #![allow(unsafe_code, reason = "the kernel takes slices of device memory")]
-//! `round` on the CPU: a group owns a block of 32.
+//! `round` on the CPU: a group owns a block of 32, and its rest if that is wanted too.
 
 use forebay_device::{KernelDef, Param, Share, Signature};
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 pub(super) fn kernel() -> KernelDef {
-    let signature = Signature::new([Param::read::<f32>(), Param::write::<Rounded>()]);
+    let signature = Signature::new([Param::read::<f32>(), Param::write::<Rounded>(), Param::u32()]);
     let level = Level::best();
     KernelDef::new("round", signature).cpu_shares(move |share| level.run(Blocks { share }))
 }
@@ -32,8 +32,18 @@ impl Job for Blocks<'_, '_> {
         let x: &[f32] = unsafe { arguments::read(self.share, 0) };
         // SAFETY: A3: a group owns the block of its number.
         let out: &mut [Rounded] = unsafe { arguments::write(self.share, 1, groups.clone()) };
-        for (out, x) in out.iter_mut().zip(&x.as_chunks::<ELEMENTS>().0[groups]) {
+        let x = &x.as_chunks::<ELEMENTS>().0[groups.clone()];
+        for (out, x) in out.iter_mut().zip(x) {
             *out = Rounded::of(x);
+        }
+        let rest = arguments::count(self.share, 2);
+        if rest > 0 {
+            // SAFETY: A3: a group owns the block of its number in the second half too, which begins behind all groups.
+            let behind: &mut [Rounded] =
+                unsafe { arguments::write(self.share, 1, groups.start + rest..groups.end + rest) };
+            for ((behind, out), x) in behind.iter_mut().zip(out).zip(x) {
+                *behind = Rounded::of(&out.rest(x));
+            }
         }
     }
 }

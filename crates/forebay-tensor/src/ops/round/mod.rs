@@ -13,17 +13,18 @@ use forebay_device::{Kernel, Stage};
 
 use crate::{
     DType, Op, Result, Served, Tensor,
-    op::{argument, grid},
+    op::{argument, grid, size},
 };
 
-/// `out = x`, with codes of 8 bits for each 32 elements of a row.
+/// `out = x`, with codes of 8 bits for each 32 elements of a row. Where `out` has twice as many rows, the second half holds what
+/// rounding took from the first: the sum of both is as near to `x` as codes of 15 bits.
 ///
 /// [`Matmul`](super::Matmul) shows it with the product that it is made for.
 #[derive(Clone, Copy, Debug)]
 pub struct Round<'a> {
     /// f32, `[count, width]`.
     pub x: &'a Tensor,
-    /// rounded, `[count, width]`.
+    /// rounded, `[count, width]` or `[2 * count, width]`.
     pub out: &'a Tensor,
 }
 
@@ -37,7 +38,8 @@ impl Op for Round<'_> {
 
     fn check(&self) -> Result<()> {
         let [count, width] = argument(Self::NAME, "x", self.x).of(DType::F32)?.axes()?;
-        argument(Self::NAME, "out", self.out).of(DType::Rounded)?.shaped(&[count, width])
+        let out = argument(Self::NAME, "out", self.out).of(DType::Rounded)?;
+        out.shaped(&[if self.is_twice() { 2 * count } else { count }, width])
     }
 
     fn kernel<'k>(&self, kernel: &'k Kernel) -> Result<&'k Kernel> {
@@ -45,8 +47,18 @@ impl Op for Round<'_> {
     }
 
     fn launch(&self, kernel: &Kernel, stage: &mut Stage<'_>) -> Result<()> {
-        let blocks = self.out.elements() / DType::Rounded.block_elements();
+        let blocks = self.x.elements() / DType::Rounded.block_elements();
+        let rest = if self.is_twice() { size(Self::NAME, "blocks", blocks)? } else { 0 };
         let grid = grid(Self::NAME, blocks)?;
-        Ok(stage.launch(kernel, grid, &[self.x.arg(), self.out.arg()])?)
+        Ok(stage.launch(kernel, grid, &[self.x.arg(), self.out.arg(), rest.into()])?)
+    }
+}
+
+impl Round<'_> {
+    fn is_twice(&self) -> bool {
+        match (self.x.shape(), self.out.shape()) {
+            ([count, _], [rows, _]) => *count > 0 && *rows == 2 * count,
+            _ => false,
+        }
     }
 }
