@@ -1,7 +1,10 @@
-//! Models against what other systems computed with the same files. Found through FOREBAY_FIXTURES; left out without.
+//! Models against what other systems computed with the same files, and conversations with them. Found through FOREBAY_FIXTURES;
+//! left out without.
 
 #![allow(clippy::print_stdout, reason = "says what is left out, and the figures of comparisons")]
 
+#[cfg(test)]
+mod conversations;
 #[cfg(test)]
 mod families;
 #[cfg(test)]
