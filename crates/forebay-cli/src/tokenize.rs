@@ -7,11 +7,7 @@ use std::{
 };
 
 use clap::Args;
-use forebay::{
-    formats::gguf::Gguf,
-    generate::tokenizer::{JsonFiles, Tokenizer},
-};
-use forebay_device::MappedFile;
+use forebay::generate::tokenizer::Tokenizer;
 use serde_json::json;
 
 use crate::cli::Failure;
@@ -43,7 +39,7 @@ pub(crate) struct TokenizeArgs {
 
 /// Runs the command.
 pub(crate) fn run(args: &TokenizeArgs) -> Result<(), Failure> {
-    let tokenizer = open(&args.model)?;
+    let tokenizer = Tokenizer::open(&args.model)?;
     let encode = |text: &str| tokenizer.encode(text, !args.no_special);
     let mut out = io::stdout().lock();
     if !args.decode.is_empty() {
@@ -81,25 +77,6 @@ pub(crate) fn run(args: &TokenizeArgs) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-fn open(model: &Path) -> Result<Tokenizer, Failure> {
-    let path = if model.is_dir() { model.join("tokenizer.json") } else { model.to_owned() };
-    let file = MappedFile::open(&path).map_err(forebay::Error::from)?;
-    if path.extension().is_none_or(|ending| ending != "json") {
-        return Ok(Tokenizer::from_gguf(Gguf::parse(&path, file.bytes())?.metadata())?);
-    }
-    // The files beside it name special tokens; each may be missing.
-    let beside = |name: &str| fs::read(path.with_file_name(name)).ok();
-    let [config, generation, model] =
-        ["tokenizer_config.json", "generation_config.json", "config.json"].map(beside);
-    let files = JsonFiles {
-        tokenizer: file.bytes(),
-        config: config.as_deref(),
-        generation: generation.as_deref(),
-        model: model.as_deref(),
-    };
-    Ok(Tokenizer::from_json(&path, &files)?)
 }
 
 fn read(path: &Path) -> Result<String, Failure> {

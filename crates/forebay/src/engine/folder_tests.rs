@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use forebay_device::DeviceOptions;
+use forebay_device::{Device, DeviceOptions};
 use forebay_tensor::{Affine, DType, quant::mlx};
 
 use super::{Engine, EngineOptions};
@@ -18,7 +18,7 @@ use crate::{
     error::Result,
     formats::{
         gguf::builder::Builder,
-        weights::{Access, Precision, Progress, Warning},
+        weights::{Access, Precision, Progress, Warning, Weights},
         write::{self, NamedTensor},
     },
     generate::{step::SequenceOptions, tokenizer::Tokenizer},
@@ -303,6 +303,28 @@ fn weights_of_mlx_compute_what_their_numbers_do() {
         let far =
             square(&mut fast.iter().zip(&wanted).map(|(a, b)| a - b)) / square(&mut wanted.iter().copied());
         assert!(far.sqrt() < 2e-3, "{dtype}: {}", far.sqrt());
+    }
+}
+
+#[test]
+fn large_matrices_stay_where_they_lie() {
+    let bytes: Vec<u8> = (0..2 << 20).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let large = Made { name: "lm_head.weight".into(), dtype: DType::BF16, shape: vec![1024, 1024], bytes };
+    // One byte before it, so that nothing is aligned by chance.
+    let odd = Made { name: "model.norm.weight".into(), dtype: DType::U8, shape: vec![1], bytes: vec![1] };
+    let device = Device::open(&DeviceOptions::cpu().threads(1)).unwrap();
+    for (tensors, mapped) in [(vec![large.clone()], true), (vec![odd, large.clone()], false)] {
+        let folder = Folder::of(&tensors);
+        for access in [Access::Mapped, Access::Read] {
+            let mut weights = Weights::open(&folder.0, &device, access, Precision::Fast).unwrap();
+            let tensor = weights.take("output.weight", &[1024, 1024]).unwrap();
+            assert!(tensor.buffer().read::<u8>().unwrap()[..] == large.bytes[..]);
+            let stays = tensor.buffer().write::<u8>().is_err();
+            assert_eq!(stays, mapped && access == Access::Mapped, "{access:?}");
+            let rows = weights.take_rows("output.weight", [1024, 1024], 3..5).unwrap();
+            assert!(rows.buffer().read::<u8>().unwrap()[..] == large.bytes[3 * 2048..5 * 2048]);
+            assert!(weights.take_rows("output.weight", [1024, 1024], 1023..1025).is_err());
+        }
     }
 }
 

@@ -272,3 +272,6 @@ fn twice(file: Arc<Path>, name: &str, other: &Stored) -> Error {
     let fault = SetFault::Duplicate { tensor: name.to_owned(), other: other.file.clone() };
     Error::Set { file, fault }
 }
+
+#[cfg(test)]
+mod tests;
