@@ -4,6 +4,7 @@
 //! Next room: `demo`, the model that is run when none is named.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     path::{Path, PathBuf},
     str::FromStr,
@@ -14,9 +15,10 @@ use clap::{Args, ValueEnum};
 use forebay::{
     Engine, EngineOptions,
     formats::weights::{Access, Precision, Progress},
+    generate::step::Sequence,
 };
 use forebay_device::{BackendKind, Device, DeviceOptions};
-use forebay_tensor::DType;
+use forebay_tensor::{DType, Note};
 
 use crate::{cli::Failure, demo::Demo, memory::record::Keeping, progress, size::Size};
 
@@ -89,6 +91,9 @@ pub(crate) struct HowArgs {
     /// The most memory that the device may take, such as 512MiB; past it, requests fail
     #[arg(long, value_name = "SIZE")]
     memory_limit: Option<Size>,
+    /// Say on standard error which kernel serves each op
+    #[arg(long)]
+    explain: bool,
 }
 
 impl HowArgs {
@@ -124,6 +129,9 @@ impl HowArgs {
         for warning in engine.warnings() {
             eprintln!("forebay: {warning}");
         }
+        if self.explain {
+            explain(&mut engine.sequence()?)?;
+        }
         Ok(engine)
     }
 
@@ -142,6 +150,22 @@ impl HowArgs {
             KvType::Q4 => DType::Q4_0,
         }
     }
+}
+
+/// Tells which kernels serve the ops of a pass, for one token and for many.
+fn explain(sequence: &mut Sequence) -> forebay::Result<()> {
+    let many = sequence.context().min(64);
+    let mut counts: BTreeMap<Note, [usize; 2]> = BTreeMap::new();
+    for (column, rows) in [1, many].into_iter().enumerate() {
+        for note in sequence.explain(rows)? {
+            counts.entry(note).or_default()[column] += 1;
+        }
+    }
+    eprintln!("{:<14} {:<40} {:>9} {:>10}", "op", "kernel", "one token", "many");
+    for (Note { op, kernel }, [one, many]) in counts {
+        eprintln!("{op:<14} {kernel:<40} {one:>9} {many:>10}");
+    }
+    Ok(())
 }
 
 /// A device as people name it.

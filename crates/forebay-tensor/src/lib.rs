@@ -32,7 +32,7 @@ pub use layout::Layout;
 pub use op::{Op, Served};
 #[cfg(any(test, feature = "conformance"))]
 pub use registry::subjects;
-pub use registry::{Ops, Recorder, Registered};
+pub use registry::{Note, Ops, Recorder, Registered};
 pub use shape::{MAX_RANK, Shape};
 pub use tensor::{Element, Tensor};
 pub use tiles::cpu::lanes::Level;

@@ -121,7 +121,7 @@ impl Ops {
 
     /// A stage together with these ops.
     pub fn on<'a, 's>(&'a self, stage: &'a mut Stage<'s>) -> Recorder<'a, 's> {
-        Recorder { ops: self, stage }
+        Recorder { ops: self, stage, notes: None }
     }
 }
 
@@ -136,14 +136,34 @@ impl std::fmt::Debug for Ops {
 pub struct Recorder<'a, 's> {
     ops: &'a Ops,
     stage: &'a mut Stage<'s>,
+    notes: Option<&'a mut Vec<Note>>,
 }
 
-impl Recorder<'_, '_> {
+/// Which kernel serves an op.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Note {
+    /// The op.
+    pub op: &'static str,
+    /// The kernel; the first one, if several run one after another.
+    pub kernel: String,
+}
+
+impl<'a> Recorder<'a, '_> {
+    /// Notes from here on which kernel serves each op.
+    #[must_use]
+    pub fn noting(mut self, notes: &'a mut Vec<Note>) -> Self {
+        self.notes = Some(notes);
+        self
+    }
+
     /// Checks an op and records it.
     ///
     /// # Errors
     /// As [`Ops::record`].
     pub fn record<O: Registered>(&mut self, op: &O) -> Result<()> {
+        if let Some(notes) = &mut self.notes {
+            notes.push(Note { op: O::NAME, kernel: self.ops.explain(op)?.to_owned() });
+        }
         self.ops.record(self.stage, op)
     }
 }

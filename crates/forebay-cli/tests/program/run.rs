@@ -156,6 +156,18 @@ fn tokens_and_contexts_out_of_range_are_told_apart() {
 }
 
 #[test]
+fn kernels_are_explained_on_standard_error() {
+    let folder = Folder::new();
+    let model = folder.plain_model();
+    let output = forebay(&["run", &model, "x", "-n", "1", "--greedy", "--explain"]);
+    let told = String::from_utf8(output.stderr.clone()).unwrap();
+    assert!(success(output).starts_with('x'));
+    let line = told.lines().find(|line| line.starts_with("attention")).unwrap();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(words[2..], ["2", "2"], "{line}");
+}
+
+#[test]
 fn a_schema_keeps_the_form() {
     let folder = Folder::new();
     let model = folder.model();

@@ -364,6 +364,30 @@ fn hidden_states_come_for_every_row_or_the_last() {
 }
 
 #[test]
+fn every_op_of_a_pass_is_explained_and_none_is_run() {
+    let engine = open("", 1).unwrap();
+    let mut sequence = engine.sequence().unwrap();
+    sequence.feed(&[1, 7, 8]).unwrap();
+    let before = sequence.logits().unwrap();
+    for rows in [1, 5] {
+        let notes = sequence.explain(rows).unwrap();
+        let of = |op: &str| notes.iter().filter(|note| note.op == op).count();
+        // Two layers of seven products each, and the head.
+        assert_eq!((of("matmul"), of("attention"), of("embed")), (15, 2, 1));
+        assert!(notes.iter().all(|note| !note.kernel.is_empty()), "{notes:?}");
+    }
+    assert_eq!((sequence.logits().unwrap(), sequence.len()), (before, 3));
+    for rows in [0, 1000] {
+        assert!(matches!(sequence.explain(rows), Err(Error::Option { name: "rows", .. })));
+    }
+    sequence.feed(&[4]).unwrap();
+    let after = sequence.logits().unwrap();
+    sequence.roll_back(0).unwrap();
+    sequence.feed(&[1, 7, 8, 4]).unwrap();
+    assert_eq!(sequence.logits().unwrap(), after);
+}
+
+#[test]
 fn what_runs_models_goes_to_other_threads() {
     fn send<T: Send>() {}
     fn sync<T: Sync>() {}

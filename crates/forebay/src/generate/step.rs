@@ -8,7 +8,7 @@
 use std::{ops::ControlFlow, sync::Arc};
 
 use forebay_device::{Device, Read, Recording, Request, Session, Stage, Tag};
-use forebay_tensor::{DType, Ops, Tensor, ops::Argmax};
+use forebay_tensor::{DType, Note, Ops, Tensor, ops::Argmax};
 
 use crate::{
     error::{Error, Result},
@@ -286,6 +286,25 @@ impl Sequence {
             self.fresh = false;
         }
         Ok(())
+    }
+
+    /// Which kernel serves each op of a pass of so many tokens, in order; nothing is computed.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for more tokens than are computed at a time, and those of recording.
+    pub fn explain(&mut self, rows: usize) -> Result<Vec<Note>> {
+        let most = self.buffers.rows();
+        if rows == 0 || rows > most {
+            let wanted = format!("from 1 to {most}, which are computed at a time");
+            return Err(Error::Option { name: "rows", wanted });
+        }
+        let (ids, positions, buffers) = self.place(&vec![0; rows])?;
+        let mut notes = Vec::new();
+        // A stage that is dropped leaves nothing behind.
+        let mut stage = self.session.stage("explain");
+        let pass = Pass { ids: &ids, positions: &positions, cache: &self.cache, buffers: &buffers };
+        self.model.forward(&mut self.ops.on(&mut stage).noting(&mut notes), &pass)?;
+        Ok(notes)
     }
 
     fn check(&self, ids: &[u32]) -> Result<()> {
