@@ -139,7 +139,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
 }
 
 fn no_prompt() -> Failure {
-    Failure::Usage("there is no prompt; give a text, --file or --tokens".to_owned())
+    Failure::Usage(
+        "there is no prompt; give a text, --file or --tokens, or talk with the model by `forebay chat`"
+            .to_owned(),
+    )
 }
 
 fn go_on(engine: &Engine, args: &RunArgs, text: Option<&str>) -> Result<(), Failure> {

@@ -14,4 +14,6 @@ mod folders;
 #[cfg(test)]
 mod llama;
 #[cfg(test)]
+mod smollm2;
+#[cfg(test)]
 mod stories;
