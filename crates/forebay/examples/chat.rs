@@ -1,13 +1,15 @@
 //! A conversation of two turns, in which only what is new is computed: `cargo run --release --example chat -- MODEL.gguf`.
 #![allow(clippy::print_stdout, reason = "an example shows what happens")]
 
+mod alphabet;
+
 use forebay::{
     Engine,
     generate::{sampler::Greedy, stop::StopRule, template::Message},
 };
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let engine = Engine::open(std::env::args().nth(1).ok_or("give the file of a chat model")?)?;
+    let engine = Engine::open(alphabet::named_or_this()?)?;
     let chat = engine.chat()?.ok_or("this model has no chat template")?;
     // One sequence for the whole conversation: it knows which tokens are in its cache.
     let mut sequence = engine.sequence()?;

@@ -2,6 +2,8 @@
 //! `cargo run --release --example custom_sampler -- MODEL.gguf "Once upon a time"`
 #![allow(clippy::print_stdout, reason = "an example shows what happens")]
 
+mod alphabet;
+
 use forebay::{
     Engine, Error, Result,
     generate::{
@@ -40,9 +42,8 @@ impl Sampler for Mirostat {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let engine = Engine::open(arguments.next().ok_or("give a model file, and a text")?)?;
-    let text = arguments.next().unwrap_or_else(|| "Once upon a time".to_owned());
+    let engine = Engine::open(alphabet::named_or_this()?)?;
+    let text = std::env::args().nth(2).unwrap_or_else(|| "Once upon a time".to_owned());
     let (random, candidates) = (Random::new(7), Candidates::default());
     let sampler = Mirostat { target: 3.0, rate: 0.1, most: 6.0, random, candidates };
     let prompt = engine.tokenizer().encode(&text, true)?;

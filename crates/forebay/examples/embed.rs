@@ -1,10 +1,12 @@
 //! How alike texts are, by the hidden state of their last token: `cargo run --release --example embed -- MODEL.gguf`.
 #![allow(clippy::print_stdout, reason = "an example shows what happens")]
 
+mod alphabet;
+
 use forebay::Engine;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let engine = Engine::open(std::env::args().nth(1).ok_or("give a model file")?)?;
+    let engine = Engine::open(alphabet::named_or_this()?)?;
     let mut sequence = engine.sequence()?;
     let mut embed = |text: &str| -> forebay::Result<Vec<f32>> {
         let mut last = Vec::new();
@@ -17,8 +19,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         last.iter_mut().for_each(|x| *x /= length);
         Ok(last)
     };
-    let one = embed("The turbine turns.")?;
-    for text in ["The wheel of the mill goes round.", "I like cheese.", "The turbine turns."] {
+    let one = embed("The turbine turns")?;
+    for text in ["The wheel of the mill goes round", "I like cheese", "The turbine turns"] {
         let other = embed(text)?;
         let alike: f32 = one.iter().zip(&other).map(|(a, b)| a * b).sum();
         println!("{alike:.3}  {text}");

@@ -1,6 +1,8 @@
 //! Continue a text, token by token: `cargo run --release --example generate -- MODEL.gguf "Once upon a time"`.
 #![allow(clippy::print_stdout, reason = "an example shows what happens")]
 
+mod alphabet;
+
 use std::io::Write;
 
 use forebay::{
@@ -9,9 +11,8 @@ use forebay::{
 };
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let model = arguments.next().ok_or("give a model file, and a text")?;
-    let text = arguments.next().unwrap_or_else(|| "Once upon a time".to_owned());
+    let model = alphabet::named_or_this()?;
+    let text = std::env::args().nth(2).unwrap_or_else(|| "Once upon a time".to_owned());
 
     let engine = Engine::open(model)?;
     let prompt = engine.tokenizer().encode(&text, true)?;

@@ -2,6 +2,8 @@
 //! `cargo run --release --example logits_processor -- MODEL.gguf "Long ago"`
 #![allow(clippy::print_stdout, reason = "an example shows what happens")]
 
+mod alphabet;
+
 use forebay::{
     Engine, Result,
     generate::{
@@ -23,9 +25,8 @@ impl LogitsProcessor for Without {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let engine = Engine::open(arguments.next().ok_or("give a model file, and a text")?)?;
-    let text = arguments.next().unwrap_or_else(|| "Long ago".to_owned());
+    let engine = Engine::open(alphabet::named_or_this()?)?;
+    let text = std::env::args().nth(2).unwrap_or_else(|| "Long ago".to_owned());
     let tokenizer = engine.tokenizer();
     let mut tokens = Vec::new();
     for id in 0..tokenizer.size() as u32 {

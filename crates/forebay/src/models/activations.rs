@@ -42,7 +42,7 @@ impl Input {
     /// Some of the rows.
     ///
     /// # Errors
-    /// [`Error::Tensor`](crate::Error::Tensor) if there are not so many rows.
+    /// [`Error::Tensor`] if there are not so many rows.
     pub fn rows(&self, rows: std::ops::Range<usize>) -> Result<Self> {
         let times = if self.products.is_some() { 2 } else { 1 };
         // Both roundings of a row are made anew for every use, so that any rows of the room do.
@@ -238,7 +238,7 @@ impl Activations {
     /// The same buffers for a shorter pass.
     ///
     /// # Errors
-    /// [`Error::Tensor`](crate::Error::Tensor) if there are not so many rows.
+    /// [`Error::Tensor`] if there are not so many rows.
     pub fn first(&self, rows: usize, logit_rows: usize) -> Result<Self> {
         let first = |tensor: &Tensor| tensor.narrow(0, 0..rows);
         let gates = |gates: &Gates| -> Result<Gates> {
