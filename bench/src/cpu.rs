@@ -1,13 +1,11 @@
 //! Products with packed weights, as shares of what the machine can do, measured in the same run.
 //!
 //! Groups: bytes read and products a second by the machine; packing against copying; one row of activations, by the share
-//! of the bytes read; 512 rows, by the share of the products. Where FOREBAY_BENCH_GGML names a program that measures
-//! llama.cpp's kernels, it runs beside each case: `PROGRAM TYPE ROWS COLUMNS COUNT THREADS` prints a rate a line.
-//! Next rooms: `peak` for what the machine can do.
+//! of the bytes read; 512 rows, by the share of the products. Peers that are here are measured beside each case.
+//! Next rooms: `peak` for what the machine can do, `peer` for other people's kernels.
 
 use std::{
     io::{self, Error},
-    process::Command,
     time::Instant,
 };
 
@@ -19,7 +17,10 @@ use forebay_tensor::{
     quant::{self, mlx},
 };
 
-use crate::peak::{self, Memory};
+use crate::{
+    peak::{self, Memory},
+    peer::{self, Peer},
+};
 
 /// Rounds, in each of which everything is measured once.
 const ROUNDS: usize = 9;
@@ -32,7 +33,7 @@ const MANY: [usize; 2] = [4096, 4096];
 /// Rows of activations of the latter.
 const COUNT: usize = 512;
 
-/// The formats, the type of their scales where they have planes, and their name in the peer.
+/// The formats, the type of their scales where they have planes, and their name in llama.cpp.
 const FORMATS: &[(&str, Option<DType>, &str)] = &[
     ("q4_0", None, "q4_0"),
     ("q4_k", None, "q4_K"),
@@ -54,10 +55,11 @@ const FORMATS: &[(&str, Option<DType>, &str)] = &[
 pub(crate) fn run(record: &mut Record) -> io::Result<()> {
     let most = std::thread::available_parallelism().map_or(1, usize::from).min(2);
     let memory = Memory::new(most);
+    let peers = peer::here()?;
     let mut threads: Vec<usize> = vec![most, 1];
     threads.dedup();
     for threads in threads {
-        let bench = Bench { memory: &memory, threads };
+        let bench = Bench { memory: &memory, peers: &peers, threads };
         for format in FORMATS {
             bench.format(record, format)?;
         }
@@ -71,11 +73,12 @@ fn told<T, E: std::error::Error + Send + Sync + 'static>(result: Result<T, E>) -
 
 struct Bench<'a> {
     memory: &'a Memory,
+    peers: &'a [Peer],
     threads: usize,
 }
 
 impl Bench<'_> {
-    fn format(&self, record: &mut Record, (name, scale_type, peer): &Format) -> io::Result<()> {
+    fn format(&self, record: &mut Record, (name, scale_type, theirs): &Format) -> io::Result<()> {
         let dtype: DType = told(name.parse())?;
         let device = told(Device::open(&DeviceOptions::cpu().threads(self.threads)))?;
         let ops = told(Ops::open(&device))?;
@@ -94,7 +97,8 @@ impl Bench<'_> {
 
         let (mut reads, mut alones, mut alone_shares) = (vec![], vec![], vec![]);
         let (mut peaks, mut manys, mut many_shares) = (vec![], vec![], vec![]);
-        let (mut peer_alone, mut peer_many) = (vec![], vec![]);
+        let peers: &[Peer] = if theirs.is_empty() { &[] } else { self.peers };
+        let mut others = vec![(vec![], vec![]); peers.len()];
         for _ in 0..ROUNDS {
             let read = self.memory.bandwidth(self.threads);
             let rate = source.len() as f64 / alone.seconds(&device, &ops)? / 1e9;
@@ -108,8 +112,11 @@ impl Bench<'_> {
                 peaks.push(peak);
                 many_shares.push(100.0 * rate / peak);
             }
-            peer_alone.extend(self.peer(peer, ALONE, 1)?.map(|seconds| source.len() as f64 / seconds / 1e9));
-            peer_many.extend(self.peer(peer, MANY, COUNT)?.map(|seconds| operations / seconds / 1e9));
+            for (peer, (alone, many)) in peers.iter().zip(&mut others) {
+                let seconds = |shape, count| peer.seconds(theirs, shape, count, self.threads);
+                alone.extend(seconds(ALONE, 1)?.map(|seconds| source.len() as f64 / seconds / 1e9));
+                many.extend(seconds(MANY, COUNT)?.map(|seconds| operations / seconds / 1e9));
+            }
         }
         let case = format!("{} threads", self.threads);
         let level = ops.level();
@@ -121,22 +128,14 @@ impl Bench<'_> {
         write("1 row", "the machine", "GB/s read", &reads)?;
         write("1 row", &format!("forebay {level}"), "GB/s", &alones)?;
         write("1 row", &format!("forebay {level}"), "% of the bus", &alone_shares)?;
-        write("1 row", "llama.cpp", "GB/s", &peer_alone)?;
         write("512 rows", "the machine", "Gop/s", &peaks)?;
         write("512 rows", &format!("forebay {level}"), "Gop/s", &manys)?;
         write("512 rows", &format!("forebay {level}"), "% of VNNI", &many_shares)?;
-        write("512 rows", "llama.cpp", "Gop/s", &peer_many)
-    }
-
-    /// Seconds that the peer takes for a product, if there is a peer and it has the format.
-    fn peer(&self, name: &str, [rows, columns]: [usize; 2], count: usize) -> io::Result<Option<f64>> {
-        let Some(program) = std::env::var_os("FOREBAY_BENCH_GGML").filter(|_| !name.is_empty()) else {
-            return Ok(None);
-        };
-        let numbers = [rows, columns, count, self.threads].map(|number| number.to_string());
-        let said = Command::new(program).arg(name).args(numbers).output()?;
-        let text = String::from_utf8_lossy(&said.stdout).trim().to_owned();
-        text.parse().map(Some).map_err(|_| Error::other(format!("the peer says {text:?}")))
+        for (peer, (alone, many)) in peers.iter().zip(&others) {
+            write("1 row", peer.name, "GB/s", alone)?;
+            write("512 rows", peer.name, "Gop/s", many)?;
+        }
+        Ok(())
     }
 }
 

@@ -10,13 +10,14 @@ mod cpu;
 mod device;
 mod frag;
 mod peak;
+mod peer;
 mod trace;
 mod traces;
 
 use std::{io, process::ExitCode};
 
 use bench::record::Record;
-use serde_json::json;
+use serde_json::Value;
 
 type Runner = fn(&mut Record) -> io::Result<()>;
 
@@ -46,12 +47,22 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let command = format!("cargo run --release -p bench -- {}", args.join(" "));
-    let record = Record::create(out, &command, json!({ "forebay-device": env!("CARGO_PKG_VERSION") }));
-    match record.and_then(|mut record| run(&mut record).and_then(|()| record.finish())) {
+    match versions()
+        .and_then(|versions| Record::create(out, &command, versions))
+        .and_then(|mut record| run(&mut record).and_then(|()| record.finish()))
+    {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whose code is measured: ours, and that of the peers that are here.
+fn versions() -> io::Result<Value> {
+    let own = ["forebay-device", "forebay-tensor"].map(|name| (name, env!("CARGO_PKG_VERSION").to_owned()));
+    let peers = peer::here()?.into_iter().map(|peer| (peer.name, peer.version));
+    let all = own.into_iter().chain(peers).map(|(name, version)| (name.to_owned(), version.into()));
+    Ok(Value::Object(all.collect()))
 }

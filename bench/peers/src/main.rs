@@ -3,6 +3,7 @@
 //! `cargo run --release --ignore-rust-version --manifest-path bench/peers/Cargo.toml -- host-pool --out FILE`
 //! One file a comparison; a new one is a module with `fn run(&mut Record) -> io::Result<()>` and a line in
 //! `COMPARISONS`. Never: opinions about the numbers; every sample is written.
+//! Kernels are measured by `bench`, which starts a program for each peer: `bin/candle_rate.rs`.
 
 mod best_fit;
 mod cubecl;
