@@ -87,12 +87,12 @@ impl Bench<'_> {
         let mut weights = Vec::new();
         for _ in 0..COPIES {
             let begun = Instant::now();
-            weights.push(told(Weight::pack(&device, &source.bytes()?, Level::best(), |_| ()))?);
+            weights.push(told(Weight::pack(&device, &source.bytes()?, Level::best(), *name, |_| ()))?);
             packs.push(source.len() as f64 / begun.elapsed().as_secs_f64() / 1e9);
         }
         let alone = Product::new(&device, weights, 1)?;
         let few = Source::new(dtype, *scale_type, MANY)?;
-        let weight = told(Weight::pack(&device, &few.bytes()?, Level::best(), |_| ()))?;
+        let weight = told(Weight::pack(&device, &few.bytes()?, Level::best(), *name, |_| ()))?;
         let many = Product::new(&device, vec![weight], COUNT)?;
 
         let (mut reads, mut alones, mut alone_shares) = (vec![], vec![], vec![]);

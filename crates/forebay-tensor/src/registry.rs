@@ -115,7 +115,9 @@ impl Ops {
         if !level.is_here() {
             return Err(Error::AbsentLevel { level: level.name() });
         }
-        self.matmul.set_level(level);
+        for kernels in [&mut self.matmul, &mut self.routed_matmul, &mut self.embed] {
+            kernels.set_level(level);
+        }
         Ok(())
     }
 

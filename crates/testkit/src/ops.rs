@@ -64,5 +64,36 @@ pub fn table() -> String {
             let _ = writeln!(text, "| {types} | `{kernel}` | {cpu} | {cuda} | {metal} |");
         }
     }
-    text
+    text + &weights()
+}
+
+/// How weights of each type are multiplied where precision is `fast`, by the kernels that `matmul` has.
+fn weights() -> String {
+    let mut text = String::from(
+        "\n## How weights are multiplied\n\nUnless floats are asked for, on the CPU. What gains nothing by products of \
+         integers says why.\n\n| type | how |\n|---|---|\n",
+    );
+    let matmul = subjects().iter().find(|subject| subject.name == "matmul");
+    let served = matmul.map(|subject| (subject.served)()).unwrap_or_default();
+    let has = |types: String| served.iter().any(|served| served.types() == types);
+    for served in &served {
+        let types = served.types();
+        let how = match types.strip_suffix(" in panels") {
+            Some(_) if has(types.replace(" in panels", "")) => continue,
+            Some(_) => "repacked in panels, by integers",
+            None if types.contains(' ') => continue,
+            None if has(format!("{types} in panels")) => "repacked in panels, by integers",
+            None if has(format!("{types} by integers")) => {
+                "by integers, looked up from rows as they lie: they would grow in panels"
+            }
+            None if served.kernel().contains("floats") => {
+                "by floats, from rows as they lie: they are no integers"
+            }
+            None => {
+                "by floats, from rows that are decoded: it is a type of activations, and no file has such weights"
+            }
+        };
+        let _ = writeln!(text, "| {} | {how} |", types.trim_end_matches(" in panels"));
+    }
+    text + "| mlx_mxfp8 | by floats, of which loading makes rows: its values have no common scale of 8 bits |\n"
 }

@@ -2,7 +2,7 @@
 //!
 //! Every op says what it takes in these words, so that the same mistake gets the same message everywhere.
 
-use crate::{ArgumentFault, DType, Error, Result, Tensor, quant};
+use crate::{ArgumentFault, DType, Error, Result, Tensor};
 
 /// Checks of one argument, in the name of an op.
 #[derive(Clone, Copy, Debug)]
@@ -96,14 +96,6 @@ impl<'a> Argument<'a> {
     pub(crate) fn one_of(self, dtypes: &[DType], wanted: &'static str) -> Result<Self> {
         if !dtypes.contains(&self.tensor.dtype()) {
             return Err(self.bad_type(wanted));
-        }
-        self.in_a_row()
-    }
-
-    /// It is of a weight format that keeps all of a block in one plane, and in a row.
-    pub(crate) fn weight(self) -> Result<Self> {
-        if quant::format_of(self.tensor.dtype()).is_err() {
-            return Err(self.bad_type("a weight format of one plane"));
         }
         self.in_a_row()
     }

@@ -7,7 +7,7 @@
 
 mod activation;
 mod block;
-mod grids;
+pub(crate) mod grids;
 mod iq1_m;
 mod iq1_s;
 mod iq2_s;
@@ -24,7 +24,7 @@ mod mxfp4;
 mod nvfp4;
 pub(crate) mod panel;
 mod plain;
-mod points;
+pub(crate) mod points;
 mod q1_0;
 mod q2_0;
 mod q2_k;

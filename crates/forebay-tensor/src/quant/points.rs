@@ -13,7 +13,7 @@ pub(super) fn four(point: u16) -> [u8; 4] {
 }
 
 /// The eight signs whose last makes the number of minuses even, bit `i` set where element `i` is negative.
-pub(super) fn even_signs(seven: u32) -> u8 {
+pub(crate) const fn even_signs(seven: u32) -> u8 {
     let seven = seven as u8 & 127;
     seven | (seven.count_ones() as u8 & 1) << 7
 }

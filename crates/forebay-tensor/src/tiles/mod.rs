@@ -10,6 +10,8 @@ use crate::{
     quant::{self, panel::PanelLayout},
 };
 
+use self::cpu::points::has_points;
+
 /// Elements of a group where every element stands for itself.
 pub(crate) const PART: usize = 4096;
 
@@ -59,41 +61,60 @@ pub(crate) fn in_panels() -> impl Iterator<Item = (DType, Option<DType>, PanelLa
     })
 }
 
+/// How a weight lies, and what its products are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lie {
+    /// In rows, whose products are of floats.
+    Rows,
+    /// In rows, whose codes are looked up for products of integers.
+    Points,
+    /// In panels, for products of integers.
+    Panels,
+}
+
+/// What ends the types of kernels for integer products of rows.
+const BY_INTEGERS: &str = " by integers";
 /// What ends the types of kernels for panels.
 const IN_PANELS: &str = " in panels";
 
-/// The kernels of weights as they lie in rows and as they lie in panels, and the level of the CPU that the latter use.
+/// The kernels of weights, however they lie, and the level of the CPU that they use.
 #[derive(Debug)]
 pub struct WeightKernels {
     rows: PerType,
+    points: PerType,
     panels: PerType,
     level: Level,
 }
 
 impl Loaded for WeightKernels {
     fn load(device: &Device, served: &[Served]) -> Result<Self> {
-        let (mut rows, mut panels) = (Vec::new(), Vec::new());
+        let [mut rows, mut points, mut panels] = [const { Vec::new() }; 3];
         for one in served {
-            match one.types().strip_suffix(IN_PANELS) {
-                Some(dtype) => panels.push((dtype.parse()?, one.load(device)?)),
-                None => rows.push((one.dtype()?, one.load(device)?)),
+            let kernel = one.load(device)?;
+            if let Some(dtype) = one.types().strip_suffix(IN_PANELS) {
+                panels.push((dtype.parse()?, kernel));
+            } else if let Some(dtype) = one.types().strip_suffix(BY_INTEGERS) {
+                points.push((dtype.parse()?, kernel));
+            } else {
+                rows.push((one.dtype()?, kernel));
             }
         }
-        Ok(Self {
-            rows: PerType { kernels: rows },
-            panels: PerType { kernels: panels },
-            level: Level::best(),
-        })
+        let [rows, points, panels] = [rows, points, panels].map(|kernels| PerType { kernels });
+        Ok(Self { rows, points, panels, level: Level::best() })
     }
 }
 
 impl WeightKernels {
-    /// The kernel of a type that lies in panels or in rows.
-    pub(crate) fn of(&self, dtype: DType, panels: bool) -> Result<&Kernel> {
-        if panels { self.panels.of(dtype) } else { self.rows.of(dtype) }
+    /// The kernel of a type that lies so.
+    pub(crate) fn of(&self, dtype: DType, lie: Lie) -> Result<&Kernel> {
+        match lie {
+            Lie::Rows => self.rows.of(dtype),
+            Lie::Points => self.points.of(dtype),
+            Lie::Panels => self.panels.of(dtype),
+        }
     }
 
-    /// The level that kernels of panels use.
+    /// The level that the kernels use.
     pub(crate) fn level(&self) -> Level {
         self.level
     }
@@ -113,7 +134,17 @@ pub(crate) fn per_weight(
     per_format(rows).into_iter().chain(panels).collect()
 }
 
-/// How a weight lies in panels, as a kernel takes it: the level to use and the type of the scales.
+/// The kernels of formats whose rows have integer products.
+pub(crate) fn per_points(points: impl Fn(DType) -> KernelDef) -> impl Iterator<Item = Served> {
+    with_points().map(move |dtype| Served::new(format!("{dtype}{BY_INTEGERS}"), points(dtype)))
+}
+
+/// The types whose rows have integer products.
+pub(crate) fn with_points() -> impl Iterator<Item = DType> {
+    quant::formats().iter().map(quant::Format::dtype).filter(|dtype| has_points(*dtype))
+}
+
+/// How a weight is multiplied, as a kernel takes it: the level to use and the type of the scales.
 pub(crate) fn how(level: Level, scale_type: Option<DType>) -> u32 {
     let scales = match scale_type {
         None => 0,

@@ -108,7 +108,7 @@ fn agree(what: &str, got: &[f32], wanted: &[f32]) {
 
 fn multiply(bytes: &WeightBytes<'_>, [rows, width]: [usize; 2], decoded: &[f32], rows_of_x: &[Vec<f32>]) {
     let (device, all_ops) = machine();
-    let weight = match Weight::pack(device, bytes, Level::best(), |_| ()) {
+    let weight = match Weight::pack(device, bytes, Level::best(), "any", |_| ()) {
         Ok(weight) => weight,
         Err(error) => {
             assert!(matches!(error, Error::NoPanels { .. }) && !bytes.gains(), "{bytes:?}: {error}");

@@ -106,7 +106,7 @@ fn bytes_that_are_no_weight_are_errors_with_the_values() {
         let device = Device::open(&DeviceOptions::cpu().threads(3)).unwrap();
         for width in [0, block, (isize::MAX as usize / 16 / block) * block] {
             let none = WeightBytes::of(dtype, [0, width], &[]).unwrap();
-            match Weight::pack(&device, &none, Level::Plain, |_| ()) {
+            match Weight::pack(&device, &none, Level::Plain, "none", |_| ()) {
                 Ok(weight) => assert_eq!((weight.shape(), weight.buffer().len()), ([0, width], 0)),
                 Err(error) => assert!(matches!(error, Error::NoPanels { .. }), "{error}"),
             }

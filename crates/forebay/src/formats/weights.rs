@@ -236,12 +236,31 @@ impl Weights {
         let picked = Rows { first: rows.start as u64, count: rows.len() as u64, step: 1 };
         let stored = whole.pick(shape.map(|size| size as u64).to_vec(), [picked]);
         let weight = match self.precision {
-            Precision::Fast => self.pack(&stored, shape)?,
+            Precision::Fast => self.pack(&stored, shape, name)?,
             Precision::Strict => None,
         };
         let weight = match weight {
             Some(weight) => weight,
-            None => Weight::rows(&self.tensor(&stored, &shape)?)?,
+            None => self.in_rows(&stored, shape)?,
+        };
+        self.took(name, stored.len());
+        Ok(weight.label(name.to_owned()))
+    }
+
+    /// The matrices of experts of this name, `[experts, rows, width]`, as [`take_weight`](Self::take_weight); those of MLX
+    /// as rows, since what they multiply is not rounded.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    pub fn take_experts(&mut self, name: &str, shape: [usize; 3]) -> Result<Weight<3>> {
+        let stored = self.find(name, &shape)?;
+        let weight = match (self.precision, &stored.kind) {
+            (Precision::Fast, Kind::Plain(_)) => self.pack(stored, shape, name)?,
+            _ => None,
+        };
+        let weight = match weight {
+            Some(weight) => weight,
+            None => self.in_rows(stored, shape)?,
         };
         self.took(name, stored.len());
         Ok(weight.label(name.to_owned()))
@@ -317,7 +336,12 @@ impl Weights {
     }
 
     /// A weight in panels; none where its type or its width gains nothing by it.
-    fn pack(&self, stored: &Stored, shape: [usize; 2]) -> Result<Option<Weight>> {
+    fn pack<const AXES: usize>(
+        &self,
+        stored: &Stored,
+        shape: [usize; AXES],
+        name: &str,
+    ) -> Result<Option<Weight<AXES>>> {
         let device = &self.device;
         let (dtype, scale_type) = match stored.kind {
             Kind::Plain(dtype) if dtype.block_elements() > 1 => (dtype, None),
@@ -337,14 +361,24 @@ impl Weights {
         if !bytes.gains() {
             return Ok(None);
         }
-        let row = stored.len() / (shape[0] as u64).max(1);
-        let weight = Weight::pack(device, &bytes, Level::best(), |rows| {
+        let rows: usize = shape[..AXES - 1].iter().product();
+        let row = stored.len() / (rows as u64).max(1);
+        let weight = Weight::pack(device, &bytes, Level::best(), name.to_owned(), |rows| {
             stored.forget(&self.sources, rows as u64);
             if let Some(progress) = &self.progress {
                 progress.tell(self.done + rows as u64 * row, self.all);
             }
         })?;
         Ok(Some(weight))
+    }
+
+    /// A weight in rows.
+    fn in_rows<const AXES: usize>(&self, stored: &Stored, shape: [usize; AXES]) -> Result<Weight<AXES>> {
+        let weight = Weight::rows(&self.tensor(stored, &shape)?)?;
+        Ok(match self.precision {
+            Precision::Fast => weight.by_integers(),
+            Precision::Strict => weight,
+        })
     }
 
     /// A tensor of rows.

@@ -14,9 +14,9 @@ use crate::error::{Error, Result};
 /// Rows that weights multiply: floats, and room for their rounded form, which serves all weights that read them.
 #[derive(Clone, Debug)]
 pub struct Input {
-    /// f32, `[rows, width]`.
+    /// f32; the last axis is the width.
     pub floats: Tensor,
-    /// `[rows, width]`, or twice as many rows where they are rounded twice; none where no weight of this width can ask for it.
+    /// Of the same shape, or of twice as many rows where they are rounded twice; none where no weight of this width can ask for it.
     rounded: Option<Tensor>,
     /// Where rows are rounded twice, room for the products with both.
     products: Option<Tensor>,
@@ -30,12 +30,23 @@ impl Input {
         width: usize,
         products: Option<&Tensor>,
     ) -> Result<Self> {
-        let floats = buffer(device, DType::F32, label, &[rows, width])?;
         let times = if products.is_some() { 2 } else { 1 };
-        let rounded = match width.is_multiple_of(DType::Rounded.block_elements()) {
-            true => Some(buffer(device, DType::Rounded, label, &[times * rows, width])?),
+        Self::of_shapes(device, label, [&[rows, width], &[times * rows, width]], products)
+    }
+
+    /// Floats of one shape, and their rounded form of another.
+    fn of_shapes(
+        device: &Device,
+        label: &'static str,
+        [floats, rounded]: [&[usize]; 2],
+        products: Option<&Tensor>,
+    ) -> Result<Self> {
+        let blocks = floats.last().is_some_and(|width| width.is_multiple_of(DType::Rounded.block_elements()));
+        let rounded = match blocks {
+            true => Some(buffer(device, DType::Rounded, label, rounded)?),
             false => None,
         };
+        let floats = buffer(device, DType::F32, label, floats)?;
         Ok(Self { floats, rounded, products: products.cloned() })
     }
 
@@ -56,8 +67,20 @@ impl Input {
     /// # Errors
     /// Those of recording.
     pub fn round(&self, ops: &mut Recorder<'_, '_>, weights: &[&Weight]) -> Result<()> {
+        self.round_for(ops, weights.iter().map(|weight| weight.input()))
+    }
+
+    /// Rounds the floats, if one of these types is that of rounded rows.
+    ///
+    /// # Errors
+    /// Those of recording.
+    pub fn round_for(
+        &self,
+        ops: &mut Recorder<'_, '_>,
+        inputs: impl IntoIterator<Item = DType>,
+    ) -> Result<()> {
         match &self.rounded {
-            Some(out) if weights.iter().any(|weight| weight.input() == DType::Rounded) => {
+            Some(out) if inputs.into_iter().any(|input| input == DType::Rounded) => {
                 Ok(ops.record(&Round { x: &self.floats, out })?)
             }
             _ => Ok(()),
@@ -79,6 +102,14 @@ impl Input {
         ops.record(&Matmul { weight, x, out: &both })?;
         ops.record(&Copy { x: &both.narrow(0, 0..count)?, out })?;
         Ok(ops.record(&Add { x: out, y: &both.narrow(0, count..2 * count)? })?)
+    }
+
+    /// The form that experts multiply. Where rows are rounded twice, no experts want them so.
+    pub fn of_experts(&self, weight: &Weight<3>) -> &Tensor {
+        match &self.rounded {
+            Some(rounded) if weight.input() == DType::Rounded => rounded,
+            _ => &self.floats,
+        }
     }
 }
 
@@ -108,7 +139,7 @@ pub struct Routed {
     /// `[rows, used, expert width]`.
     pub gate: Tensor,
     /// `[rows, used, expert width]`.
-    pub up: Tensor,
+    pub up: Input,
     /// `[rows, used, width]`: what the experts give.
     pub out: Tensor,
     /// `[rows, width]`: what the shared expert gives.
@@ -273,7 +304,7 @@ impl Routed {
             ids: buffer(device, DType::U32, "experts.ids", &[rows, used])?,
             weights: tensor("experts.weights", &[rows, used])?,
             gate: tensor("experts.gate", &[rows, used, width])?,
-            up: tensor("experts.up", &[rows, used, width])?,
+            up: Input::of_shapes(device, "experts.up", [&[rows, used, width]; 2], None)?,
             out: tensor("experts.out", &[rows, used, sizes.width])?,
             shared: tensor("experts.shared", &[rows, sizes.width])?,
             share: tensor("experts.share", &[rows, 1])?,
@@ -287,7 +318,7 @@ impl Routed {
             ids: first(&self.ids)?,
             weights: first(&self.weights)?,
             gate: first(&self.gate)?,
-            up: first(&self.up)?,
+            up: self.up.rows(0..rows)?,
             out: first(&self.out)?,
             shared: first(&self.shared)?,
             share: first(&self.share)?,

@@ -8,7 +8,7 @@ use forebay_tensor::{
     },
 };
 
-use super::{Pass, Sizes, ffn::GatedFfn, linear::Linear};
+use super::{Pass, Sizes, activations::Input, ffn::GatedFfn, linear::Linear};
 use crate::{
     error::{Error, Result},
     formats::weights::Weights,
@@ -51,7 +51,7 @@ pub struct RoutedFfn {
 /// One matrix of all experts, and their biases where the file has them.
 #[derive(Debug)]
 struct Experts {
-    weight: Tensor,
+    weight: Weight<3>,
     bias: Option<Tensor>,
 }
 
@@ -111,21 +111,19 @@ impl RoutedFfn {
     pub fn forward(&self, ops: &mut Recorder<'_, '_>, pass: &Pass<'_>) -> Result<()> {
         let (b, r) = (pass.buffers, pass.buffers.routed()?);
         let router = &self.router.weight;
-        match &self.shared {
-            Some(Shared { ffn, gate }) => {
-                let [one, other] = ffn.readers();
-                b.normed.round(ops, &[router, gate, one, other])?;
-            }
-            None => b.normed.round(ops, &[router])?,
-        }
+        let shared =
+            self.shared.iter().flat_map(|Shared { ffn, gate }| [gate].into_iter().chain(ffn.readers()));
+        let inputs = [router.input(), self.gate.weight.input(), self.up.weight.input()];
+        b.normed.round_for(ops, inputs.into_iter().chain(shared.map(|weight| weight.input())))?;
         self.router.forward(ops, &b.normed, &r.logits)?;
         let Routing { score, renormalise, scale } = self.routing;
         let route = Router::new(&r.logits, score, &r.ids, &r.weights);
         ops.record(&Router { renormalise, scale, ..route })?;
 
-        self.gate.forward(ops, &b.normed.floats, &r.ids, &r.gate)?;
-        self.up.forward(ops, &b.normed.floats, &r.ids, &r.up)?;
-        ops.record(&Gate { gate: &r.gate, up: &r.up, gating: self.gating })?;
+        self.gate.forward(ops, &b.normed, &r.ids, &r.gate)?;
+        self.up.forward(ops, &b.normed, &r.ids, &r.up.floats)?;
+        ops.record(&Gate { gate: &r.gate, up: &r.up.floats, gating: self.gating })?;
+        r.up.round_for(ops, [self.down.weight.input()])?;
         self.down.forward(ops, &r.up, &r.ids, &r.out)?;
         ops.record(&Mix { x: &r.out, weights: &r.weights, out: &b.change })?;
 
@@ -145,11 +143,11 @@ impl Experts {
             true => Some(weights.take_f32(&bias, &shape[..2])?),
             false => None,
         };
-        Ok(Self { weight: weights.take(&format!("{name}.weight"), &shape)?, bias })
+        Ok(Self { weight: weights.take_experts(&format!("{name}.weight"), shape)?, bias })
     }
 
-    fn forward(&self, ops: &mut Recorder<'_, '_>, x: &Tensor, ids: &Tensor, out: &Tensor) -> Result<()> {
+    fn forward(&self, ops: &mut Recorder<'_, '_>, x: &Input, ids: &Tensor, out: &Tensor) -> Result<()> {
         let Self { weight, bias } = self;
-        Ok(ops.record(&RoutedMatmul { weight, x, ids, bias: bias.as_ref(), out })?)
+        Ok(ops.record(&RoutedMatmul { weight, x: x.of_experts(weight), ids, bias: bias.as_ref(), out })?)
     }
 }

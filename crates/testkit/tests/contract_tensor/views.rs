@@ -37,7 +37,7 @@ fn b1_the_last_view_ends_the_membership(on: &Setup) {
         tensor.reshape(&[30]).unwrap(),
         tensor.clone().label("another name"),
     ];
-    let weight = Weight::rows(&tensor).unwrap();
+    let weight: Weight = Weight::rows(&tensor).unwrap();
     shared(&weight);
     drop(tensor);
     for holder in holders {
@@ -147,7 +147,7 @@ fn b9_debug_shows_type_shape_device_and_label(on: &Setup) {
     for part in ["F32", "[2, 3]", "[3, 2]", "[1, 3]", "blk.7.ffn", "turned", device] {
         assert!(text.contains(part), "{part} is not in {text}");
     }
-    let weight = Weight::rows(&tensor).unwrap().label("gate");
+    let weight: Weight = Weight::rows(&tensor).unwrap().label("gate");
     let text = format!("{weight:?}");
     for part in ["F32", "[2, 3]", "gate"] {
         assert!(text.contains(part), "{part} is not in {text}");
@@ -169,7 +169,7 @@ fn b9_debug_never_shows_the_elements(on: &Setup) {
     let planes =
         mlx::Planes { codes: &[0xDE; 16], scales: &[0xDE; 2], biases: &[0xDE; 2], scale_type: DType::F16 };
     texts.extend([format!("{bytes:?}"), format!("{planes:?}")]);
-    if let Ok(packed) = Weight::pack(&bed.device, &bytes, Level::Plain, |_| ()) {
+    if let Ok(packed) = Weight::pack(&bed.device, &bytes, Level::Plain, "weight", |_| ()) {
         texts.push(format!("{packed:?}"));
     }
     for text in texts {

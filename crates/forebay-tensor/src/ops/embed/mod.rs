@@ -13,7 +13,7 @@ use forebay_device::{Kernel, Stage};
 use crate::{
     DType, Op, Result, Served, Tensor, Weight,
     op::{argument, grid, size},
-    tiles::{self, WeightKernels, per_weight},
+    tiles::{self, Lie, WeightKernels, per_weight},
 };
 
 /// `out[i] = table[ids[i]]`. An id that the table does not have fails the stage.
@@ -60,7 +60,7 @@ impl Op for Embed<'_> {
     }
 
     fn kernel<'k>(&self, kernels: &'k WeightKernels) -> Result<&'k Kernel> {
-        kernels.of(self.table.dtype(), self.table.is_packed())
+        kernels.of(self.table.dtype(), if self.table.is_packed() { Lie::Panels } else { Lie::Rows })
     }
 
     fn launch(&self, kernels: &WeightKernels, stage: &mut Stage<'_>) -> Result<()> {

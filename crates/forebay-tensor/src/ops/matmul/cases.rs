@@ -24,10 +24,14 @@ pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
             product(rig, format.dtype(), [count, rows, width])?;
         }
     }
-    // Around the piece that is decoded at a time, and rows that are no multiple of anything.
-    for width in [1, 511, 512, 513, 1025, 172] {
-        product(rig, DType::F16, [2, 3, width])?;
-        product(rig, DType::F32, [1, 2 * PART, width])?;
+    // Around the piece that is decoded at a time.
+    for width in [480, 512, 544, 1056] {
+        product(rig, DType::Q8_0, [2, 3, width])?;
+    }
+    for dtype in [DType::F32, DType::F16, DType::BF16] {
+        for shape in [[1, 2 * PART, 1], [2, 3, 15], [7, PART + 1, 513], [13, 35, 172], [5, 9, 16]] {
+            same_on_every_level(rig, dtype, shape)?;
+        }
     }
     let nothing = Weight::rows(&rig.tensor::<f32>(&[2, 0], &[])?)?;
     let x = rig.tensor::<f32>(&[2, 0], &[])?;
@@ -39,6 +43,12 @@ pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
         let span = layout.span;
         for shape in [[1, 1, span], [2, 17, 3 * span], [5, 19, 256 + span], [13, 17, span], [5, 0, span]] {
             packed_product(rig, dtype, scale_type, shape)?;
+        }
+    }
+    for dtype in tiles::with_points() {
+        for shape in [[1, 1, 256], [2, 17, 768], [5, 70, 256], [7, 3, 512], [5, 0, 256]] {
+            let (weight, values) = in_rows(rig, dtype, [shape[1], shape[2]])?;
+            by_integers(rig, &weight.by_integers(), &values, shape[0])?;
         }
     }
     for scale_type in [DType::F16, DType::F32] {
@@ -58,9 +68,9 @@ pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
     rig.refuses(&bad, "matmul: x has shape [1, 32], [1, 64] is wanted")?;
     rig.refuses(&Matmul { x: &weight, ..bad }, "matmul: x is of type q8_0, f32 is wanted")?;
     let bytes = WeightBytes::of(DType::Q8_0, [4, 64], &bytes)?;
-    let packed = Weight::pack(rig.device(), &bytes, Level::Plain, |_| ())?;
+    let packed = Weight::pack(rig.device(), &bytes, Level::Plain, "packed", |_| ())?;
     rig.refuses(&Matmul { weight: &packed, ..bad }, "matmul: x is of type f32, rounded is wanted")?;
-    assert!(matches!(Weight::rows(&weight.narrow(1, 32..64)?), Err(Error::Strided { .. })));
+    assert!(matches!(Weight::<2>::rows(&weight.narrow(1, 32..64)?), Err(Error::Strided { .. })));
     let (square, x) = (rig.tensor(&[2, 2], &[1.0f32; 4])?, rig.tensor(&[1, 2], &[f32::NAN, 1.0])?);
     let square = Weight::rows(&square)?;
     rig.refuses_overlap(&Matmul { weight: &square, x: &x, out: &x })?;
@@ -76,12 +86,18 @@ pub(crate) fn measure(rig: &mut Rig) -> Result<()> {
         let x = rig.floats(SHAPE[1]);
         time(rig, &weight, &x)?;
     }
+    let mut weights = Vec::new();
     for (dtype, scale_type, _) in tiles::in_panels() {
-        let (weight, _) = packed(rig, dtype, scale_type, SHAPE)?;
-        let x = rig.floats(SHAPE[1]);
-        time(rig, &weight, &x)?;
-        let x = rig.floats(64 * SHAPE[1]);
-        time(rig, &weight, &x)?;
+        weights.push(packed(rig, dtype, scale_type, SHAPE)?.0);
+    }
+    for dtype in tiles::with_points() {
+        weights.push(in_rows(rig, dtype, SHAPE)?.0.by_integers());
+    }
+    for weight in weights {
+        for count in [1, 64] {
+            let x = rig.floats(count * SHAPE[1]);
+            time(rig, &weight, &x)?;
+        }
     }
     Ok(())
 }
@@ -113,7 +129,7 @@ fn not_finite(rig: &mut Rig) -> Result<()> {
     let mut bytes = vec![0x11; 17 * 34];
     bytes[3 * 34..3 * 34 + 2].copy_from_slice(&f16::NAN.to_le_bytes());
     let bytes = WeightBytes::of(DType::Q8_0, [17, 32], &bytes)?;
-    let weight = Weight::pack(rig.device(), &bytes, Level::best(), |_| ())?;
+    let weight = Weight::pack(rig.device(), &bytes, Level::best(), "packed", |_| ())?;
     let mut x = vec![0.0; 3 * 32];
     x[40] = f32::INFINITY;
     let x = input(rig, &weight, &x)?;
@@ -135,13 +151,34 @@ fn product(rig: &mut Rig, dtype: DType, [count, rows, width]: [usize; 3]) -> Res
     rig.within(&format!("{dtype}, {count} x {rows} x {width}"), &out, &wanted, tolerance(&values, width))
 }
 
+/// The product of a weight of floats, which is the same on every level and for every number of rows.
+fn same_on_every_level(rig: &mut Rig, dtype: DType, [count, rows, width]: [usize; 3]) -> Result<()> {
+    let (weight, values) = in_rows(rig, dtype, [rows, width])?;
+    let x = rig.floats(count * width);
+    let input = rig.tensor(&[count, width], &x)?;
+    let wanted = reference::matmul(&values, &x, width);
+    let mut first: Option<Vec<f32>> = None;
+    for level in Level::ALL.into_iter().filter(|level| level.is_here()) {
+        rig.kernels_of::<Matmul<'_>>()?.set_level(level);
+        let what = format!("{dtype}, {count} x {rows} x {width}, {level}");
+        let out = rig.output(DType::F32, &[count, rows])?;
+        rig.run(&Matmul { weight: &weight, x: &input, out: &out })?;
+        rig.within(&what, &out, &wanted, tolerance(&values, width))?;
+        rig.same(&what, &out, first.get_or_insert(out.to_vec()?))?;
+        let one = rig.output(DType::F32, &[1, rows])?;
+        let last = count - 1..count;
+        rig.run(&Matmul { weight: &weight, x: &input.narrow(0, last.clone())?, out: &one })?;
+        rig.same(&format!("{what}, the last row alone"), &one, &out.narrow(0, last)?.to_vec()?)?;
+    }
+    Ok(())
+}
+
 /// Rounding grows with what is summed, not with the sum.
-fn tolerance(values: &[f32], width: usize) -> f32 {
+pub(crate) fn tolerance(values: &[f32], width: usize) -> f32 {
     let size = values.iter().fold(0.0f32, |most, w| most.max(w.abs())) * 4.0 * (width as f32).sqrt();
     1e-5 * size.max(1e-30)
 }
 
-/// The product of a packed weight, which is the same on every level and for every number of rows.
 fn packed_product(
     rig: &mut Rig,
     dtype: DType,
@@ -149,23 +186,29 @@ fn packed_product(
     [count, rows, width]: [usize; 3],
 ) -> Result<()> {
     let (weight, values) = packed(rig, dtype, scale_type, [rows, width])?;
+    by_integers(rig, &weight, &values, count)
+}
+
+/// The product of a weight with rounded rows, which is the same on every level and for every number of rows.
+fn by_integers(rig: &mut Rig, weight: &Weight, values: &[f32], count: usize) -> Result<()> {
+    let [rows, width] = weight.shape();
     let mut x = rig.floats(count * width);
-    let rounded = input(rig, &weight, &x)?;
+    let rounded = input(rig, weight, &x)?;
     rounded::decode(&rig.blocks::<Rounded>(&rounded)?, &mut x);
-    let wanted = reference::matmul(&values, &x, width);
+    let wanted = reference::matmul(values, &x, width);
 
     let mut first: Option<Vec<f32>> = None;
     for level in Level::ALL.into_iter().filter(|level| level.is_here()) {
         rig.kernels_of::<Matmul<'_>>()?.set_level(level);
-        let what = format!("{dtype} {scale_type:?}, {count} x {rows} x {width} in panels, {level}");
+        let what = format!("{weight:?}, {count} rows, {level}");
         let out = rig.output(DType::F32, &[count, rows])?;
-        rig.run(&Matmul { weight: &weight, x: &rounded, out: &out })?;
-        rig.within(&what, &out, &wanted, tolerance(&values, width))?;
+        rig.run(&Matmul { weight, x: &rounded, out: &out })?;
+        rig.within(&what, &out, &wanted, tolerance(values, width))?;
         rig.same(&what, &out, first.get_or_insert(out.to_vec()?))?;
         for row in [0, count - 1] {
             let one = rig.output(DType::F32, &[1, rows])?;
             let x = rounded.narrow(0, row..row + 1)?;
-            rig.run(&Matmul { weight: &weight, x: &x, out: &one })?;
+            rig.run(&Matmul { weight, x: &x, out: &one })?;
             rig.same(&format!("{what}, row {row} alone"), &one, &out.narrow(0, row..row + 1)?.to_vec()?)?;
         }
     }
@@ -173,20 +216,21 @@ fn packed_product(
 }
 
 /// A packed weight of random bytes, and what it decodes to.
-pub(crate) fn packed(
+pub(crate) fn packed<const AXES: usize>(
     rig: &mut Rig,
     dtype: DType,
     scale_type: Option<DType>,
-    [rows, width]: [usize; 2],
-) -> Result<(Weight, Vec<f32>)> {
+    shape: [usize; AXES],
+) -> Result<(Weight<AXES>, Vec<f32>)> {
     let level = Level::best();
     let Some(scale_type) = scale_type else {
-        let (tensor, values) = rig.weight(dtype, &[rows, width])?;
+        let (tensor, values) = rig.weight(dtype, &shape)?;
         let bytes = tensor.buffer().to_vec::<u8>()?;
-        let bytes = WeightBytes::of(dtype, [rows, width], &bytes)?;
-        return Ok((Weight::pack(rig.device(), &bytes, level, |_| ())?, values));
+        let bytes = WeightBytes::of(dtype, shape, &bytes)?;
+        return Ok((Weight::pack(rig.device(), &bytes, level, "packed", |_| ())?, values));
     };
-    let sizes = mlx::plane_bytes(dtype, scale_type, rows * width)?;
+    let elements = shape.iter().product();
+    let sizes = mlx::plane_bytes(dtype, scale_type, elements)?;
     let codes: Vec<u8> = (0..sizes.codes).map(|_| rig.chance().bits() as u8).collect();
     let mut plane = |bytes: usize| -> Result<Vec<u8>> {
         let numbers = rig.floats(bytes / scale_type.block_bytes());
@@ -199,10 +243,10 @@ pub(crate) fn packed(
     };
     let (scales, biases) = (plane(sizes.scales)?, plane(sizes.biases)?);
     let planes = mlx::Planes { codes: &codes, scales: &scales, biases: &biases, scale_type };
-    let mut values = vec![0.0; rows * width];
+    let mut values = vec![0.0; elements];
     mlx::decode(dtype, &planes, &mut values)?;
-    let bytes = WeightBytes::of_planes(dtype, [rows, width], &planes)?;
-    Ok((Weight::pack(rig.device(), &bytes, level, |_| ())?, values))
+    let bytes = WeightBytes::of_planes(dtype, shape, &planes)?;
+    Ok((Weight::pack(rig.device(), &bytes, level, "packed", |_| ())?, values))
 }
 
 /// A weight in rows, and its values.

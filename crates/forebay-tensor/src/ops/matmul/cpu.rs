@@ -2,11 +2,10 @@
 #![allow(clippy::panic, reason = "bytes that do not decode fail the stage")]
 //! `matmul` on the CPU: a group owns some rows of the weight, and so some columns of the output.
 //!
-//! `decode` takes any format as it lies; `panels` takes the panels of a format, as they lie for one or two rows of
-//! activations and expanded in cache for more. Besides the rules of `ops` this relies on A1: a buffer argument is
-//! mapped memory, aligned for its element, until the launch is over.
+//! `floats` takes rows of plain types, `decode` those of any format, as they lie; `panels` and `points` take what is packed
+//! and what is looked up to `tiles::cpu::blocks`, the next room.
 
-use std::{marker::PhantomData, ops::Range, slice};
+use std::{marker::PhantomData, ops::Range};
 
 use forebay_device::{KernelDef, Param, Share, Signature};
 
@@ -14,16 +13,18 @@ use super::PART;
 use crate::{
     DType, Level, quant,
     quant::{
-        panel::{MOST, ROWS},
+        panel::{COLUMNS, MOST, ROWS},
         rounded::Rounded,
     },
     tiles::{
         cpu::{
             arguments,
+            blocks::{Inputs, Meant, Multiply, MultiplyExpanded, Out, Panels},
             dot::dot,
-            formats::{FormatJob, PanelFormat, PerRow, with_format},
-            lanes::{Job, Lanes},
-            products::{self, Expanded, Meaning, PANELS, Sums},
+            floats::{MultiplyFloats, Plain, PlainJob, with_plain},
+            formats::{FormatJob, PanelFormat, with_format},
+            points::{PointFormat, PointJob, Points, with_points},
+            products::PANELS,
         },
         level_and_scales,
     },
@@ -32,8 +33,48 @@ use crate::{
 /// Elements decoded at a time: a whole number of blocks of every format.
 const PIECE: usize = 512;
 
+/// The kernel for rows as they lie.
+pub(super) fn rows(dtype: DType) -> KernelDef {
+    match dtype {
+        DType::F32 | DType::F16 | DType::BF16 => floats(dtype),
+        _ => decode(dtype),
+    }
+}
+
+/// Multiplies rows of floats; a group owns [`PART`] of them.
+fn floats(dtype: DType) -> KernelDef {
+    KernelDef::new(format!("matmul_floats_{dtype}"), signature(Param::read::<f32>())).cpu_shares(
+        move |share| {
+            let (level, _) = level_and_scales(share.word(4));
+            if !with_plain(dtype, ChoosePlain { share, level }) {
+                panic!("{dtype} is no type of floats");
+            }
+        },
+    )
+}
+
+/// Takes the type to the level.
+struct ChoosePlain<'a, 'b> {
+    share: &'a Share<'b>,
+    level: Level,
+}
+
+impl PlainJob for ChoosePlain<'_, '_> {
+    fn run<F: Plain>(self) {
+        let Self { share, level } = self;
+        // SAFETY: A2: the signature declares both as read.
+        let (weight, x): (&[u8], &[f32]) = unsafe { (arguments::read(share, 0), arguments::read(share, 1)) };
+        let rows = arguments::count(share, 3);
+        let own = share.groups().start * PART..(share.groups().end * PART).min(rows);
+        // SAFETY: the signature declares it as written; A3: a group owns the columns of its rows of the weight.
+        let out = &mut unsafe { Out::of(share, 2, rows, own) };
+        let inputs = Inputs { x, width: x.len() / out.count(), rows: Meant::First(out.count()) };
+        level.run(MultiplyFloats { f: PhantomData::<F>, weight, inputs, out });
+    }
+}
+
 /// Decodes a piece of a row into f32 and multiplies all rows of activations by it.
-pub(super) fn decode(dtype: DType) -> KernelDef {
+fn decode(dtype: DType) -> KernelDef {
     KernelDef::new(format!("matmul_decode_{dtype}"), signature(Param::read::<f32>())).cpu_shares(
         move |share| {
             let rows = arguments::count(share, 3);
@@ -73,8 +114,19 @@ pub(super) fn panels(dtype: DType) -> KernelDef {
     let name = format!("matmul_panels_{dtype}");
     KernelDef::new(name, signature(Param::read::<Rounded>())).cpu_shares(move |share| {
         let (level, scale_type) = level_and_scales(share.word(4));
-        if with_format(dtype, scale_type, Choose { share, level }).is_none() {
+        if with_format(dtype, scale_type, ChooseFormat { share, level }).is_none() {
             panic!("{dtype} does not lie in panels");
+        }
+    })
+}
+
+/// Multiplies rows whose codes are looked up by rounded rows; a group owns as many rows as [`PANELS`] panels have.
+pub(super) fn points(dtype: DType) -> KernelDef {
+    let name = format!("matmul_points_{dtype}");
+    KernelDef::new(name, signature(Param::read::<Rounded>())).cpu_shares(move |share| {
+        let (level, _) = level_and_scales(share.word(4));
+        if !with_points(dtype, ChoosePoints { share, level }) {
+            panic!("the codes of {dtype} are not looked up");
         }
     })
 }
@@ -85,235 +137,51 @@ fn signature(x: Param) -> Signature {
 }
 
 /// Takes the format to the level.
-struct Choose<'a, 'b> {
+struct ChooseFormat<'a, 'b> {
     share: &'a Share<'b>,
     level: Level,
 }
 
-impl FormatJob for Choose<'_, '_> {
+impl FormatJob for ChooseFormat<'_, '_> {
     type Output = ();
 
     fn run<F: PanelFormat>(self, f: F) {
-        self.level.run(Products { out: Out::of(self.share), f });
+        let Rounds { weight, out, inputs } = &mut Rounds::of(self.share);
+        let panels = Panels::new(weight, out.width().div_ceil(ROWS));
+        self.level.run(Multiply { f, panels, inputs: *inputs, out });
     }
 }
 
-/// The output, of which a worker takes what its groups own.
-struct Out<'a, 'b> {
+/// Takes the format to the level.
+struct ChoosePoints<'a, 'b> {
     share: &'a Share<'b>,
-    rows: usize,
-    count: usize,
-    /// The first element; kept here because it is asked for in the innermost loops.
-    first: *mut f32,
+    level: Level,
 }
 
-impl<'a, 'b> Out<'a, 'b> {
-    fn of(share: &'a Share<'b>) -> Self {
-        let (first, bytes) = share.bytes(2);
-        let rows = arguments::count(share, 3);
-        Self { share, rows, count: bytes / size_of::<f32>() / rows, first: first.cast() }
-    }
-
-    /// The rows of the weight that a panel holds.
-    #[inline(always)]
-    fn rows_of(&self, panel: usize) -> Range<usize> {
-        panel * ROWS..((panel + 1) * ROWS).min(self.rows)
-    }
-
-    /// What a panel that this worker owns makes of one row of activations.
-    #[inline(always)]
-    fn of_panel(&mut self, panel: usize, row: usize) -> &mut [f32] {
-        let Range { start, end } = self.rows_of(panel);
-        assert!(row < self.count && start < end, "panel {panel} and row {row} are not there");
-        // SAFETY: A1, and the assertion for the range: it lies in one of `count` rows of `rows`. A3: a group owns the
-        // columns of its panels, and the exclusive borrow allows one slice at a time.
-        unsafe { slice::from_raw_parts_mut(self.first.add(row * self.rows + start), end - start) }
+impl PointJob for ChoosePoints<'_, '_> {
+    fn run<F: PointFormat>(self) {
+        let Rounds { weight, out, inputs } = &mut Rounds::of(self.share);
+        let values = Points { f: PhantomData::<F>, rows: weight, blocks: inputs.width * COLUMNS / MOST };
+        self.level.run(MultiplyExpanded { values, inputs: *inputs, out });
     }
 }
 
-/// The products of one worker.
-struct Products<'a, 'b, F> {
-    out: Out<'a, 'b>,
-    f: F,
+/// A product with rounded rows.
+struct Rounds<'a> {
+    weight: &'a [u8],
+    out: Out,
+    inputs: Inputs<'a, Rounded>,
 }
 
-impl<F: PanelFormat> Job for Products<'_, '_, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<V: Lanes>(self, v: V) {
-        let Self { mut out, f } = self;
+impl<'a> Rounds<'a> {
+    fn of(share: &Share<'a>) -> Self {
         // SAFETY: A2: the signature declares both as read.
-        let (panels, x): (&[u8], &[Rounded]) =
-            unsafe { (arguments::read(out.share, 0), arguments::read(out.share, 1)) };
-        let all = out.rows.div_ceil(ROWS);
-        let panel_bytes = panels.len() / all;
-        let own = out.share.groups().start * PANELS..(out.share.groups().end * PANELS).min(all);
-        let panel = |p: usize| &panels[p * panel_bytes..][..panel_bytes];
-        if out.count <= 2 {
-            let width = x.len() / out.count;
-            for p in own {
-                if out.count == 1 {
-                    put(&mut out, p, 0, &products::panel(v, f, panel(p), [x])[0]);
-                } else {
-                    let (first, second) = x.split_at(width);
-                    let both = products::panel(v, f, panel(p), [first, second]);
-                    put(&mut out, p, 0, &both[0]);
-                    put(&mut out, p, 1, &both[1]);
-                }
-            }
-            return;
-        }
-        for first in own.clone().step_by(PANELS) {
-            many(v, f, &mut out, first..(first + PANELS).min(own.end), &panel, x);
-        }
-    }
-}
-
-#[inline(always)]
-fn put(out: &mut Out<'_, '_>, panel: usize, row: usize, sums: &PerRow) {
-    let out = out.of_panel(panel, row);
-    out.copy_from_slice(&sums[..out.len()]);
-}
-
-/// The products of some panels with many rows, 256 columns at a time, which are expanded once for all rows.
-#[inline(always)]
-fn many<'a, V: Lanes, F: PanelFormat>(
-    v: V,
-    f: F,
-    out: &mut Out<'_, '_>,
-    panels: Range<usize>,
-    panel: &impl Fn(usize) -> &'a [u8],
-    x: &[Rounded],
-) {
-    const CHUNK: usize = MOST / quant::rounded::ELEMENTS;
-    let all = x.len() / out.count;
-    let mut expanded = Expanded::new();
-    for first in (0..all).step_by(CHUNK) {
-        let groups = CHUNK.min(all - first);
-        for p in panels.clone() {
-            expanded.fill(v, f, panel(p), p - panels.start, (first, groups, all));
-        }
-        let (expanded, zero, panels) = (&expanded, F::ZERO, panels.clone());
-        let chunk = Chunk { expanded, x, first, groups, all, panels, zero };
-        match (F::GROUP, F::MINIMUM, F::WIDE) {
-            (16, false, false) => chunk.add::<V, Sums<16, false, false>>(v, out),
-            (16, false, true) => chunk.add::<V, Sums<16, false, true>>(v, out),
-            (16, true, false) => chunk.add::<V, Sums<16, true, false>>(v, out),
-            (16, true, true) => chunk.add::<V, Sums<16, true, true>>(v, out),
-            (_, false, false) => chunk.add::<V, Sums<32, false, false>>(v, out),
-            (_, false, true) => chunk.add::<V, Sums<32, false, true>>(v, out),
-            (_, true, false) => chunk.add::<V, Sums<32, true, false>>(v, out),
-            (_, true, true) => chunk.add::<V, Sums<32, true, true>>(v, out),
-        }
-    }
-}
-
-/// Some columns of some panels, and the rows that meet them.
-struct Chunk<'a> {
-    expanded: &'a Expanded,
-    x: &'a [Rounded],
-    first: usize,
-    groups: usize,
-    all: usize,
-    panels: Range<usize>,
-    zero: i32,
-}
-
-impl Chunk<'_> {
-    /// Adds the products of all rows, in code of its own: formats that mean the same share it.
-    #[inline(always)]
-    fn add<V: Lanes, M: Meaning>(self, v: V, out: &mut Out<'_, '_>) {
-        v.run(AddChunk { chunk: self, out, meaning: PhantomData::<M> });
-    }
-
-    /// Adds the products of `C` rows, `R` vectors of weights at a time, and says how many rows these were.
-    #[inline(always)]
-    #[allow(clippy::needless_range_loop, reason = "one index walks several arrays side by side")]
-    fn tile<V: Lanes, M: Meaning, const R: usize, const C: usize>(
-        &self,
-        v: V,
-        out: &mut Out<'_, '_>,
-        row: usize,
-    ) -> usize {
-        let mut xs: [&[Rounded]; C] = [&[]; C];
-        for (c, x) in xs.iter_mut().enumerate() {
-            *x = &self.x[(row + c) * self.all + self.first..][..self.groups];
-        }
-        let per_panel = ROWS / V::N;
-        let vectors = self.panels.len().next_multiple_of(R.div_ceil(per_panel)) * per_panel;
-        for vector in (0..vectors).step_by(R) {
-            let mut totals = [[v.float(0.0); C]; R];
-            if self.first > 0 {
-                for r in 0..R {
-                    let (panel, at) = products::place::<V>(vector + r);
-                    for c in 0..C {
-                        totals[r][c] = load(v, out, self.panels.start + panel, row + c, at);
-                    }
-                }
-            }
-            self.expanded.add::<V, M, R, C>(v, self.zero, vector, xs, &mut totals);
-            for r in 0..R {
-                let (panel, at) = products::place::<V>(vector + r);
-                for c in 0..C {
-                    store(v, out, self.panels.start + panel, row + c, at, totals[r][c]);
-                }
-            }
-        }
-        C
-    }
-}
-
-/// Adds the products of all rows.
-struct AddChunk<'a, 'b, 'c, M> {
-    chunk: Chunk<'a>,
-    out: &'a mut Out<'b, 'c>,
-    meaning: PhantomData<M>,
-}
-
-impl<M: Meaning> Job for AddChunk<'_, '_, '_, M> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<V: Lanes>(self, v: V) {
-        let Self { chunk, out, .. } = self;
-        let mut row = 0;
-        while row < out.count {
-            let left = out.count - row;
-            row += if V::N == ROWS && left >= 6 {
-                chunk.tile::<V, M, 2, 6>(v, out, row)
-            } else if left >= 4 {
-                chunk.tile::<V, M, 1, 4>(v, out, row)
-            } else {
-                chunk.tile::<V, M, 1, 1>(v, out, row)
-            };
-        }
-    }
-}
-
-/// What a panel has made so far of a row, from its row `at` on; nothing where it has no more rows.
-#[inline(always)]
-fn load<V: Lanes>(v: V, out: &mut Out<'_, '_>, panel: usize, row: usize, at: usize) -> V::Floats {
-    let have = out.rows_of(panel).len();
-    if at + V::N <= have {
-        return v.load(&out.of_panel(panel, row)[at..]);
-    }
-    let mut floats = [0.0; ROWS];
-    if at < have {
-        floats[..have - at].copy_from_slice(&out.of_panel(panel, row)[at..]);
-    }
-    v.load(&floats)
-}
-
-/// Keeps what a panel has made so far of a row, from its row `at` on, as far as it has rows.
-#[inline(always)]
-fn store<V: Lanes>(v: V, out: &mut Out<'_, '_>, panel: usize, row: usize, at: usize, total: V::Floats) {
-    let have = out.rows_of(panel).len();
-    if at + V::N <= have {
-        v.store(total, &mut out.of_panel(panel, row)[at..]);
-    } else if at < have {
-        let mut floats = [0.0; ROWS];
-        v.store(total, &mut floats);
-        out.of_panel(panel, row)[at..].copy_from_slice(&floats[..have - at]);
+        let (weight, x): (_, &[Rounded]) = unsafe { (arguments::read(share, 0), arguments::read(share, 1)) };
+        let rows = arguments::count(share, 3);
+        let own = share.groups().start * PANELS * ROWS..(share.groups().end * PANELS * ROWS).min(rows);
+        // SAFETY: the signature declares it as written; A3: a group owns the columns of its panels.
+        let out = unsafe { Out::of(share, 2, rows, own) };
+        let inputs = Inputs { x, width: x.len() / out.count(), rows: Meant::First(out.count()) };
+        Self { weight, out, inputs }
     }
 }

@@ -1,8 +1,9 @@
 //! Multiplies rows of activations by a weight of any format.
 //!
-//! Two kernels. `decode` serves weights that lie in rows, of every format: it decodes a piece of a weight's row into f32
-//! and takes its product with all rows of activations. `panels` serves weights that were packed: integer products with
-//! rounded rows, on the level of the CPU that was chosen. Next rooms: `reference` for what it means, `cpu` for how it runs.
+//! Four kernels. Of weights in rows, `floats` serves plain types, several rows at a time, and `decode` all others: it decodes
+//! a piece of a row into f32 and takes its product with all rows of activations. Integer products with rounded rows, on
+//! the level of the CPU that was chosen, are made by `panels` of weights that were packed, and by `points` of rows whose
+//! codes are looked up. Next rooms: `reference` for what it means, `cpu` for how it runs.
 
 #[cfg(any(test, feature = "conformance"))]
 pub(crate) mod cases;
@@ -15,7 +16,7 @@ use forebay_device::{Kernel, Stage};
 use crate::{
     DType, Op, Result, Served, Tensor, Weight,
     op::{argument, grid, size},
-    tiles::{self, WeightKernels, cpu::products::PANELS, per_weight},
+    tiles::{self, Lie, WeightKernels, cpu::products::PANELS, per_points, per_weight},
 };
 
 /// Rows of the weight of a group, where the weight lies in rows.
@@ -32,7 +33,7 @@ const PART: usize = 16;
 /// let mut bytes = vec![0; 3 * 34];
 /// quant::encode(DType::Q8_0, &[[1.0; 32], [0.5; 32], [-1.0; 32]].concat(), None, &mut bytes)?;
 /// let bytes = WeightBytes::of(DType::Q8_0, [3, 32], &bytes)?;
-/// let weight = Weight::pack(&device, &bytes, Level::best(), |_| ())?;
+/// let weight = Weight::pack(&device, &bytes, Level::best(), "up", |_| ())?;
 ///
 /// let x = Tensor::from_slice(&device, &[1, 32], &[2.0f32; 32])?;
 /// let rounded = Tensor::of(DType::Rounded, &[1, 32], device.alloc(64)?)?;
@@ -61,7 +62,7 @@ impl Op for Matmul<'_> {
     const NAME: &'static str = "matmul";
 
     fn served() -> Vec<Served> {
-        per_weight(cpu::decode, cpu::panels)
+        per_weight(cpu::rows, cpu::panels).into_iter().chain(per_points(cpu::points)).collect()
     }
 
     fn check(&self) -> Result<()> {
@@ -73,7 +74,7 @@ impl Op for Matmul<'_> {
     }
 
     fn kernel<'k>(&self, kernels: &'k WeightKernels) -> Result<&'k Kernel> {
-        kernels.of(self.weight.dtype(), self.weight.is_packed())
+        kernels.of(self.weight.dtype(), self.weight.lie())
     }
 
     fn launch(&self, kernels: &WeightKernels, stage: &mut Stage<'_>) -> Result<()> {
@@ -84,7 +85,7 @@ impl Op for Matmul<'_> {
         if width == 0 {
             return Ok(stage.fill(self.out.buffer(), 0)?);
         }
-        let part = if self.weight.is_packed() { PANELS * PART } else { PART };
+        let part = if self.weight.lie() == Lie::Rows { PART } else { PANELS * PART };
         let how = tiles::how(kernels.level(), self.weight.scale_type());
         let [weight, x, out] = [self.weight.buffer().arg(), self.x.arg(), self.out.arg()];
         let (grid, rows) = (grid(Self::NAME, rows.div_ceil(part))?, size(Self::NAME, "rows", rows)?);

@@ -27,6 +27,9 @@ pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
         }
     }
     twice(rig)?;
+    let (x, out) = (rig.tensor(&[2, 1, 32], &[1.0f32; 64])?, rig.output(DType::Rounded, &[2, 1, 32])?);
+    rig.run(&Round { x: &x, out: &out })?;
+    assert!(rig.blocks::<Rounded>(&out)?.iter().all(|block| block.sum == 32 * 127), "of three axes");
     let (x, out) = (rig.tensor(&[1, 32], &[1.0f32; 32])?, rig.output(DType::Rounded, &[1, 64])?);
     rig.refuses(&Round { x: &x, out: &out }, "round: out has shape [1, 64], [1, 32] is wanted")?;
     rig.refuses(&Round { x: &out, out: &out }, "round: x is of type rounded, f32 is wanted")?;

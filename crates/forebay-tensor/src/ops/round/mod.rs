@@ -22,9 +22,9 @@ use crate::{
 /// [`Matmul`](super::Matmul) shows it with the product that it is made for.
 #[derive(Clone, Copy, Debug)]
 pub struct Round<'a> {
-    /// f32, `[count, width]`.
+    /// f32, `[.., width]`.
     pub x: &'a Tensor,
-    /// rounded, `[count, width]` or `[2 * count, width]`.
+    /// rounded, of the shape of `x`, or `[2 * count, width]` for an `x` of `[count, width]`.
     pub out: &'a Tensor,
 }
 
@@ -37,9 +37,12 @@ impl Op for Round<'_> {
     }
 
     fn check(&self) -> Result<()> {
-        let [count, width] = argument(Self::NAME, "x", self.x).of(DType::F32)?.axes()?;
+        argument(Self::NAME, "x", self.x).of(DType::F32)?.rows()?;
         let out = argument(Self::NAME, "out", self.out).of(DType::Rounded)?;
-        out.shaped(&[if self.is_twice() { 2 * count } else { count }, width])
+        match (self.is_twice(), self.x.shape()) {
+            (true, [count, width]) => out.shaped(&[2 * count, *width]),
+            _ => out.like(self.x),
+        }
     }
 
     fn kernel<'k>(&self, kernel: &'k Kernel) -> Result<&'k Kernel> {

@@ -1,7 +1,8 @@
 //! Multiplies rows of activations by the weights of the experts that were chosen for them.
 //!
-//! The kernel `decode` serves every format: it decodes pieces of the rows of an expert into f32. Next rooms: `reference` for
-//! what it means, `cpu` for how it runs, `router` for who chooses, `mix` for what becomes of the results.
+//! The kernels of `matmul`: `floats` serves experts of plain types, `decode` those of other formats that lie in rows,
+//! `panels` those that were packed, and `points` rows whose codes are looked up. Next rooms: `reference` for what it means, `cpu` for how it runs, `router` for who chooses, `mix` for what
+//! becomes of the results.
 
 #[cfg(any(test, feature = "conformance"))]
 pub(crate) mod cases;
@@ -12,21 +13,25 @@ mod reference;
 use forebay_device::{Kernel, Stage};
 
 use crate::{
-    Op, Result, Served, Tensor,
+    Op, Result, Served, Tensor, Weight,
     op::{argument, contract::ensure, grid, optional, size},
-    tiles::{PerType, per_format},
+    tiles::{self, Lie, WeightKernels, per_points, per_weight},
 };
+
+/// Rows of an expert of a group, which are a panel.
+const PART: usize = 16;
 
 /// `out[i, j] = x[i, j] * transpose(weight[ids[i, j]]) + bias[ids[i, j]]`; where `x` has no axis for `j`, all experts of a row
 /// take the same. An expert may be chosen more than once. One that is not there fails the stage.
 ///
 /// ```
 /// use forebay_device::{Device, DeviceOptions};
-/// use forebay_tensor::{DType, Ops, Tensor, ops::RoutedMatmul};
+/// use forebay_tensor::{DType, Ops, Tensor, Weight, ops::RoutedMatmul};
 ///
 /// let device = Device::open(&DeviceOptions::cpu())?;
 /// let ops = Ops::open(&device)?;
 /// let weight = Tensor::from_slice(&device, &[3, 1, 2], &[1.0f32, 0.0, 0.0, 1.0, 1.0, 1.0])?;
+/// let weight = Weight::rows(&weight)?;
 /// let x = Tensor::from_slice(&device, &[1, 2], &[2.0f32, 5.0])?;
 /// let ids = Tensor::from_slice(&device, &[1, 2], &[2u32, 0])?;
 /// let out = Tensor::of(DType::F32, &[1, 2, 1], device.alloc(8)?)?;
@@ -39,9 +44,9 @@ use crate::{
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct RoutedMatmul<'a> {
-    /// Any format of one plane, `[experts, rows, width]`.
-    pub weight: &'a Tensor,
-    /// f32, `[count, width]` or `[count, k, width]`.
+    /// `[experts, rows, width]`.
+    pub weight: &'a Weight<3>,
+    /// Of the type that [`Weight::input`] says, `[count, width]` or `[count, k, width]`.
     pub x: &'a Tensor,
     /// u32, `[count, k]`.
     pub ids: &'a Tensor,
@@ -52,19 +57,18 @@ pub struct RoutedMatmul<'a> {
 }
 
 impl Op for RoutedMatmul<'_> {
-    type Kernels = PerType;
+    type Kernels = WeightKernels;
     const NAME: &'static str = "routed_matmul";
 
     fn served() -> Vec<Served> {
-        per_format(cpu::decode)
+        per_weight(cpu::rows, cpu::panels).into_iter().chain(per_points(cpu::points)).collect()
     }
 
     fn check(&self) -> Result<()> {
-        let [experts, rows, width] = argument(Self::NAME, "weight", self.weight).weight()?.axes()?;
+        let [experts, rows, width] = self.weight.shape();
         let [count, k] = argument(Self::NAME, "ids", self.ids).u32()?.axes()?;
-        let x = argument(Self::NAME, "x", self.x).f32()?;
-        let shared = self.x.shape().len() == 2;
-        if shared {
+        let x = argument(Self::NAME, "x", self.x).of(self.weight.input())?;
+        if self.x.shape().len() == 2 {
             x.shaped(&[count, width])?
         } else {
             x.shaped(&[count, k, width])?
@@ -76,23 +80,26 @@ impl Op for RoutedMatmul<'_> {
         ensure(width > 0, Self::NAME, "width of weight", 0.0, "at least 1")
     }
 
-    fn kernel<'k>(&self, kernels: &'k PerType) -> Result<&'k Kernel> {
-        kernels.of(self.weight.dtype())
+    fn kernel<'k>(&self, kernels: &'k WeightKernels) -> Result<&'k Kernel> {
+        kernels.of(self.weight.dtype(), self.weight.lie())
     }
 
-    fn launch(&self, kernels: &PerType, stage: &mut Stage<'_>) -> Result<()> {
-        let [experts, rows, width] = argument(Self::NAME, "weight", self.weight).axes()?;
+    fn launch(&self, kernels: &WeightKernels, stage: &mut Stage<'_>) -> Result<()> {
+        let [experts, rows, width] = self.weight.shape();
         if self.out.elements() == 0 {
             return Ok(());
         }
         let takers = if self.x.shape().len() == 2 { self.ids.shape()[1] } else { 1 };
         let sizes = [("rows", rows), ("width", width), ("experts", experts), ("k", takers)];
-        let [rows, width, experts, takers] = sizes.map(|(name, value)| size(Self::NAME, name, value));
+        let [row_count, width, experts, takers] = sizes.map(|(name, value)| size(Self::NAME, name, value));
+        let how = tiles::how(kernels.level(), self.weight.scale_type()).into();
+        let [row_count, width, experts, takers] = [row_count?, width?, experts?, takers?].map(Into::into);
         let bias = optional(self.bias, self.x)?;
-        let [weight, x, ids, out] = [self.weight, self.x, self.ids, self.out].map(Tensor::arg);
-        let words = [rows?, width?, experts?, takers?].map(Into::into);
-        let [rows, width, experts, takers] = words;
-        let arguments = [weight, x, ids, bias.arg(), out, rows, width, experts, takers];
-        Ok(stage.launch(self.kernel(kernels)?, grid(Self::NAME, self.ids.elements())?, &arguments)?)
+        let [x, ids, out] = [self.x, self.ids, self.out].map(Tensor::arg);
+        let arguments =
+            [self.weight.buffer().arg(), x, ids, bias.arg(), out, row_count, width, experts, takers, how];
+        let by_result = self.weight.lie() == Lie::Rows && !self.weight.dtype().is_plain();
+        let groups = if by_result { self.ids.elements() } else { rows.div_ceil(PART) };
+        Ok(stage.launch(self.kernel(kernels)?, grid(Self::NAME, groups)?, &arguments)?)
     }
 }

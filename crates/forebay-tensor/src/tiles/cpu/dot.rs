@@ -4,7 +4,7 @@
 //! the machine can.
 
 /// Sums that run side by side.
-const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// The sum of products of two rows of equal length.
 #[inline(always)]
@@ -17,7 +17,7 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
             sums[lane] += a[lane] * b[lane];
         }
     }
-    a_rest.iter().zip(b_rest).fold(fold(sums, |a, b| a + b), |sum, (a, b)| sum + a * b)
+    a_rest.iter().zip(b_rest).fold(fold(sums), |sum, (a, b)| sum + a * b)
 }
 
 /// The products of a row with four others that lie one after another.
@@ -38,7 +38,7 @@ pub(crate) fn dot_four(a: &[f32], rows: &[f32]) -> [f32; 4] {
     let rest = width - a_rest.len();
     std::array::from_fn(|i| {
         let b_rest = &rows[i][rest..];
-        a_rest.iter().zip(b_rest).fold(fold(sums[i], |a, b| a + b), |sum, (a, b)| sum + a * b)
+        a_rest.iter().zip(b_rest).fold(fold(sums[i]), |sum, (a, b)| sum + a * b)
     })
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn sum(row: &[f32]) -> f32 {
             sums[lane] += x[lane];
         }
     }
-    rest.iter().fold(fold(sums, |a, b| a + b), |sum, x| sum + x)
+    rest.iter().fold(fold(sums), |sum, x| sum + x)
 }
 
 /// The largest element of a row; minus infinity if it has no numbers. What is not a number is passed over.
@@ -66,11 +66,17 @@ pub(crate) fn most(row: &[f32]) -> f32 {
             most[lane] = larger(most[lane], x[lane]);
         }
     }
-    rest.iter().fold(fold(most, larger), |most, x| larger(most, *x))
+    rest.iter().fold(fold_by(most, larger), |most, x| larger(most, *x))
+}
+
+/// What sums side by side come to.
+#[inline(always)]
+pub(crate) fn fold(lanes: [f32; LANES]) -> f32 {
+    fold_by(lanes, |a, b| a + b)
 }
 
 #[inline(always)]
-fn fold(mut lanes: [f32; LANES], join: impl Fn(f32, f32) -> f32) -> f32 {
+fn fold_by(mut lanes: [f32; LANES], join: impl Fn(f32, f32) -> f32) -> f32 {
     let mut width = LANES / 2;
     while width > 0 {
         for lane in 0..width {

@@ -285,27 +285,19 @@ impl<const BITS: usize> PanelFormat for Affine<BITS> {
         match self.scale_type {
             DType::F16 => two_halves(v, bytes, sides),
             DType::BF16 => {
-                let halves = bytes.as_chunks::<2>().0;
-                for r in 0..ROWS {
-                    sides.scales[0][r] = bf16(halves[r]);
-                    sides.minimums[0][r] = bf16(halves[ROWS + r]);
+                for at in (0..ROWS).step_by(V::N) {
+                    v.store(v.bf16s(&bytes[2 * at..]), &mut sides.scales[0][at..]);
+                    v.store(v.bf16s(&bytes[2 * (ROWS + at)..]), &mut sides.minimums[0][at..]);
                 }
             }
             _ => {
-                let words = bytes.as_chunks::<4>().0;
-                for r in 0..ROWS {
-                    sides.scales[0][r] = f32::from_le_bytes(words[r]);
-                    sides.minimums[0][r] = f32::from_le_bytes(words[ROWS + r]);
+                for at in (0..ROWS).step_by(V::N) {
+                    v.store(v.f32s(&bytes[4 * at..]), &mut sides.scales[0][at..]);
+                    v.store(v.f32s(&bytes[4 * (ROWS + at)..]), &mut sides.minimums[0][at..]);
                 }
             }
         }
     }
-}
-
-/// The upper half of a float.
-#[inline(always)]
-fn bf16(bytes: [u8; 2]) -> f32 {
-    f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
 }
 
 #[inline(always)]
@@ -427,15 +419,19 @@ fn iq4_xs<V: Lanes>(v: V, bytes: &[u8], sides: &mut Sides) {
 
 #[inline(always)]
 fn mxfp4<V: Lanes>(_: V, bytes: &[u8], sides: &mut Sides) {
-    for r in 0..ROWS {
-        sides.scales[0][r] = e8m0_half(bytes[r]);
+    for codes in &bytes.as_chunks::<ROWS>().0[..1] {
+        for r in 0..ROWS {
+            sides.scales[0][r] = e8m0_half(codes[r]);
+        }
     }
 }
 
 #[inline(always)]
 fn mlx_mxfp4<V: Lanes>(_: V, bytes: &[u8], sides: &mut Sides) {
-    for r in 0..ROWS {
-        sides.scales[0][r] = if bytes[r] == 255 { f32::INFINITY } else { e8m0_half(bytes[r]) };
+    for codes in &bytes.as_chunks::<ROWS>().0[..1] {
+        for r in 0..ROWS {
+            sides.scales[0][r] = if codes[r] == 255 { f32::INFINITY } else { e8m0_half(codes[r]) };
+        }
     }
 }
 

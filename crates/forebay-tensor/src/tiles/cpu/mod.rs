@@ -4,11 +4,15 @@
 pub(crate) mod arguments;
 pub(crate) mod attend;
 pub(crate) mod best;
+pub(crate) mod blocks;
 pub(crate) mod cache;
 pub(crate) mod curves;
 pub(crate) mod dot;
+pub(crate) mod floats;
 pub(crate) mod formats;
 pub(crate) mod lanes;
 pub(crate) mod order;
+pub(crate) mod pack;
+pub(crate) mod points;
 pub(crate) mod products;
 pub(crate) mod rows;

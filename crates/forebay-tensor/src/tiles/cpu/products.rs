@@ -133,9 +133,9 @@ const GROUPS: usize = MOST / COLUMNS;
 /// Some columns of some panels: a byte for each value, a float for each scale.
 pub(crate) struct Expanded {
     /// For each panel, for each 32 columns, for each quad the bytes of 16 rows.
-    values: [[[[u8; 64]; QUADS]; GROUPS]; PANELS],
+    pub(crate) values: [[[[u8; 64]; QUADS]; GROUPS]; PANELS],
     /// For each panel the scales and minimums of its groups.
-    scales: [[PerRow; 2 * GROUPS]; PANELS],
+    pub(crate) scales: [[PerRow; 2 * GROUPS]; PANELS],
     minimums: [[PerRow; 2 * GROUPS]; PANELS],
 }
 

@@ -6,14 +6,15 @@
 
 use std::arch::x86_64::{
     __m128i, __m256, __m256i, _MM_HINT_T0, _mm_cvtsi32_si128, _mm_loadl_epi64, _mm_loadu_si128, _mm_prefetch,
-    _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_cvtepi8_epi32,
-    _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtph_ps, _mm256_loadu_ps, _mm256_loadu_si256,
-    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_or_si256, _mm256_set1_epi8,
-    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_shuffle_epi8, _mm256_sll_epi16,
-    _mm256_srl_epi16, _mm256_storeu_ps, _mm256_storeu_si256,
+    _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_castsi256_ps,
+    _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtepu16_epi32, _mm256_cvtph_ps,
+    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps,
+    _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
+    _mm256_shuffle_epi8, _mm256_sll_epi16, _mm256_slli_epi32, _mm256_srl_epi16, _mm256_storeu_ps,
+    _mm256_storeu_si256, _mm256_xor_si256,
 };
 
-use super::{Job, Lanes};
+use super::{FIRST_PAIRS, Job, LAST_PAIRS, Lanes};
 use crate::quant::panel::ROWS;
 
 /// The level. Only [`find`](Self::find) makes it.
@@ -110,6 +111,22 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    fn flip(self, a: __m256i, byte: u8) -> __m256i {
+        on_values!(_mm256_xor_si256(a, _mm256_set1_epi8(byte.cast_signed())))
+    }
+
+    #[inline(always)]
+    fn apart(self, a: __m256i, pair: usize) -> __m256i {
+        let order = if pair == 0 { &FIRST_PAIRS } else { &LAST_PAIRS };
+        // SAFETY: V1, and V2 by the type of the table.
+        let order = unsafe { _mm_loadu_si128(order.as_ptr().cast()) };
+        let twice = on_values!(_mm256_shuffle_epi8(a, _mm256_broadcastsi128_si256(order)));
+        let low = on_values!(_mm256_and_si256(twice, _mm256_set1_epi32(0x000f_000f)));
+        let high = on_values!(_mm256_and_si256(twice, _mm256_set1_epi32(0xf000_f000_u32.cast_signed())));
+        self.or(low, self.down(high, 4))
+    }
+
+    #[inline(always)]
     fn look_up(self, table: &[u8; 16], a: __m256i) -> __m256i {
         let table: *const __m128i = table.as_ptr().cast();
         // SAFETY: V1, and V2 by the type of the table.
@@ -150,6 +167,28 @@ impl Lanes for Avx2 {
         let from = &from[..8];
         // SAFETY: V1, and V2 by the slice.
         unsafe { _mm256_loadu_ps(from.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn f32s(self, bytes: &[u8]) -> __m256 {
+        let bytes = &bytes[..32];
+        // SAFETY: V1, and V2 by the slice.
+        unsafe { _mm256_loadu_ps(bytes.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn f16s(self, bytes: &[u8]) -> __m256 {
+        let bytes = &bytes[..16];
+        // SAFETY: V1, and V2 by the slice.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(bytes.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn bf16s(self, bytes: &[u8]) -> __m256 {
+        let bytes = &bytes[..16];
+        // SAFETY: V1, and V2 by the slice.
+        let wide = unsafe { _mm256_cvtepu16_epi32(_mm_loadu_si128(bytes.as_ptr().cast())) };
+        on_values!(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide)))
     }
 
     #[inline(always)]

@@ -7,13 +7,14 @@
 use std::arch::x86_64::{
     __m128i, __m256i, __m512, __m512i, _MM_HINT_T0, _mm_cvtsi32_si128, _mm_loadu_si128, _mm_prefetch,
     _mm256_loadu_si256, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_broadcast_i32x4,
-    _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtph_ps, _mm512_dpbusd_epi32,
-    _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mul_ps, _mm512_or_si512, _mm512_set1_epi8, _mm512_set1_epi32,
-    _mm512_set1_ps, _mm512_shuffle_epi8, _mm512_sll_epi16, _mm512_srl_epi16, _mm512_storeu_ps,
-    _mm512_storeu_si512,
+    _mm512_castsi512_ps, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32,
+    _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_loadu_ps, _mm512_loadu_si512,
+    _mm512_mul_ps, _mm512_or_si512, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_shuffle_epi8,
+    _mm512_sll_epi16, _mm512_slli_epi32, _mm512_srl_epi16, _mm512_storeu_ps, _mm512_storeu_si512,
+    _mm512_xor_si512,
 };
 
-use super::{Job, Lanes};
+use super::{FIRST_PAIRS, Job, LAST_PAIRS, Lanes};
 use crate::quant::panel::ROWS;
 
 /// The level. Only [`find`](Self::find) makes it.
@@ -113,6 +114,22 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn flip(self, a: __m512i, byte: u8) -> __m512i {
+        on_values!(_mm512_xor_si512(a, _mm512_set1_epi8(byte.cast_signed())))
+    }
+
+    #[inline(always)]
+    fn apart(self, a: __m512i, pair: usize) -> __m512i {
+        let order = if pair == 0 { &FIRST_PAIRS } else { &LAST_PAIRS };
+        // SAFETY: V1, and V2 by the type of the table.
+        let order = unsafe { _mm_loadu_si128(order.as_ptr().cast()) };
+        let twice = on_values!(_mm512_shuffle_epi8(a, _mm512_broadcast_i32x4(order)));
+        let low = on_values!(_mm512_and_si512(twice, _mm512_set1_epi32(0x000f_000f)));
+        let high = on_values!(_mm512_and_si512(twice, _mm512_set1_epi32(0xf000_f000_u32.cast_signed())));
+        self.or(low, self.down(high, 4))
+    }
+
+    #[inline(always)]
     fn look_up(self, table: &[u8; 16], a: __m512i) -> __m512i {
         let table: *const __m128i = table.as_ptr().cast();
         // SAFETY: V1, and V2 by the type of the table.
@@ -149,6 +166,28 @@ impl Lanes for Avx512 {
         let from = &from[..16];
         // SAFETY: V1, and V2 by the slice.
         unsafe { _mm512_loadu_ps(from.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn f32s(self, bytes: &[u8]) -> __m512 {
+        let bytes = &bytes[..64];
+        // SAFETY: V1, and V2 by the slice.
+        unsafe { _mm512_loadu_ps(bytes.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn f16s(self, bytes: &[u8]) -> __m512 {
+        let bytes = &bytes[..32];
+        // SAFETY: V1, and V2 by the slice.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(bytes.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn bf16s(self, bytes: &[u8]) -> __m512 {
+        let bytes = &bytes[..32];
+        // SAFETY: V1, and V2 by the slice.
+        let wide = unsafe { _mm512_cvtepu16_epi32(_mm256_loadu_si256(bytes.as_ptr().cast())) };
+        on_values!(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide)))
     }
 
     #[inline(always)]

@@ -11,9 +11,11 @@ mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod plain;
+mod turn;
 
 use std::{fmt, str::FromStr};
 
+pub(crate) use self::turn::turn;
 use crate::{Error, Result, quant::panel::ROWS};
 
 /// What kernels on the CPU use of it. Results do not depend on it, to the bit.
@@ -104,6 +106,13 @@ impl FromStr for Level {
     }
 }
 
+/// For every four bytes, the first two twice.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+const FIRST_PAIRS: [u8; 16] = [0, 0, 1, 1, 4, 4, 5, 5, 8, 8, 9, 9, 12, 12, 13, 13];
+/// For every four bytes, the last two twice.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+const LAST_PAIRS: [u8; 16] = [2, 2, 3, 3, 6, 6, 7, 7, 10, 10, 11, 11, 14, 14, 15, 15];
+
 /// Something to do on any level.
 pub(crate) trait Job {
     /// What comes of it.
@@ -145,6 +154,10 @@ pub(crate) trait Lanes: Copy {
     fn down(self, a: Self::Words, bits: u32) -> Self::Words;
     /// Moves bits up. What comes from the byte below is for the caller to mask.
     fn up(self, a: Self::Words, bits: u32) -> Self::Words;
+    /// Turns these bits of all bytes over.
+    fn flip(self, a: Self::Words, byte: u8) -> Self::Words;
+    /// The halves of the first or the last two bytes of each row, as four bytes.
+    fn apart(self, a: Self::Words, pair: usize) -> Self::Words;
     /// For each byte below 16 that of the table.
     fn look_up(self, table: &[u8; 16], a: Self::Words) -> Self::Words;
     /// Adds the products of four bytes a row, the first without and the others with sign. The first are below 128, the
@@ -161,6 +174,12 @@ pub(crate) trait Lanes: Copy {
     fn float(self, x: f32) -> Self::Floats;
     /// `N` floats.
     fn load(self, from: &[f32]) -> Self::Floats;
+    /// `N` little-endian floats of 32 bits.
+    fn f32s(self, bytes: &[u8]) -> Self::Floats;
+    /// `N` little-endian floats of 16 bits, widened.
+    fn f16s(self, bytes: &[u8]) -> Self::Floats;
+    /// `N` upper halves of floats of 32 bits, widened.
+    fn bf16s(self, bytes: &[u8]) -> Self::Floats;
     /// Writes `N` floats.
     fn store(self, a: Self::Floats, to: &mut [f32]);
     /// The sum.

@@ -6,15 +6,16 @@
 
 use std::arch::aarch64::{
     float32x4_t, uint8x16_t, vaddq_f32, vaddq_s32, vandq_u8, vcreate_s8, vcreate_u8, vcvtq_f32_s32,
-    vdupq_n_f32, vdupq_n_s8, vdupq_n_s32, vdupq_n_u8, vget_low_s8, vget_low_s16, vget_low_u16, vld1q_f32,
-    vld1q_u8, vmovl_s8, vmovl_s16, vmovl_u8, vmovl_u16, vmull_high_s8, vmull_s8, vmulq_f32, vorrq_u8,
-    vpadalq_s16, vpaddq_s16, vqtbl1q_u8, vreinterpretq_s8_u8, vreinterpretq_s32_u8, vreinterpretq_u8_s32,
-    vreinterpretq_u8_u32, vshlq_n_s32, vshlq_u8, vst1q_f32, vst1q_u8,
+    vdupq_n_f32, vdupq_n_s8, vdupq_n_s32, vdupq_n_u8, vdupq_n_u32, veorq_u8, vget_low_s8, vget_low_s16,
+    vget_low_u16, vld1_u8, vld1q_f32, vld1q_u8, vmovl_s8, vmovl_s16, vmovl_u8, vmovl_u16, vmull_high_s8,
+    vmull_s8, vmulq_f32, vorrq_u8, vpadalq_s16, vpaddq_s16, vqtbl1q_u8, vreinterpret_u16_u8,
+    vreinterpretq_f32_u8, vreinterpretq_f32_u32, vreinterpretq_s8_u8, vreinterpretq_s32_u8,
+    vreinterpretq_u8_s32, vreinterpretq_u8_u32, vshlq_n_s32, vshlq_n_u32, vshlq_u8, vst1q_f32, vst1q_u8,
 };
 
 use half::f16;
 
-use super::{Job, Lanes};
+use super::{FIRST_PAIRS, Job, LAST_PAIRS, Lanes};
 use crate::quant::panel::ROWS;
 
 /// The level. Only [`find`](Self::find) makes it.
@@ -111,6 +112,20 @@ impl Lanes for Neon {
     }
 
     #[inline(always)]
+    fn flip(self, a: uint8x16_t, byte: u8) -> uint8x16_t {
+        on_values!(veorq_u8(a, vdupq_n_u8(byte)))
+    }
+
+    #[inline(always)]
+    fn apart(self, a: uint8x16_t, pair: usize) -> uint8x16_t {
+        let order = self.words(if pair == 0 { &FIRST_PAIRS } else { &LAST_PAIRS });
+        let twice = on_values!(vqtbl1q_u8(a, order));
+        let low = on_values!(vandq_u8(twice, vreinterpretq_u8_u32(vdupq_n_u32(0x000f_000f))));
+        let high = on_values!(vandq_u8(twice, vreinterpretq_u8_u32(vdupq_n_u32(0xf000_f000))));
+        self.or(low, self.down(high, 4))
+    }
+
+    #[inline(always)]
     fn look_up(self, table: &[u8; 16], a: uint8x16_t) -> uint8x16_t {
         let table = self.words(table);
         on_values!(vqtbl1q_u8(table, a))
@@ -152,6 +167,26 @@ impl Lanes for Neon {
         let from = &from[..4];
         // SAFETY: V1, and V2 by the slice.
         unsafe { vld1q_f32(from.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn f32s(self, bytes: &[u8]) -> float32x4_t {
+        on_values!(vreinterpretq_f32_u8(self.words(bytes)))
+    }
+
+    #[inline(always)]
+    fn f16s(self, bytes: &[u8]) -> float32x4_t {
+        let halves = bytes.as_chunks::<2>().0;
+        let wide: [f32; 4] = std::array::from_fn(|row| f16::from_le_bytes(halves[row]).to_f32_const());
+        self.load(&wide)
+    }
+
+    #[inline(always)]
+    fn bf16s(self, bytes: &[u8]) -> float32x4_t {
+        let bytes = &bytes[..8];
+        // SAFETY: V1, and V2 by the slice.
+        let halves = unsafe { vreinterpret_u16_u8(vld1_u8(bytes.as_ptr())) };
+        on_values!(vreinterpretq_f32_u32(vshlq_n_u32::<16>(vmovl_u16(halves))))
     }
 
     #[inline(always)]

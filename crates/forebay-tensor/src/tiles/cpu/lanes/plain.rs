@@ -73,6 +73,20 @@ impl Lanes for Plain {
     }
 
     #[inline(always)]
+    fn flip(self, a: [u32; ROWS], byte: u8) -> [u32; ROWS] {
+        a.map(|a| a ^ u32::from_ne_bytes([byte; 4]))
+    }
+
+    #[inline(always)]
+    fn apart(self, a: [u32; ROWS], pair: usize) -> [u32; ROWS] {
+        a.map(|a| {
+            let two = a >> (16 * pair) & 0xffff;
+            let pairs = (two | two << 8) & 0x00ff_00ff;
+            (pairs | pairs << 4) & 0x0f0f_0f0f
+        })
+    }
+
+    #[inline(always)]
     fn look_up(self, table: &[u8; 16], a: [u32; ROWS]) -> [u32; ROWS] {
         a.map(|a| u32::from_le_bytes(a.to_le_bytes().map(|code| table[usize::from(code & 15)])))
     }
@@ -109,6 +123,24 @@ impl Lanes for Plain {
     #[inline(always)]
     fn load(self, from: &[f32]) -> [f32; ROWS] {
         std::array::from_fn(|row| from[row])
+    }
+
+    #[inline(always)]
+    fn f32s(self, bytes: &[u8]) -> [f32; ROWS] {
+        let words = bytes.as_chunks::<4>().0;
+        std::array::from_fn(|row| f32::from_le_bytes(words[row]))
+    }
+
+    #[inline(always)]
+    fn f16s(self, bytes: &[u8]) -> [f32; ROWS] {
+        let halves = bytes.as_chunks::<2>().0;
+        std::array::from_fn(|row| f16::from_le_bytes(halves[row]).to_f32_const())
+    }
+
+    #[inline(always)]
+    fn bf16s(self, bytes: &[u8]) -> [f32; ROWS] {
+        let halves = bytes.as_chunks::<2>().0;
+        std::array::from_fn(|row| f32::from_bits(u32::from(u16::from_le_bytes(halves[row])) << 16))
     }
 
     #[inline(always)]

@@ -1,0 +1,399 @@
+#![allow(unsafe_code, reason = "kernels work on slices of device memory")]
+//! The rows of activations that meet a weight, where the products go, and those of the panels that a worker owns.
+//!
+//! One or two rows meet a panel as it lies; more of them meet 256 columns of a few panels at a time, expanded in cache.
+//! Next room: `products`, which multiplies; `ops/matmul` and `ops/routed_matmul` say which rows meet which panels.
+//!
+//! Of the rules of `arguments` these matter here:
+//! - A1 A buffer argument is mapped memory that stays until the launch is over.
+//! - A3 A worker takes for writing only elements that its own groups own.
+
+use std::{marker::PhantomData, ops::Range, slice};
+
+use forebay_device::Share;
+
+use super::{
+    formats::{PanelFormat, PerRow},
+    lanes::{Job, Lanes},
+    products::{self, Expanded, Meaning, PANELS, Sums},
+};
+use crate::quant::{
+    panel::{MOST, ROWS},
+    rounded::{ELEMENTS, Rounded},
+};
+
+/// An output of rows, of which a worker takes the columns that belong to its rows of the weight.
+pub(crate) struct Out {
+    /// The first element; kept here because it is asked for in the innermost loops.
+    first: *mut f32,
+    count: usize,
+    rows: usize,
+    /// The rows of the weight that are this worker's.
+    own: Range<usize>,
+}
+
+impl Out {
+    /// The argument, whose rows are as long as a weight has rows.
+    ///
+    /// # Safety
+    /// The parameter is declared as written, with elements of `f32`; the columns of `own` are this worker's by A3, and
+    /// nothing is asked for after the launch.
+    pub(crate) unsafe fn of(share: &Share<'_>, argument: usize, rows: usize, own: Range<usize>) -> Self {
+        let (first, bytes) = share.bytes(argument);
+        Self { first: first.cast(), count: bytes / size_of::<f32>() / rows, rows, own }
+    }
+
+    /// How many rows of activations there are.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// How long a row is.
+    pub(crate) fn width(&self) -> usize {
+        self.rows
+    }
+
+    /// The rows of the weight that are this worker's.
+    pub(crate) fn own(&self) -> Range<usize> {
+        self.own.clone()
+    }
+
+    /// The panels that are this worker's.
+    fn own_panels(&self) -> Range<usize> {
+        self.own.start / ROWS..self.own.end.div_ceil(ROWS)
+    }
+
+    /// The rows of the weight that a panel holds; none if it comes after those of this worker.
+    #[inline(always)]
+    fn rows_of(&self, panel: usize) -> Range<usize> {
+        panel * ROWS..((panel + 1) * ROWS).min(self.own.end)
+    }
+
+    /// What a panel that this worker owns makes of one row of activations.
+    #[inline(always)]
+    fn of_panel(&mut self, panel: usize, row: usize) -> &mut [f32] {
+        self.of_rows(self.rows_of(panel), row)
+    }
+
+    /// What rows of the weight that this worker owns make of one row of activations.
+    #[inline(always)]
+    pub(crate) fn of_rows(&mut self, rows: Range<usize>, row: usize) -> &mut [f32] {
+        let Range { start, end } = rows;
+        let fits = row < self.count && self.own.start <= start && start < end && end <= self.own.end;
+        assert!(fits, "rows {rows:?} for row {row} are not this worker's");
+        // SAFETY: A1, and the assertion for the range: it lies in one of `count` rows of `rows`. A3: it is in `own`, which
+        // is this worker's, as the maker vouched, and the exclusive borrow allows one slice at a time.
+        unsafe { slice::from_raw_parts_mut(self.first.add(row * self.rows + start), end - start) }
+    }
+}
+
+/// The panels of a matrix.
+#[derive(Clone, Copy)]
+pub(crate) struct Panels<'a> {
+    bytes: &'a [u8],
+    each: usize,
+}
+
+impl<'a> Panels<'a> {
+    /// So many panels.
+    pub(crate) fn new(bytes: &'a [u8], count: usize) -> Self {
+        Self { bytes, each: bytes.len() / count }
+    }
+
+    #[inline(always)]
+    fn of(&self, panel: usize) -> &'a [u8] {
+        &self.bytes[panel * self.each..][..self.each]
+    }
+}
+
+/// Rows of activations, and which row of the output belongs to each.
+#[derive(Clone, Copy)]
+pub(crate) struct Inputs<'a, T> {
+    /// Rows that lie one after another: of floats, or of rounded blocks.
+    pub(crate) x: &'a [T],
+    /// How many of these a row has.
+    pub(crate) width: usize,
+    /// Which rows are meant.
+    pub(crate) rows: Meant<'a>,
+}
+
+/// Which rows are meant.
+#[derive(Clone, Copy)]
+pub(crate) enum Meant<'a> {
+    /// So many from the first on; each has the row of the output of its number.
+    First(usize),
+    /// Those of some rows of the output; so many of these, side by side, share a row.
+    Of(&'a [u32], usize),
+}
+
+impl<'a, T> Inputs<'a, T> {
+    /// How many rows are meant.
+    #[inline(always)]
+    pub(crate) fn len(&self) -> usize {
+        match self.rows {
+            Meant::First(count) => count,
+            Meant::Of(rows, _) => rows.len(),
+        }
+    }
+
+    /// Where the results of row `i` go.
+    #[inline(always)]
+    pub(crate) fn place(&self, i: usize) -> usize {
+        match self.rows {
+            Meant::First(_) => i,
+            Meant::Of(rows, _) => rows[i] as usize,
+        }
+    }
+
+    /// A part of row `i`.
+    #[inline(always)]
+    pub(crate) fn row(&self, i: usize, part: Range<usize>) -> &'a [T] {
+        let row = match self.rows {
+            Meant::First(_) => i,
+            Meant::Of(rows, share) => rows[i] as usize / share,
+        };
+        &self.x[row * self.width..][part]
+    }
+}
+
+/// What can be expanded to a byte for each value.
+pub(crate) trait Values: Copy {
+    /// The value of zero.
+    const ZERO: i32;
+    /// As in [`PanelFormat`].
+    const GROUP: usize;
+    /// As in [`PanelFormat`].
+    const MINIMUM: bool;
+    /// As in [`PanelFormat`].
+    const WIDE: bool;
+
+    /// Expands some of the columns of a panel, counted in groups of 32 and at most 256, into a place.
+    fn expand<V: Lanes>(self, v: V, panel: usize, columns: Range<usize>, to: &mut Expanded, place: usize);
+}
+
+/// Panels with their format.
+#[derive(Clone, Copy)]
+struct Packed<'a, F> {
+    f: F,
+    panels: Panels<'a>,
+    /// Groups of 32 columns.
+    all: usize,
+}
+
+impl<F: PanelFormat> Values for Packed<'_, F> {
+    const ZERO: i32 = F::ZERO;
+    const GROUP: usize = F::GROUP;
+    const MINIMUM: bool = F::MINIMUM;
+    const WIDE: bool = F::WIDE;
+
+    #[inline(always)]
+    fn expand<V: Lanes>(self, v: V, panel: usize, columns: Range<usize>, to: &mut Expanded, place: usize) {
+        to.fill(v, self.f, self.panels.of(panel), place, (columns.start, columns.len(), self.all));
+    }
+}
+
+/// Multiplies what has to be expanded by rows, in code of its own for each format and level.
+pub(crate) struct MultiplyExpanded<'a, S> {
+    pub(crate) values: S,
+    pub(crate) inputs: Inputs<'a, Rounded>,
+    pub(crate) out: &'a mut Out,
+}
+
+impl<S: Values> Job for MultiplyExpanded<'_, S> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Lanes>(self, v: V) {
+        let Self { values, inputs, out } = self;
+        let own = out.own_panels();
+        if inputs.len() > 0 {
+            for first in own.clone().step_by(PANELS) {
+                many(v, values, first..(first + PANELS).min(own.end), &inputs, out);
+            }
+        }
+    }
+}
+
+/// Multiplies panels by rows, in code of its own for each format and level, which all ops share.
+pub(crate) struct Multiply<'a, F> {
+    pub(crate) f: F,
+    pub(crate) panels: Panels<'a>,
+    pub(crate) inputs: Inputs<'a, Rounded>,
+    pub(crate) out: &'a mut Out,
+}
+
+impl<F: PanelFormat> Job for Multiply<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Lanes>(self, v: V) {
+        let Self { f, panels, inputs, out } = self;
+        let own = out.own_panels();
+        let all = 0..inputs.width;
+        match inputs.len() {
+            0 => {}
+            1 => {
+                let x = [inputs.row(0, all)];
+                for p in own {
+                    put(out, p, inputs.place(0), &products::panel(v, f, panels.of(p), x)[0]);
+                }
+            }
+            2 => {
+                let x = [inputs.row(0, all.clone()), inputs.row(1, all)];
+                for p in own {
+                    let both = products::panel(v, f, panels.of(p), x);
+                    put(out, p, inputs.place(0), &both[0]);
+                    put(out, p, inputs.place(1), &both[1]);
+                }
+            }
+            _ => {
+                let values = Packed { f, panels, all: inputs.width };
+                MultiplyExpanded { values, inputs, out }.run(v);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn put(out: &mut Out, panel: usize, row: usize, sums: &PerRow) {
+    let out = out.of_panel(panel, row);
+    out.copy_from_slice(&sums[..out.len()]);
+}
+
+/// The products of some panels, 256 columns at a time, which are expanded once for all rows.
+#[inline(always)]
+fn many<V: Lanes, S: Values>(
+    v: V,
+    values: S,
+    own: Range<usize>,
+    inputs: &Inputs<'_, Rounded>,
+    out: &mut Out,
+) {
+    const CHUNK: usize = MOST / ELEMENTS;
+    let mut expanded = Expanded::new();
+    for first in (0..inputs.width).step_by(CHUNK) {
+        let blocks = first..(first + CHUNK).min(inputs.width);
+        for p in own.clone() {
+            values.expand(v, p, blocks.clone(), &mut expanded, p - own.start);
+        }
+        let chunk = Chunk { expanded: &expanded, inputs, blocks, own: own.clone(), zero: S::ZERO };
+        match (S::GROUP, S::MINIMUM, S::WIDE) {
+            (16, false, false) => chunk.add::<V, Sums<16, false, false>>(v, out),
+            (16, false, true) => chunk.add::<V, Sums<16, false, true>>(v, out),
+            (16, true, false) => chunk.add::<V, Sums<16, true, false>>(v, out),
+            (16, true, true) => chunk.add::<V, Sums<16, true, true>>(v, out),
+            (_, false, false) => chunk.add::<V, Sums<32, false, false>>(v, out),
+            (_, false, true) => chunk.add::<V, Sums<32, false, true>>(v, out),
+            (_, true, false) => chunk.add::<V, Sums<32, true, false>>(v, out),
+            (_, true, true) => chunk.add::<V, Sums<32, true, true>>(v, out),
+        }
+    }
+}
+
+/// Some columns of some panels, and the rows that meet them.
+struct Chunk<'a> {
+    expanded: &'a Expanded,
+    inputs: &'a Inputs<'a, Rounded>,
+    blocks: Range<usize>,
+    own: Range<usize>,
+    zero: i32,
+}
+
+impl Chunk<'_> {
+    /// Adds the products of all rows, in code of its own: formats that mean the same share it.
+    #[inline(always)]
+    fn add<V: Lanes, M: Meaning>(self, v: V, out: &mut Out) {
+        v.run(AddChunk { chunk: self, out, meaning: PhantomData::<M> });
+    }
+
+    /// Adds the products of `C` rows, `R` vectors of weights at a time, and says how many rows these were.
+    #[inline(always)]
+    #[allow(clippy::needless_range_loop, reason = "one index walks several arrays side by side")]
+    fn tile<V: Lanes, M: Meaning, const R: usize, const C: usize>(
+        &self,
+        v: V,
+        out: &mut Out,
+        row: usize,
+    ) -> usize {
+        let (mut xs, mut places): ([&[Rounded]; C], [usize; C]) = ([&[]; C], [0; C]);
+        for c in 0..C {
+            xs[c] = self.inputs.row(row + c, self.blocks.clone());
+            places[c] = self.inputs.place(row + c);
+        }
+        let per_panel = ROWS / V::N;
+        let vectors = self.own.len().next_multiple_of(R.div_ceil(per_panel)) * per_panel;
+        for vector in (0..vectors).step_by(R) {
+            let mut totals = [[v.float(0.0); C]; R];
+            if self.blocks.start > 0 {
+                for r in 0..R {
+                    let (panel, at) = products::place::<V>(vector + r);
+                    for c in 0..C {
+                        totals[r][c] = load(v, out, self.own.start + panel, places[c], at);
+                    }
+                }
+            }
+            self.expanded.add::<V, M, R, C>(v, self.zero, vector, xs, &mut totals);
+            for r in 0..R {
+                let (panel, at) = products::place::<V>(vector + r);
+                for c in 0..C {
+                    store(v, out, self.own.start + panel, places[c], at, totals[r][c]);
+                }
+            }
+        }
+        C
+    }
+}
+
+/// Adds the products of all rows.
+struct AddChunk<'a, 'b, M> {
+    chunk: Chunk<'a>,
+    out: &'b mut Out,
+    meaning: PhantomData<M>,
+}
+
+impl<M: Meaning> Job for AddChunk<'_, '_, M> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Lanes>(self, v: V) {
+        let Self { chunk, out, .. } = self;
+        let (mut row, count) = (0, chunk.inputs.len());
+        while row < count {
+            let left = count - row;
+            row += if V::N == ROWS && left >= 6 {
+                chunk.tile::<V, M, 2, 6>(v, out, row)
+            } else if left >= 4 {
+                chunk.tile::<V, M, 1, 4>(v, out, row)
+            } else {
+                chunk.tile::<V, M, 1, 1>(v, out, row)
+            };
+        }
+    }
+}
+
+/// What a panel has made so far of a row, from its row `at` on; nothing where it has no more rows.
+#[inline(always)]
+fn load<V: Lanes>(v: V, out: &mut Out, panel: usize, row: usize, at: usize) -> V::Floats {
+    let have = out.rows_of(panel).len();
+    if at + V::N <= have {
+        return v.load(&out.of_panel(panel, row)[at..]);
+    }
+    let mut floats = [0.0; ROWS];
+    if at < have {
+        floats[..have - at].copy_from_slice(&out.of_panel(panel, row)[at..]);
+    }
+    v.load(&floats)
+}
+
+/// Keeps what a panel has made so far of a row, from its row `at` on, as far as it has rows.
+#[inline(always)]
+fn store<V: Lanes>(v: V, out: &mut Out, panel: usize, row: usize, at: usize, total: V::Floats) {
+    let have = out.rows_of(panel).len();
+    if at + V::N <= have {
+        v.store(total, &mut out.of_panel(panel, row)[at..]);
+    } else if at < have {
+        let mut floats = [0.0; ROWS];
+        v.store(total, &mut floats);
+        out.of_panel(panel, row)[at..].copy_from_slice(&floats[..have - at]);
+    }
+}
