@@ -8,6 +8,7 @@ use super::{
 use crate::{
     DType, Result,
     conformance::{Rig, Work},
+    quant::rounded::{self, Rounded},
     tiles::cpu::cache::CACHE_TYPES,
 };
 
@@ -99,6 +100,10 @@ fn attend(rig: &mut Rig, dtype: DType, sizes: Sizes<'_>, kind: Kind) -> Result<(
     let (a, p) = (rig.tensor(&[count, heads, width], &q)?, rig.tensor(&[count], positions)?);
     let s = rig.tensor(&[heads], &sinks)?;
 
+    let mut q = q;
+    if dtype == DType::Q8_0 {
+        round(&mut q);
+    }
     let numbers = Numbers { scale: kind.scale, softcap: kind.softcap };
     let mut wanted = Vec::new();
     for (i, seen) in all.iter().enumerate() {
@@ -141,6 +146,14 @@ fn attend(rig: &mut Rig, dtype: DType, sizes: Sizes<'_>, kind: Kind) -> Result<(
         }
     }
     Ok(())
+}
+
+/// What queries become where their products are of integers.
+fn round(q: &mut [f32]) {
+    for x in q.as_chunks_mut::<{ rounded::ELEMENTS }>().0 {
+        let block = Rounded::of(x);
+        rounded::decode(&[block], x);
+    }
 }
 
 /// An infinite score takes all, what is not a number spoils who sees it and nobody else.

@@ -59,8 +59,8 @@ impl Sight {
 }
 
 /// `out[i, h] = softmax(scale * q[i, h] * keys[g]) * values[g]`, over the positions that `positions[i]` sees; `g` is the
-/// key-value head that query head `h` belongs to, heads of a group standing side by side. A position that the cache
-/// does not hold fails the stage.
+/// key-value head that query head `h` belongs to, heads of a group standing side by side. Queries that meet keys of q8_0
+/// are rounded to 8 bits in groups of 32. A position that the cache does not hold fails the stage.
 ///
 /// ```
 /// use forebay_device::{Device, DeviceOptions};

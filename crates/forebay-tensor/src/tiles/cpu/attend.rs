@@ -1,7 +1,7 @@
 //! Goes through keys and values once for several rows of queries, a tile at a time, and keeps the softmax of each row as
 //! a running maximum, a running sum and a running sum of values; a new maximum scales what was summed before.
 //!
-//! Sums run in a fixed order. What a row does not see is never multiplied, not even by zero, since it may be anything.
+//! Sums run in a fixed order. Queries that meet keys of q8_0 are rounded, and their products are of integers. What a row does not see is never multiplied, not even by zero, since it may be anything.
 
 use std::ops::Range;
 
@@ -9,6 +9,8 @@ use super::{
     cache::Unit,
     curves::{exp, tanh},
     dot::{add_scaled, dot, dot_four},
+    lanes::Level,
+    scores::{Queries, Scoring},
 };
 
 /// Rows of queries that go together.
@@ -126,6 +128,10 @@ pub(crate) fn attend<T: Unit>(
 ) {
     let mut scratch = [0.0; FEW * MOST_WIDTH];
     let mut weights = [[0.0; TILE]; ROWS];
+    let rounded = match T::blocks(cache.keys) {
+        Some(keys) => Some((Queries::of(&rows.queries[..rows.count]), keys)),
+        None => None,
+    };
     for row in 0..rows.count {
         rows.out[row].fill(0.0);
         (rows.most[row], rows.sum[row]) = (f32::NEG_INFINITY, 0.0);
@@ -136,7 +142,15 @@ pub(crate) fn attend<T: Unit>(
         // Tiles begin at the same positions whatever is seen, so that a row is summed the same beside any others.
         let slot = start % cache.capacity;
         let tile = start..end.min((start + 1).next_multiple_of(TILE)).min(start + cache.capacity - slot);
-        score_tile(cache, rows, scores, &tile, &mut weights, &mut scratch);
+        match &rounded {
+            Some((queries, keys)) => {
+                let blocks = rows.queries[0].len() / T::ELEMENTS;
+                let keys = &keys[slot * blocks..][..tile.len() * blocks];
+                Level::best().run(Scoring { queries, keys, into: &mut weights });
+            }
+            None => multiply_tile(cache, rows, &tile, &mut weights, &mut scratch),
+        }
+        score_tile(rows, scores, &mut weights);
         for (row, weights) in weights[..rows.count].iter_mut().enumerate() {
             weigh(rows, row, seen_of(rows, row, &tile), weights);
         }
@@ -178,12 +192,11 @@ fn widened<'a, T: Unit>(
     T::widen(units, &mut scratch[..count * width])
 }
 
-/// Scores of all rows for the positions of a tile; also of positions that a row does not see, where they mean nothing.
+/// Products of all rows with the keys of a tile; also of positions that a row does not see, where they mean nothing.
 #[inline(always)]
-fn score_tile<T: Unit>(
+fn multiply_tile<T: Unit>(
     cache: &Cache<'_, T>,
     rows: &Rows<'_>,
-    scores: &Scores,
     tile: &Range<usize>,
     into: &mut [[f32; TILE]; ROWS],
     scratch: &mut [f32],
@@ -199,6 +212,11 @@ fn score_tile<T: Unit>(
             }
         }
     }
+}
+
+/// Makes scores of products.
+#[inline(always)]
+fn score_tile(rows: &Rows<'_>, scores: &Scores, into: &mut [[f32; TILE]; ROWS]) {
     for into in &mut into[..rows.count] {
         into.iter_mut().for_each(|x| *x *= scores.scale);
         if scores.softcap > 0.0 {

@@ -22,6 +22,12 @@ pub(crate) trait Unit: Pod {
     /// A row as f32; `scratch` is as long as the row.
     fn widen<'a>(row: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32];
 
+    /// The blocks of rows whose products with queries are of integers.
+    #[inline(always)]
+    fn blocks(_: &[Self]) -> Option<&[Q8Block]> {
+        None
+    }
+
     /// Rounds a row to nearest. `from` has as many elements as the row.
     fn narrow(from: &[f32], row: &mut [Self]);
 }
@@ -112,6 +118,11 @@ pub(crate) struct Q8Block {
 impl Unit for Q8Block {
     const DTYPE: DType = DType::Q8_0;
     const ELEMENTS: usize = 32;
+
+    #[inline(always)]
+    fn blocks(rows: &[Self]) -> Option<&[Q8Block]> {
+        Some(rows)
+    }
 
     #[inline(always)]
     fn widen<'a>(row: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32] {

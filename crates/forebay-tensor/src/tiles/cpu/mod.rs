@@ -16,3 +16,4 @@ pub(crate) mod pack;
 pub(crate) mod points;
 pub(crate) mod products;
 pub(crate) mod rows;
+pub(crate) mod scores;
