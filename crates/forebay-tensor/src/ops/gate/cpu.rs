@@ -31,12 +31,17 @@ fn with(curve: Curve, of: impl Fn(f32) -> f32 + Send + Sync + 'static) -> Kernel
 pub(super) fn clamped() -> KernelDef {
     let signature = Signature::new([GATE, UP, Param::f32(), Param::f32()]);
     KernelDef::new("gate_clamped", signature).cpu(|group| {
-        let (gate, alpha, limit) = (group.read::<f32>(0), group.f32(2), group.f32(3));
-        for (up, &gate) in group.write::<f32>(1).iter_mut().zip(gate) {
-            let gate = if gate > limit { limit } else { gate };
-            let held = if *up > limit { limit } else { *up };
-            let held = if held < -limit { -limit } else { held };
-            *up = curves::silu(alpha * gate) / alpha * (held + 1.0);
-        }
+        let (gate, up, alpha, limit) = (group.read(0), group.write(1), group.f32(2), group.f32(3));
+        at_best_level(|| clamp(gate, up, alpha, limit));
     })
+}
+
+#[inline(always)]
+fn clamp(gate: &[f32], up: &mut [f32], alpha: f32, limit: f32) {
+    for (up, &gate) in up.iter_mut().zip(gate) {
+        let gate = if gate > limit { limit } else { gate };
+        let held = if *up > limit { limit } else { *up };
+        let held = if held < -limit { -limit } else { held };
+        *up = curves::silu(alpha * gate) / alpha * (held + 1.0);
+    }
 }

@@ -2,7 +2,7 @@
 
 use forebay_device::{KernelDef, Param, Signature};
 
-use crate::tiles::cpu::dot::add_scaled;
+use crate::tiles::cpu::{best::at_best_level, dot::add_scaled};
 
 pub(super) fn kernel() -> KernelDef {
     let signature = Signature::new([
@@ -17,6 +17,10 @@ pub(super) fn kernel() -> KernelDef {
         let (x, weights, out) = (group.read::<f32>(0), group.read::<f32>(1), group.write::<f32>(2));
         out.fill(0.0);
         let width = out.len().max(1);
-        x.chunks_exact(width).zip(weights).for_each(|(x, weight)| add_scaled(out, *weight, x));
+        at_best_level(|| {
+            for (x, weight) in x.chunks_exact(width).zip(weights) {
+                add_scaled(out, *weight, x);
+            }
+        });
     })
 }

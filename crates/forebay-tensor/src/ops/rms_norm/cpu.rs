@@ -2,7 +2,7 @@
 
 use forebay_device::{KernelDef, Param, Signature};
 
-use crate::tiles::cpu::{dot::dot, rows::beside};
+use crate::tiles::cpu::{best::at_best_level, dot::dot, rows::beside};
 
 pub(super) fn kernel() -> KernelDef {
     let signature = Signature::new([
@@ -15,7 +15,7 @@ pub(super) fn kernel() -> KernelDef {
     KernelDef::new("rms_norm", signature).cpu(|group| {
         let (x, out) = (group.read::<f32>(0), group.write::<f32>(2));
         out.copy_from_slice(x);
-        scale(out, group.read(1), group.f32(4));
+        at_best_level(|| scale(out, group.read(1), group.f32(4)));
     })
 }
 
@@ -27,10 +27,11 @@ pub(super) fn in_place() -> KernelDef {
         Param::f32(),
     ]);
     KernelDef::new("rms_norm_in_place", signature)
-        .cpu(|group| scale(group.write(0), group.read(1), group.f32(3)))
+        .cpu(|group| at_best_level(|| scale(group.write(0), group.read(1), group.f32(3))))
 }
 
 /// Scales a row; an empty weight is none.
+#[inline(always)]
 fn scale(row: &mut [f32], weight: &[f32], epsilon: f32) {
     let scale = 1.0 / (dot(row, row) / row.len() as f32 + epsilon).sqrt();
     row.iter_mut().for_each(|x| *x *= scale);

@@ -3,6 +3,7 @@
 use forebay_device::{KernelDef, Param, Signature};
 
 use super::Pairs;
+use crate::tiles::cpu::best::at_best_level;
 
 pub(super) fn kernel(pairs: Pairs) -> KernelDef {
     let signature = Signature::new([
@@ -22,7 +23,7 @@ pub(super) fn kernel(pairs: Pairs) -> KernelDef {
         for head in group.write::<f32>(0).chunks_exact_mut(width) {
             match pairs {
                 Pairs::Interleaved => interleaved(head, cosines, sines),
-                Pairs::HalfSplit => half_split(head, cosines, sines),
+                Pairs::HalfSplit => at_best_level(|| half_split(head, cosines, sines)),
             }
         }
     })
@@ -34,6 +35,7 @@ fn interleaved(head: &mut [f32], cosines: &[f32], sines: &[f32]) {
     }
 }
 
+#[inline(always)]
 fn half_split(head: &mut [f32], cosines: &[f32], sines: &[f32]) {
     let (first, second) = head.split_at_mut(cosines.len());
     for ((x, y), (cosine, sine)) in first.iter_mut().zip(second).zip(cosines.iter().zip(sines)) {
