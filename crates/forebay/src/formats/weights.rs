@@ -247,16 +247,15 @@ impl Weights {
         Ok(weight.label(name.to_owned()))
     }
 
-    /// The matrices of experts of this name, `[experts, rows, width]`, as [`take_weight`](Self::take_weight); those of MLX
-    /// as rows, since what they multiply is not rounded.
+    /// The matrices of experts of this name, `[experts, rows, width]`, as [`take_weight`](Self::take_weight).
     ///
     /// # Errors
     /// As [`take`](Self::take).
     pub fn take_experts(&mut self, name: &str, shape: [usize; 3]) -> Result<Weight<3>> {
         let stored = self.find(name, &shape)?;
-        let weight = match (self.precision, &stored.kind) {
-            (Precision::Fast, Kind::Plain(_)) => self.pack(stored, shape, name)?,
-            _ => None,
+        let weight = match self.precision {
+            Precision::Fast => self.pack(stored, shape, name)?,
+            Precision::Strict => None,
         };
         let weight = match weight {
             Some(weight) => weight,

@@ -5,7 +5,7 @@
 use forebay_device::{Device, Tag};
 use forebay_tensor::{
     DType, Recorder, Tensor, Weight,
-    ops::{Add, Attention, Copy, Matmul, Round},
+    ops::{Add, Attention, Copy, Matmul, Round, RoutedMatmul},
 };
 
 use super::{Sizes, delta::DeltaSizes, moe::ExpertSizes};
@@ -55,7 +55,10 @@ impl Input {
     /// # Errors
     /// [`Error::Tensor`] if there are not so many rows.
     pub fn rows(&self, rows: std::ops::Range<usize>) -> Result<Self> {
-        let times = if self.products.is_some() { 2 } else { 1 };
+        let times = match &self.rounded {
+            Some(rounded) => rounded.shape()[0] / self.floats.shape()[0].max(1),
+            None => 1,
+        };
         // Both roundings of a row are made anew for every use, so that any rows of the room do.
         let room = times * rows.start..times * rows.end;
         let rounded = self.rounded.as_ref().map(|rounded| rounded.narrow(0, room)).transpose()?;
@@ -80,9 +83,10 @@ impl Input {
         inputs: impl IntoIterator<Item = DType>,
     ) -> Result<()> {
         match &self.rounded {
-            Some(out) if inputs.into_iter().any(|input| input == DType::Rounded) => {
-                Ok(ops.record(&Round { x: &self.floats, out })?)
-            }
+            Some(out) if inputs.into_iter().any(|input| input == DType::Rounded) => match self.products {
+                Some(_) => Ok(ops.record(&Round { x: &self.flat()?, out })?),
+                None => Ok(ops.record(&Round { x: &self.floats, out })?),
+            },
             _ => Ok(()),
         }
     }
@@ -104,12 +108,36 @@ impl Input {
         Ok(ops.record(&Add { x: out, y: &both.narrow(0, count..2 * count)? })?)
     }
 
-    /// The form that experts multiply. Where rows are rounded twice, no experts want them so.
-    pub fn of_experts(&self, weight: &Weight<3>) -> &Tensor {
-        match &self.rounded {
-            Some(rounded) if weight.input() == DType::Rounded => rounded,
-            _ => &self.floats,
-        }
+    /// Records the products with the experts of each row, for which the floats were rounded if they want them so.
+    ///
+    /// # Errors
+    /// Those of recording.
+    pub fn routed_product(
+        &self,
+        ops: &mut Recorder<'_, '_>,
+        weight: &Weight<3>,
+        ids: &Tensor,
+        bias: Option<&Tensor>,
+        out: &Tensor,
+    ) -> Result<()> {
+        let rounded = self.rounded.as_ref().filter(|_| weight.input() == DType::Rounded);
+        let (Some(both), Some(products)) = (rounded, &self.products) else {
+            let x = rounded.unwrap_or(&self.floats);
+            return Ok(ops.record(&RoutedMatmul { weight, x, ids, bias, out })?);
+        };
+        let count = both.shape()[0] / 2;
+        let half = |rows| both.narrow(0, rows)?.reshape(self.floats.shape());
+        let (first, second) = (half(0..count)?, half(count..2 * count)?);
+        let rest = products.narrow(0, 0..out.elements())?.reshape(out.shape())?;
+        ops.record(&RoutedMatmul { weight, x: &first, ids, bias, out })?;
+        ops.record(&RoutedMatmul { weight, x: &second, ids, bias: None, out: &rest })?;
+        Ok(ops.record(&Add { x: out, y: &rest })?)
+    }
+
+    /// All rows of all experts, one after another.
+    fn flat(&self) -> Result<Tensor> {
+        let width = self.floats.shape().last().copied().unwrap_or(1);
+        Ok(self.floats.reshape(&[self.floats.elements() / width.max(1), width])?)
     }
 }
 
@@ -240,7 +268,10 @@ impl Activations {
             gate: tensor("gate", &[rows, ffn_width])?,
             up: input("up", ffn_width)?,
             logits: tensor("logits", &[logit_rows, vocabulary])?,
-            routed: sizes.experts.map(|experts| Routed::new(device, sizes, &experts, rows)).transpose()?,
+            routed: sizes
+                .experts
+                .map(|experts| Routed::new(device, sizes, &experts, rows, products))
+                .transpose()?,
             delta: sizes.delta.map(|delta| DeltaBuffers::new(device, &delta, rows, products)).transpose()?,
         })
     }
@@ -296,7 +327,13 @@ impl Activations {
 }
 
 impl Routed {
-    fn new(device: &Device, sizes: &Sizes, experts: &ExpertSizes, rows: usize) -> Result<Self> {
+    fn new(
+        device: &Device,
+        sizes: &Sizes,
+        experts: &ExpertSizes,
+        rows: usize,
+        products: Option<&Tensor>,
+    ) -> Result<Self> {
         let tensor = |label, shape: &[usize]| buffer(device, DType::F32, label, shape);
         let ExpertSizes { count, used, width } = *experts;
         Ok(Self {
@@ -304,7 +341,13 @@ impl Routed {
             ids: buffer(device, DType::U32, "experts.ids", &[rows, used])?,
             weights: tensor("experts.weights", &[rows, used])?,
             gate: tensor("experts.gate", &[rows, used, width])?,
-            up: Input::of_shapes(device, "experts.up", [&[rows, used, width]; 2], None)?,
+            up: match products {
+                Some(_) => {
+                    let shapes: [&[usize]; 2] = [&[rows, used, width], &[2 * rows * used, width]];
+                    Input::of_shapes(device, "experts.up", shapes, products)?
+                }
+                None => Input::of_shapes(device, "experts.up", [&[rows, used, width]; 2], None)?,
+            },
             out: tensor("experts.out", &[rows, used, sizes.width])?,
             shared: tensor("experts.shared", &[rows, sizes.width])?,
             share: tensor("experts.share", &[rows, 1])?,

@@ -87,7 +87,11 @@ impl Sizes {
     pub(crate) fn widest(&self) -> usize {
         let queries = self.heads * self.head_width * if self.gated { 2 } else { 1 };
         let values = self.kv_heads * self.head_width.max(self.value_width);
-        let experts = self.experts.map_or(0, |experts| experts.count);
+        let experts = self.experts.map_or(0, |experts| {
+            // What is left of both roundings of all experts of a row has room for one rounding of a row of this width.
+            let chosen = experts.used * experts.width.max(self.width);
+            experts.count.max(chosen.div_ceil(2))
+        });
         let delta = self.delta.map_or(0, |delta| delta.channels().into_iter().max().unwrap_or(0));
         let rates = self.delta.map_or(0, |delta| 2 * delta.value_heads);
         [self.width, queries, values, self.ffn_width, experts, delta, rates].into_iter().max().unwrap_or(0)

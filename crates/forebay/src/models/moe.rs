@@ -3,9 +3,7 @@
 
 use forebay_tensor::{
     Recorder, Tensor, Weight,
-    ops::{
-        Activate, Add, Gate, Mix, Mul, RoutedMatmul, Router, activate::Curve, gate::Gating, router::Score,
-    },
+    ops::{Activate, Add, Gate, Mix, Mul, Router, activate::Curve, gate::Gating, router::Score},
 };
 
 use super::{Pass, Sizes, activations::Input, ffn::GatedFfn, linear::Linear};
@@ -148,6 +146,6 @@ impl Experts {
 
     fn forward(&self, ops: &mut Recorder<'_, '_>, x: &Input, ids: &Tensor, out: &Tensor) -> Result<()> {
         let Self { weight, bias } = self;
-        Ok(ops.record(&RoutedMatmul { weight, x: x.of_experts(weight), ids, bias: bias.as_ref(), out })?)
+        x.routed_product(ops, weight, ids, bias.as_ref(), out)
     }
 }

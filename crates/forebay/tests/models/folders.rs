@@ -35,6 +35,9 @@ fn unquantised_folders_give_the_logits_and_tokens_of_transformers() {
         let far_b = distance(&picked, &reference.floats("logitsB_rows"));
         println!("{family}: {far:.2e}, long prompt {far_b:.2e}");
         assert!(far.max(far_b) <= near, "{family}: {far} and {far_b}");
+        let fast = open_with(&root.join("hf"), 2, DType::F32, Precision::Fast);
+        let rounded = relative(&logits(&fast, &reference.ids("promptA"), 32), &reference.floats("logitsA"));
+        assert!(rounded < 2e-3, "{family}, in integers where weights are packed: {rounded}");
         let (wanted, gaps) = (reference.ids("greedyA"), reference.floats("gapA"));
         let got = greedy(&engine, &reference.ids("promptA"), wanted.len());
         if let Some(odd) = got.iter().zip(&wanted).position(|(a, b)| a != b) {
