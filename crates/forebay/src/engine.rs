@@ -9,7 +9,7 @@ mod generation;
 mod needs;
 mod open;
 
-use std::{path::Path, sync::Arc};
+use std::{borrow::Cow, path::Path, sync::Arc};
 
 use forebay_device::{Device, DeviceOptions};
 use forebay_tensor::{DType, Ops};
@@ -18,7 +18,7 @@ use crate::{
     error::Result,
     formats::{
         settings::Settings,
-        weights::{Access, Precision, Progress, Warning},
+        weights::{Access, Precision, Progress, Warning, Weights},
     },
     generate::{
         sampler::{Greedy, Sampler},
@@ -158,9 +158,26 @@ impl Engine {
     /// # Errors
     /// As [`open_with`](Self::open_with).
     pub fn open_on(device: &Device, path: impl AsRef<Path>, options: &EngineOptions) -> Result<Self> {
+        Self::load(Opened::find(path.as_ref(), device, options)?, device, options)
+    }
+
+    /// Opens a GGUF file that is in memory already, under a name for messages: a program may carry its model.
+    ///
+    /// # Errors
+    /// As [`open_with`](Self::open_with).
+    pub fn open_bytes(
+        device: &Device,
+        name: &str,
+        bytes: impl Into<Cow<'static, [u8]>>,
+        options: &EngineOptions,
+    ) -> Result<Self> {
+        let weights = Weights::of_bytes(name, bytes, device, options.precision)?;
+        Self::load(Opened::of_gguf(weights, options)?, device, options)
+    }
+
+    fn load(opened: Opened, device: &Device, options: &EngineOptions) -> Result<Self> {
         let device = device.clone();
-        let Opened { weights, tokenizer, settings, template } =
-            Opened::find(path.as_ref(), &device, options)?;
+        let Opened { weights, tokenizer, settings, template } = opened;
         let (warnings, file) = (weights.warnings().to_vec(), weights.file().clone());
         let model: Arc<dyn Model> = models::load(weights)?.into();
         open::check_rows(&tokenizer, model.sizes().vocabulary, &file)?;

@@ -217,3 +217,18 @@ fn ctrl_c_ends_the_text_and_keeps_it() {
     assert!(text.ends_with('\n') && told.contains("generated: "), "{told}");
     assert_eq!(output.status.code() == Some(130), told.contains("ended by Ctrl-C"), "{told}");
 }
+
+#[test]
+fn a_prompt_without_a_model_is_continued_by_the_demo() {
+    let run = |prompt: &str, more: &[&str]| {
+        let arguments = [&["run", prompt, "-n", "24", "-t", "1"][..], more].concat();
+        success(forebay(&arguments))
+    };
+    let text = run("ROMEO:", &["--seed", "1"]);
+    assert!(text.starts_with("ROMEO:\n") && text.len() > 40, "{text}");
+    assert_eq!(run("ROMEO:", &["--seed", "1"]), text);
+    assert_ne!(run("ROMEO:", &["--seed", "2"]), text);
+    // What it was trained on: a speaker's name stands alone on its line, behind an empty one.
+    let play = success(forebay(&["run", "JULIET:\n", "--greedy", "-n", "200", "-t", "1"]));
+    assert!(play.contains("\n\n") && play.lines().filter(|line| line.ends_with(':')).count() > 1, "{play}");
+}

@@ -35,21 +35,33 @@ impl Opened {
     /// Opens what a path names.
     pub(super) fn find(path: &Path, device: &Device, options: &EngineOptions) -> Result<Self> {
         let weights = Weights::open(path, device, options.access, options.precision)?;
-        let (tokenizer, mut settings, template) = match Found::find(path)? {
-            Found::Gguf(_) => {
-                let metadata = weights.metadata();
-                let source = metadata.find::<&str>("tokenizer.chat_template")?.map(str::to_owned);
-                let template = source.map(|source| TemplateSource { file: weights.file().clone(), source });
-                (Tokenizer::from_gguf(metadata)?, Settings::of_gguf(metadata)?, template)
-            }
+        match Found::find(path)? {
+            Found::Gguf(_) => Self::of_gguf(weights, options),
             Found::Folder(folder) => {
-                (Tokenizer::of_folder(&folder)?, settings_of(&folder)?, template_of(&folder)?)
+                let beside = (Tokenizer::of_folder(&folder)?, settings_of(&folder)?, template_of(&folder)?);
+                Ok(Self::with(weights, options, beside))
             }
-        };
+        }
+    }
+
+    /// What the metadata of a GGUF file holds.
+    pub(super) fn of_gguf(weights: Weights, options: &EngineOptions) -> Result<Self> {
+        let metadata = weights.metadata();
+        let source = metadata.find::<&str>("tokenizer.chat_template")?.map(str::to_owned);
+        let template = source.map(|source| TemplateSource { file: weights.file().clone(), source });
+        let beside = (Tokenizer::from_gguf(metadata)?, Settings::of_gguf(metadata)?, template);
+        Ok(Self::with(weights, options, beside))
+    }
+
+    fn with(
+        weights: Weights,
+        options: &EngineOptions,
+        (tokenizer, mut settings, template): (Tokenizer, Settings, Option<TemplateSource>),
+    ) -> Self {
         settings.ends.extend(&tokenizer.specials().ends);
         settings.ends.sort_unstable();
         settings.ends.dedup();
-        Ok(Self { weights: weights.progress(options.progress.clone()), tokenizer, settings, template })
+        Self { weights: weights.progress(options.progress.clone()), tokenizer, settings, template }
     }
 }
 

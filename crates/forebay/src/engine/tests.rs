@@ -7,7 +7,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use forebay_device::DeviceOptions;
+use forebay_device::{Device, DeviceOptions};
 use forebay_tensor::DType;
 
 use super::{Engine, EngineOptions, Generation};
@@ -116,6 +116,21 @@ impl Drop for Scratch {
 fn open(spoil: &str, threads: usize) -> Result<Engine> {
     let file = Scratch::with(&model(spoil));
     Engine::open_with(&file.0, &EngineOptions::default().device(DeviceOptions::cpu().threads(threads)))
+}
+
+#[test]
+fn a_model_in_memory_is_what_its_file_is() {
+    let device = Device::open(&DeviceOptions::cpu().threads(1)).unwrap();
+    let held = Engine::open_bytes(&device, "held", model(""), &EngineOptions::default()).unwrap();
+    let [held, file] = [held, open("", 1).unwrap()].map(|engine| {
+        let mut sequence = engine.sequence().unwrap();
+        sequence.feed(&[1, 7, 8]).unwrap();
+        sequence.logits().unwrap()
+    });
+    assert_eq!(held, file);
+    let broken = &model("")[..100];
+    let error = Engine::open_bytes(&device, "held", broken.to_vec(), &EngineOptions::default()).unwrap_err();
+    assert!(error.to_string().starts_with("held: "), "{error}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Where the bytes of the files of a model come from: their pages, or reads.
+//! Where the bytes of the files of a model come from: their pages, reads, or memory that holds them already.
 //!
 //! It knows ranges of bytes and no tensor. Next room: `stored`, which says which ranges belong to one.
 
@@ -16,6 +16,8 @@ pub(super) enum Source {
     Mapped { file: MappedFile, buffer: OnceLock<Buffer> },
     /// The file, read where it is asked for.
     File { file: File, path: Arc<Path> },
+    /// All of it, in memory.
+    Held(Cow<'static, [u8]>),
 }
 
 impl Source {
@@ -44,6 +46,7 @@ impl Source {
             Self::Mapped { file, .. } => {
                 Ok(Cow::Borrowed(&file.bytes()[range.start as usize..range.end as usize]))
             }
+            Self::Held(bytes) => Ok(Cow::Borrowed(&bytes[range.start as usize..range.end as usize])),
             Self::File { .. } => {
                 let mut bytes = vec![0; (range.end - range.start) as usize];
                 self.read(&mut bytes, range.start)?;
@@ -59,6 +62,10 @@ impl Source {
                 bytes.copy_from_slice(&file.bytes()[at as usize..at as usize + bytes.len()]);
                 Ok(())
             }
+            Self::Held(held) => {
+                bytes.copy_from_slice(&held[at as usize..at as usize + bytes.len()]);
+                Ok(())
+            }
             Self::File { file, path } => {
                 let failed =
                     |source| Error::Io { file: path.clone(), action: "read", source: Arc::new(source) };
@@ -67,7 +74,7 @@ impl Source {
         }
     }
 
-    /// The pages themselves as memory of a device; none where the file is read.
+    /// The pages themselves as memory of a device; none where there are none.
     pub(super) fn pages(&self, device: &Device, range: Range<u64>) -> Result<Option<Buffer>> {
         let Self::Mapped { file, buffer } = self else { return Ok(None) };
         let whole = match buffer.get() {

@@ -5,6 +5,7 @@
 //! never knows what a name means. Next room: `models`, which asks for the names.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashSet},
     fmt,
     ops::Range,
@@ -153,10 +154,29 @@ impl Weights {
                 Opened { metadata, file, sources, tensors, naming: Some(naming), warnings }
             }
         };
+        Ok(Self::new(opened, device, precision))
+    }
+
+    /// Takes a GGUF file that is in memory already, under a name for messages.
+    ///
+    /// # Errors
+    /// [`Error::Format`] and [`Error::Set`] where it is not what it should be.
+    pub fn of_bytes(
+        name: &str,
+        bytes: impl Into<Cow<'static, [u8]>>,
+        device: &Device,
+        precision: Precision,
+    ) -> Result<Self> {
+        let bytes = bytes.into();
+        let file = Gguf::parse(name, &bytes)?;
+        Ok(Self::new(join(vec![(file, Source::Held(bytes))])?, device, precision))
+    }
+
+    fn new(opened: Opened, device: &Device, precision: Precision) -> Self {
         let Opened { metadata, file, sources, tensors, naming, warnings } = opened;
         let all = tensors.values().map(Stored::len).sum();
-        let (device, taken, progress) = (device.clone(), HashSet::new(), None);
-        Ok(Self {
+        let (device, taken, progress, done) = (device.clone(), HashSet::new(), None, 0);
+        Self {
             device,
             precision,
             metadata,
@@ -167,9 +187,9 @@ impl Weights {
             warnings,
             taken,
             progress,
-            done: 0,
+            done,
             all,
-        })
+        }
     }
 
     /// Tells how far loading has come while tensors are taken.
@@ -466,6 +486,11 @@ fn open_gguf(path: &Path, access: Access) -> Result<Opened> {
         // The user may have named any part; the set is read from its first on.
         parts = paths.iter().map(|path| open(path)).collect::<Result<_>>()?;
     }
+    join(parts)
+}
+
+/// The parts of a model as one.
+fn join(parts: Vec<(Gguf, Source)>) -> Result<Opened> {
     let (ggufs, sources): (Vec<Gguf>, Vec<Source>) = parts.into_iter().unzip();
     let files = Split::join(ggufs)?;
     let tensors =
