@@ -4,26 +4,26 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::run::Run;
+use super::{run::Run, rungs::CUDA};
 
 /// Builds and runs every example under `crates`.
 pub(super) fn check(run: &mut Run<'_>) -> Result<()> {
     let crates = run.workspace.packages.iter().filter(|package| package.manifest.starts_with("crates/"));
-    let examples: Vec<_> = crates
-        .flat_map(|package| package.targets.iter().map(|target| (&package.name, target)))
-        .filter(|(_, target)| target.kind == "example")
-        .map(|(package, target)| (package.as_str(), target.name.as_str()))
+    let examples: Vec<&str> = crates
+        .flat_map(|package| &package.targets)
+        .filter(|target| target.kind == "example")
+        .map(|target| target.name.as_str())
         .collect();
     ensure!(!examples.is_empty(), "there is no example");
-    let mut args = vec!["build", "--locked"];
-    args.extend(examples.iter().flat_map(|(package, name)| ["--package", package, "--example", name]));
+    let mut args = vec!["build", "--locked", "--workspace", CUDA];
+    args.extend(examples.iter().flat_map(|name| ["--example", name]));
     run.cargo(&args).check()?;
 
     let target = run.workspace.root.join("target");
     let folder = target.join("ladder").join("examples");
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut failed = Vec::new();
-    for (_, name) in examples {
+    for name in examples {
         let program = target.join("debug").join("examples").join(name);
         let done = run.tool(program, &[]).within(&folder).check();
         run.count(done.is_ok());

@@ -102,7 +102,7 @@ const DEVICES: (&str, &str) = ("FOREBAY_TEST_DEVICES", "null,cpu");
 
 /// Turns the CUDA backend on. It builds without NVIDIA's software, and what needs no card is tested on every machine.
 /// Rungs that say `--workspace` and this share what they build.
-const CUDA: &str = "--features=testkit/cuda,bench/cuda";
+pub(super) const CUDA: &str = "--features=testkit/cuda,bench/cuda";
 
 /// The ladder.
 pub(crate) const RUNGS: &[Rung] = &[
@@ -149,7 +149,7 @@ pub(crate) const RUNGS: &[Rung] = &[
     Rung {
         name: "fuzz",
         about: "no warning in the fuzz targets; nothing is fuzzed",
-        budget: 60,
+        budget: 40,
         needs: &[CLIPPY],
         run: |run| {
             let place =
@@ -161,7 +161,7 @@ pub(crate) const RUNGS: &[Rung] = &[
     Rung {
         name: "test",
         about: "unit and contract tests, on null and cpu",
-        budget: 300,
+        budget: 370,
         needs: &[],
         run: |run| {
             let files = test_files(run.workspace, |_| true);
@@ -180,21 +180,21 @@ pub(crate) const RUNGS: &[Rung] = &[
     Rung {
         name: "doctest",
         about: "the examples in the documentation",
-        budget: 60,
+        budget: 40,
         needs: &[],
         run: |run| run.cargo(&["test", "--workspace", CUDA, "--doc", "--no-fail-fast"]).tests(),
     },
     Rung {
         name: "examples",
         about: "each example of a crate runs to its end",
-        budget: 30,
+        budget: 40,
         needs: &[],
         run: examples::check,
     },
     Rung {
         name: "rustdoc",
         about: "the documentation builds without a warning",
-        budget: 40,
+        budget: 30,
         needs: &[],
         run: |run| {
             run.cargo(&["doc", "--workspace", "--no-deps", "--exclude", "xtask"])
@@ -234,14 +234,14 @@ pub(crate) const RUNGS: &[Rung] = &[
     Rung {
         name: "metal",
         about: "the contract suite on a software Metal device",
-        budget: 80,
+        budget: 75,
         needs: &[CLANG],
         run: metal::suite,
     },
     Rung {
         name: "macho",
         about: "the contract suite links for a Mac",
-        budget: 60,
+        budget: 75,
         needs: &[APPLE, LLD],
         run: metal::link,
     },
@@ -255,7 +255,7 @@ pub(crate) const RUNGS: &[Rung] = &[
     Rung {
         name: "loom",
         about: "every order of threads, as far as loom can try them",
-        budget: 100,
+        budget: 80,
         needs: &[],
         run: |run| {
             let place = ["--package", "forebay-device", "--lib", "--target-dir", "target/loom"];
