@@ -5,7 +5,7 @@
 //! one position for one part of what it sees; in `attention_join` it owns the result of these. Next room:
 //! `tiles::cpu::attend`, which goes through keys and values.
 
-use std::ops::Range;
+use std::{marker::PhantomData, ops::Range};
 
 use forebay_device::{Group, KernelDef, Param, Share, Signature};
 
@@ -15,8 +15,8 @@ use crate::{
     tiles::cpu::{
         arguments,
         attend::{Cache, ROWS, Rows, Scores, Total, attend},
-        best::at_best_level,
         cache::{Unit, per_unit},
+        lanes::{Job, Lanes, Level},
     },
 };
 
@@ -39,14 +39,38 @@ fn signature<T: Unit>() -> Signature {
 
 pub(super) fn whole(dtype: DType) -> KernelDef {
     per_unit!(dtype, U => {
-        KernelDef::new(format!("attention_{dtype}"), signature::<U>()).cpu_shares(|share| at_best_level(|| run_whole::<U>(share)))
+        KernelDef::new(format!("attention_{dtype}"), signature::<U>()).cpu_shares(|share| Level::best().run(Whole::<U>(share, PhantomData)))
     })
 }
 
 pub(super) fn split(dtype: DType) -> KernelDef {
     per_unit!(dtype, U => {
-        KernelDef::new(format!("attention_split_{dtype}"), signature::<U>()).cpu_shares(|share| at_best_level(|| run_split::<U>(share)))
+        KernelDef::new(format!("attention_split_{dtype}"), signature::<U>()).cpu_shares(|share| Level::best().run(Split::<U>(share, PhantomData)))
     })
+}
+
+/// One kernel's share of a launch. A closure of this size would not be inlined, and so not be compiled for the level.
+struct Whole<'a, 'b, T>(&'a Share<'b>, PhantomData<T>);
+
+impl<T: Unit> Job for Whole<'_, '_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Lanes>(self, _: V) {
+        run_whole::<T>(self.0);
+    }
+}
+
+/// As [`Whole`], of the other.
+struct Split<'a, 'b, T>(&'a Share<'b>, PhantomData<T>);
+
+impl<T: Unit> Job for Split<'_, '_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Lanes>(self, _: V) {
+        run_split::<T>(self.0);
+    }
 }
 
 /// The launch as all groups see it.

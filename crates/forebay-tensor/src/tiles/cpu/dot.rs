@@ -12,12 +12,15 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let (a_lanes, a_rest) = a.as_chunks::<LANES>();
     let (b_lanes, b_rest) = b.as_chunks::<LANES>();
     let mut sums = [0.0; LANES];
-    for (a, b) in a_lanes.iter().zip(b_lanes) {
-        for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane];
-        }
-    }
+    a_lanes.iter().zip(b_lanes).for_each(|(a, b)| add_products(&mut sums, a, b));
     a_rest.iter().zip(b_rest).fold(fold(sums), |sum, (a, b)| sum + a * b)
+}
+
+#[inline(always)]
+fn add_products(sums: &mut [f32; LANES], a: &[f32; LANES], b: &[f32; LANES]) {
+    for lane in 0..LANES {
+        sums[lane] += a[lane] * b[lane];
+    }
 }
 
 /// The products of a row with four others that lie one after another.
@@ -26,15 +29,16 @@ pub(crate) fn dot_four(a: &[f32], rows: &[f32]) -> [f32; 4] {
     let width = a.len();
     let rows: [&[f32]; 4] = std::array::from_fn(|i| &rows[i * width..][..width]);
     let (a_lanes, a_rest) = a.as_chunks::<LANES>();
-    let lanes = rows.map(|row| row.as_chunks::<LANES>().0);
-    let mut sums = [[0.0; LANES]; 4];
-    for (i, a) in a_lanes.iter().enumerate() {
-        for (sums, lanes) in sums.iter_mut().zip(&lanes) {
-            for lane in 0..LANES {
-                sums[lane] += a[lane] * lanes[i][lane];
-            }
-        }
+    let [b, c, d, e] = rows.map(|row| row.as_chunks::<LANES>().0);
+    // Four variables and no loop over them: as one array they would stay in memory, number by number.
+    let [mut to_b, mut to_c, mut to_d, mut to_e] = [[0.0; LANES]; 4];
+    for ((((a, b), c), d), e) in a_lanes.iter().zip(b).zip(c).zip(d).zip(e) {
+        add_products(&mut to_b, a, b);
+        add_products(&mut to_c, a, c);
+        add_products(&mut to_d, a, d);
+        add_products(&mut to_e, a, e);
     }
+    let sums = [to_b, to_c, to_d, to_e];
     let rest = width - a_rest.len();
     std::array::from_fn(|i| {
         let b_rest = &rows[i][rest..];
