@@ -56,7 +56,7 @@ impl Importance {
         let mut by_name = HashMap::new();
         for tensor in file.tensors() {
             let Some(name) = tensor.name().strip_suffix(SQUARES) else { continue };
-            let width = tensor.shape().last().map_or(0, |&width| width as usize);
+            let width = tensor.shape().last().map_or(1, |&width| width as usize);
             let counts = floats(file.tensor(&format!("{name}{COUNTS}"))?)?;
             let mut squares = floats(tensor)?;
             for (expert, columns) in squares.chunks_mut(width).enumerate() {

@@ -131,9 +131,15 @@ pub fn gguf(
     Ok(Report { time: begun.elapsed(), ..report })
 }
 
-/// Keys that a file gets anew, and those that say that it is a part of several.
-const REPLACED: [&str; 5] =
-    ["general.file_type", "general.quantization_version", "split.no", "split.count", "split.tensors.count"];
+/// Keys that a file gets anew, and those that are no longer so: how tensors were aligned, and that it is a part of several.
+const REPLACED: [&str; 6] = [
+    "general.file_type",
+    "general.quantization_version",
+    "general.alignment",
+    "split.no",
+    "split.count",
+    "split.tensors.count",
+];
 
 fn len(tensor: &Tensor) -> u64 {
     tensor.range().end - tensor.range().start

@@ -37,6 +37,7 @@ fn model() -> Builder {
         .u32("llama.attention.head_count", 4)
         .array("llama.attention.head_count_kv", 4, 2, &[2u32, 2].map(u32::to_le_bytes).concat())
         .u32("general.file_type", 0)
+        .u32("general.alignment", 16)
         .u32("split.count", 0)
         .texts("tokenizer.ggml.tokens", &["a", "b"]);
     for layer in 0..2 {
@@ -83,6 +84,8 @@ fn every_matrix_gets_the_type_of_the_recipe_and_the_bytes_of_the_encoder() {
         let metadata = file.metadata();
         assert_eq!(metadata.get::<u32>("general.file_type").unwrap(), 15);
         assert_eq!((metadata.value("split.count"), metadata.iter().len()), (None, 7));
+        // The file that is read need not be aligned as the one that is written.
+        assert_eq!((metadata.value("general.alignment"), file.alignment()), (None, 32));
         assert!(
             matches!(metadata.value("tokenizer.ggml.tokens"), Some(Value::Array(list)) if list.len() == 2)
         );
@@ -134,6 +137,20 @@ fn columns_that_count_more_are_kept_better_and_each_expert_has_its_own() {
         let (plain, weighted) = (error(&plain, expert), error(&weighted, expert));
         assert!(weighted <= plain * 1.0001, "expert {expert}: {weighted} against {plain}");
     }
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn sums_without_columns_are_those_of_one_column() {
+    let dir = folder("scalar");
+    let path = dir.join("i.gguf");
+    let one = bytes(&[4.0]);
+    let file = Builder::new()
+        .text("general.type", "imatrix")
+        .tensor("x.weight.in_sum2", 0, &[], &one)
+        .tensor("x.weight.counts", 0, &[1], &one);
+    fs::write(&path, file.bytes()).unwrap();
+    assert_eq!(Importance::open(&path).unwrap().len(), 1);
     fs::remove_dir_all(dir).unwrap();
 }
 
