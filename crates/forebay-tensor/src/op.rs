@@ -134,7 +134,23 @@ pub(crate) fn optional(tensor: Option<&Tensor>, other: &Tensor) -> Result<Buffer
     }
 }
 
-/// A grid of so many groups.
+/// A grid of so many groups; on a card each of them is a block of [`THREADS`].
 pub(crate) fn grid(op: &'static str, count: usize) -> Result<Grid> {
-    Ok(Grid::linear(groups(op, count)?, 1))
+    Ok(Grid::linear(groups(op, count)?, THREADS))
 }
+
+/// A grid of so many groups on the CPU, and of so many blocks of so many threads on a card.
+pub(crate) fn grid_by_device(
+    op: &'static str,
+    kernel: &Kernel,
+    count: usize,
+    [blocks, threads]: [usize; 2],
+) -> Result<Grid> {
+    match kernel.backend() {
+        BackendKind::Cuda => Ok(Grid::linear(groups(op, blocks)?, size(op, "threads", threads)?)),
+        _ => grid(op, count),
+    }
+}
+
+/// Threads of a block, unless a kernel wants another number.
+pub(crate) const THREADS: u32 = 256;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{kernel::KernelDef, launch::Signature, memory::home::Home, sync::Arc};
+use crate::{caps::BackendKind, kernel::KernelDef, launch::Signature, memory::home::Home, sync::Arc};
 
 /// A kernel that a device has loaded.
 #[derive(Clone)]
@@ -26,6 +26,11 @@ impl Kernel {
     /// The name.
     pub fn name(&self) -> &str {
         &self.inner.name
+    }
+
+    /// The family of devices that it was loaded for.
+    pub fn backend(&self) -> BackendKind {
+        self.inner.home.backend.caps().backend
     }
 
     /// What it takes.

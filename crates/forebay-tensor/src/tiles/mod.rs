@@ -1,6 +1,7 @@
 //! Device code that ops share, one folder a family of devices, and kernels that come once for each type.
 
 pub(crate) mod cpu;
+pub(crate) mod cuda;
 
 use forebay_device::{Device, Kernel, KernelDef};
 

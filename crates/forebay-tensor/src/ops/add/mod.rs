@@ -12,8 +12,8 @@ use forebay_device::{Kernel, Stage};
 
 use crate::{
     Op, Result, Served, Tensor,
-    op::{argument, grid},
-    tiles::PART,
+    op::{argument, grid_by_device, size},
+    tiles::{PART, cuda::EACH},
 };
 
 /// `x = x + y`; a shorter `y` is added to every row.
@@ -46,7 +46,7 @@ impl Op for Add<'_> {
     const NAME: &'static str = "add";
 
     fn served() -> Vec<Served> {
-        vec![Served::new("f32", cpu::kernel())]
+        vec![Served::new("f32", cpu::kernel().bundle(include_bytes!("cuda.bundle"), "add"))]
     }
 
     fn check(&self) -> Result<()> {
@@ -59,7 +59,11 @@ impl Op for Add<'_> {
     }
 
     fn launch(&self, kernel: &Kernel, stage: &mut Stage<'_>) -> Result<()> {
-        let grid = grid(Self::NAME, self.x.elements().div_ceil(PART))?;
-        Ok(stage.launch(kernel, grid, &[self.x.arg(), self.y.arg()])?)
+        let [elements, period] = [self.x, self.y].map(|x| size(Self::NAME, "elements", x.elements()));
+        let (elements, period) = (elements?, period?);
+        let parts = self.x.elements().div_ceil(PART);
+        let blocks = [self.x.elements().div_ceil(EACH), EACH / 4];
+        let grid = grid_by_device(Self::NAME, kernel, parts, blocks)?;
+        Ok(stage.launch(kernel, grid, &[self.x.arg(), self.y.arg(), elements.into(), period.into()])?)
     }
 }

@@ -9,7 +9,7 @@ mod cpu;
 #[cfg(any(test, feature = "conformance"))]
 mod reference;
 
-use forebay_device::{Kernel, Stage};
+use forebay_device::{Kernel, KernelDef, Stage};
 
 use crate::{
     Op, Result, Served, Tensor,
@@ -51,7 +51,11 @@ impl Op for RmsNorm<'_> {
     const NAME: &'static str = "rms_norm";
 
     fn served() -> Vec<Served> {
-        vec![Served::new("f32", cpu::kernel()), Served::new("f32, in place", cpu::in_place())]
+        let on_card = |kernel: KernelDef, entry| kernel.bundle(include_bytes!("cuda.bundle"), entry);
+        vec![
+            Served::new("f32", on_card(cpu::kernel(), "rms_norm")),
+            Served::new("f32, in place", on_card(cpu::in_place(), "rms_norm_in_place")),
+        ]
     }
 
     fn check(&self) -> Result<()> {

@@ -1,0 +1,23 @@
+// `rms_norm(x, weight, out, width, epsilon)`, and in place: a block owns a row. Without a weight its address is zero.
+
+#include "../../tiles/cuda/common.cuh"
+
+__device__ void norm(const float *x, const float *weight, float *out, uint32_t width, float epsilon) {
+    __shared__ float room[WARP];
+    x += (size_t)blockIdx.x * width;
+    out += (size_t)blockIdx.x * width;
+    float squares = 0.0f;
+    for (uint32_t i = threadIdx.x; i < width; i += blockDim.x) squares += x[i] * x[i];
+    float scale = 1.0f / sqrtf(block_sum(squares, room) / width + epsilon);
+    for (uint32_t i = threadIdx.x; i < width; i += blockDim.x) {
+        out[i] = weight ? x[i] * scale * weight[i] : x[i] * scale;
+    }
+}
+
+KERNEL rms_norm(const float *x, const float *weight, float *out, uint32_t width, float epsilon) {
+    norm(x, weight, out, width, epsilon);
+}
+
+KERNEL rms_norm_in_place(float *x, const float *weight, uint32_t width, float epsilon) {
+    norm(x, weight, x, width, epsilon);
+}
