@@ -1,6 +1,6 @@
 // `add(x, y, elements, period)`: `x += y`, which begins anew every `period` elements. A thread owns four elements.
 
-#include "../../tiles/cuda/common.cuh"
+#include "../../tiles/cuda/begin.cuh"
 
 KERNEL add(float *x, const float *y, uint32_t elements, uint32_t period) {
     uint32_t first = (blockIdx.x * blockDim.x + threadIdx.x) * 4;

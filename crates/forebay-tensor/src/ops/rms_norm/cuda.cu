@@ -1,6 +1,6 @@
 // `rms_norm(x, weight, out, width, epsilon)`, and in place: a block owns a row. Without a weight its address is zero.
 
-#include "../../tiles/cuda/common.cuh"
+#include "../../tiles/cuda/begin.cuh"
 
 __device__ void norm(const float *x, const float *weight, float *out, uint32_t width, float epsilon) {
     __shared__ float room[WARP];
