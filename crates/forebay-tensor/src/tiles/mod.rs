@@ -25,7 +25,7 @@ pub struct PerType {
 impl Loaded for PerType {
     fn load(device: &Device, served: &[Served]) -> Result<Self> {
         let load = |one: &Served| Ok((one.dtype()?, one.load(device)?));
-        Ok(Self { kernels: served.iter().map(load).collect::<Result<_>>()? })
+        Ok(Self { kernels: with_code(device, served).map(load).collect::<Result<_>>()? })
     }
 }
 
@@ -35,6 +35,12 @@ impl PerType {
         let found = self.kernels.iter().find(|(known, _)| *known == dtype);
         found.map(|(_, kernel)| kernel).ok_or(Error::NoFormat { dtype: dtype.name() })
     }
+}
+
+/// The kernels that have code for the device; what the others would serve is refused when it is used.
+fn with_code<'s>(device: &Device, served: &'s [Served]) -> impl Iterator<Item = &'s Served> {
+    let kind = device.kind();
+    served.iter().filter(move |one| one.runs_on(kind))
 }
 
 /// The kernels of these types.
@@ -90,7 +96,7 @@ pub struct WeightKernels {
 impl Loaded for WeightKernels {
     fn load(device: &Device, served: &[Served]) -> Result<Self> {
         let [mut rows, mut points, mut panels] = [const { Vec::new() }; 3];
-        for one in served {
+        for one in with_code(device, served) {
             let kernel = one.load(device)?;
             if let Some(dtype) = one.types().strip_suffix(IN_PANELS) {
                 panels.push((dtype.parse()?, kernel));
@@ -145,8 +151,9 @@ pub(crate) fn with_points() -> impl Iterator<Item = DType> {
     quant::formats().iter().map(quant::Format::dtype).filter(|dtype| has_points(*dtype))
 }
 
-/// How a weight is multiplied, as a kernel takes it: the level to use and the type of the scales.
-pub(crate) fn how(level: Level, scale_type: Option<DType>) -> u32 {
+/// How a weight is multiplied, as a kernel takes it: the level to use, the type of the scales, and that of the weight,
+/// which tells kernels that serve several types which one they meet.
+pub(crate) fn how(level: Level, scale_type: Option<DType>, dtype: DType) -> u32 {
     let scales = match scale_type {
         None => 0,
         Some(DType::F16) => 1,
@@ -155,12 +162,12 @@ pub(crate) fn how(level: Level, scale_type: Option<DType>) -> u32 {
         Some(_) => 4,
     };
     let level = Level::ALL.iter().position(|one| *one == level).unwrap_or(0);
-    level as u32 | scales << 8
+    level as u32 | scales << 8 | code(dtype) << 16
 }
 
-/// What [`how`] was made of.
+/// The level and the type of the scales that [`how`] was made of.
 pub(crate) fn level_and_scales(how: u32) -> (Level, Option<DType>) {
-    let scales = match how >> 8 {
+    let scales = match how >> 8 & 255 {
         0 => None,
         1 => Some(DType::F16),
         2 => Some(DType::BF16),
@@ -168,4 +175,54 @@ pub(crate) fn level_and_scales(how: u32) -> (Level, Option<DType>) {
         _ => Some(DType::U8),
     };
     (Level::ALL.get(how as usize & 255).copied().unwrap_or(Level::Plain), scales)
+}
+
+/// The number by which device code knows a type: its place in the list of types, which is below 256.
+pub(crate) fn code(dtype: DType) -> u32 {
+    DType::all().take_while(|one| *one != dtype).count() as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use forebay_device::{DeviceOptions, Signature};
+    use std::collections::HashSet;
+
+    #[test]
+    fn what_has_no_code_for_the_device_is_refused_when_it_is_used() {
+        let device = Device::open(&DeviceOptions::cpu().threads(1)).unwrap();
+        let on_card = || KernelDef::new("on_card", Signature::new([]));
+        let here = || on_card().cpu(|_| ());
+        let served = [
+            Served::new("q4_k", here()),
+            Served::new("q6_k", on_card()),
+            Served::new(format!("q4_k{IN_PANELS}"), on_card()),
+            Served::new(format!("iq2_s{BY_INTEGERS}"), on_card()),
+        ];
+        let kernels = WeightKernels::load(&device, &served).unwrap();
+        assert!(kernels.of(DType::Q4_K, Lie::Rows).is_ok());
+        for (dtype, lie) in
+            [(DType::Q6_K, Lie::Rows), (DType::Q4_K, Lie::Panels), (DType::IQ2_S, Lie::Points)]
+        {
+            let error = kernels.of(dtype, lie).unwrap_err();
+            assert_eq!(error, Error::NoFormat { dtype: dtype.name() });
+        }
+        let types = PerType::load(&device, &served[..2]).unwrap();
+        assert!(types.of(DType::Q4_K).is_ok() && types.of(DType::Q6_K).is_err());
+    }
+
+    #[test]
+    fn every_type_has_its_own_code_beside_level_and_scales() {
+        let mut codes = HashSet::new();
+        for dtype in DType::all() {
+            let code = code(dtype);
+            assert!(code < 256 && codes.insert(code), "{dtype}");
+            for level in Level::ALL {
+                for scales in [None, Some(DType::F16), Some(DType::BF16), Some(DType::F32), Some(DType::U8)] {
+                    let how = how(level, scales, dtype);
+                    assert_eq!((level_and_scales(how), how >> 16), ((level, scales), code));
+                }
+            }
+        }
+    }
 }

@@ -67,7 +67,7 @@ impl Op for Embed<'_> {
         if self.out.elements() == 0 {
             return Ok(());
         }
-        let how = tiles::how(kernels.level(), self.table.scale_type());
+        let how = tiles::how(kernels.level(), self.table.scale_type(), self.table.dtype());
         let [table, ids, out] = [self.table.buffer().arg(), self.ids.arg(), self.out.arg()];
         let rows = size(Self::NAME, "rows", self.table.shape()[0])?;
         let grid = grid(Self::NAME, self.ids.elements())?;

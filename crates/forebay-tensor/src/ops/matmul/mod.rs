@@ -86,7 +86,7 @@ impl Op for Matmul<'_> {
             return Ok(stage.fill(self.out.buffer(), 0)?);
         }
         let part = if self.weight.lie() == Lie::Rows { PART } else { PANELS * PART };
-        let how = tiles::how(kernels.level(), self.weight.scale_type());
+        let how = tiles::how(kernels.level(), self.weight.scale_type(), self.weight.dtype());
         let [weight, x, out] = [self.weight.buffer().arg(), self.x.arg(), self.out.arg()];
         let (grid, rows) = (grid(Self::NAME, rows.div_ceil(part))?, size(Self::NAME, "rows", rows)?);
         Ok(stage.launch(self.kernel(kernels)?, grid, &[weight, x, out, rows.into(), how.into()])?)

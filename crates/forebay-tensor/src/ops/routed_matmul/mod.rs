@@ -92,7 +92,7 @@ impl Op for RoutedMatmul<'_> {
         let takers = if self.x.shape().len() == 2 { self.ids.shape()[1] } else { 1 };
         let sizes = [("rows", rows), ("width", width), ("experts", experts), ("k", takers)];
         let [row_count, width, experts, takers] = sizes.map(|(name, value)| size(Self::NAME, name, value));
-        let how = tiles::how(kernels.level(), self.weight.scale_type()).into();
+        let how = tiles::how(kernels.level(), self.weight.scale_type(), self.weight.dtype()).into();
         let [row_count, width, experts, takers] = [row_count?, width?, experts?, takers?].map(Into::into);
         let bias = optional(self.bias, self.x)?;
         let [x, ids, out] = [self.x, self.ids, self.out].map(Tensor::arg);
