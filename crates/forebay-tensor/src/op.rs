@@ -152,5 +152,23 @@ pub(crate) fn grid_by_device(
     }
 }
 
+/// A grid of so many groups on the CPU; on a card of blocks of [`THREADS`], which are so many threads or a few more.
+pub(crate) fn grid_by_thread(
+    op: &'static str,
+    kernel: &Kernel,
+    count: usize,
+    threads: usize,
+) -> Result<Grid> {
+    grid_by_device(op, kernel, count, [threads.div_ceil(THREADS as usize), THREADS as usize])
+}
+
+/// A grid of so many groups, each of which owns a row; on a card a block has as many threads as its row has work for.
+pub(crate) fn row_grid(op: &'static str, rows: usize, width: usize) -> Result<Grid> {
+    let threads = width.div_ceil(4).next_multiple_of(32).clamp(32, MOST_THREADS);
+    Ok(Grid::linear(groups(op, rows)?, size(op, "threads", threads)?))
+}
+
 /// Threads of a block, unless a kernel wants another number.
 pub(crate) const THREADS: u32 = 256;
+/// The most threads that a block has on any card.
+const MOST_THREADS: usize = 1024;

@@ -3,18 +3,35 @@
 pub(crate) mod cpu;
 pub(crate) mod cuda;
 
-use forebay_device::{Device, Kernel, KernelDef};
+use forebay_device::{Device, Grid, Kernel, KernelDef};
 
 use crate::{
-    DType, Error, Level, Result,
-    op::{Loaded, Served},
+    DType, Error, Level, Result, Tensor,
+    op::{Loaded, Served, grid_by_device, size},
     quant::{self, panel::PanelLayout},
 };
 
-use self::cpu::points::has_points;
+use self::{cpu::points::has_points, cuda::EACH};
 
 /// Elements of a group where every element stands for itself.
 pub(crate) const PART: usize = 4096;
+
+/// The grid of an op in which every element of a tensor stands for itself, and how many elements there are.
+pub(crate) fn each_grid(op: &'static str, kernel: &Kernel, x: &Tensor) -> Result<(Grid, u32)> {
+    each_grid_of(op, kernel, x, x.elements().div_ceil(PART))
+}
+
+/// The same where a group of the CPU owns something else than a part.
+pub(crate) fn each_grid_of(
+    op: &'static str,
+    kernel: &Kernel,
+    x: &Tensor,
+    groups: usize,
+) -> Result<(Grid, u32)> {
+    let elements = size(op, "elements", x.elements())?;
+    let grid = grid_by_device(op, kernel, groups, [x.elements().div_ceil(EACH), EACH / 4])?;
+    Ok((grid, elements))
+}
 
 /// One kernel for each type that an op can work with.
 #[derive(Debug)]

@@ -8,19 +8,19 @@ use crate::tiles::{
     cpu::{best::at_best_level, curves},
 };
 
-pub(super) fn kernel(curve: Curve) -> KernelDef {
+pub(super) fn kernel(curve: Curve, name: &str) -> KernelDef {
     match curve {
-        Curve::Silu => with(curve, curves::silu),
-        Curve::GeluTanh => with(curve, curves::gelu_tanh),
-        Curve::GeluErf => with(curve, curves::gelu_erf),
-        Curve::Sigmoid => with(curve, curves::sigmoid),
-        Curve::Softplus => with(curve, curves::softplus),
+        Curve::Silu => with(name, curves::silu),
+        Curve::GeluTanh => with(name, curves::gelu_tanh),
+        Curve::GeluErf => with(name, curves::gelu_erf),
+        Curve::Sigmoid => with(name, curves::sigmoid),
+        Curve::Softplus => with(name, curves::softplus),
     }
 }
 
-fn with(curve: Curve, of: impl Fn(f32) -> f32 + Send + Sync + 'static) -> KernelDef {
-    let signature = Signature::new([Param::read_write::<f32>().per_group(PART as u32)]);
-    KernelDef::new(format!("activate_{}", curve.name()), signature).cpu(move |group| {
+fn with(name: &str, of: impl Fn(f32) -> f32 + Send + Sync + 'static) -> KernelDef {
+    let x = Param::read_write::<f32>().per_group(PART as u32);
+    KernelDef::new(name, Signature::new([x, Param::u32()])).cpu(move |group| {
         let x = group.write::<f32>(0);
         at_best_level(|| x.iter_mut().for_each(|x| *x = of(*x)));
     })

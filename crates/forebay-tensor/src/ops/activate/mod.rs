@@ -10,11 +10,7 @@ pub(crate) mod reference;
 
 use forebay_device::{Kernel, Stage};
 
-use crate::{
-    Op, Result, Served, Tensor,
-    op::{argument, grid},
-    tiles::PART,
-};
+use crate::{Op, Result, Served, Tensor, op::argument, tiles::each_grid};
 
 /// A curve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,6 +44,10 @@ impl Curve {
     }
 }
 
+/// The kernel of each curve.
+const KERNELS: [&str; Curve::ALL.len()] =
+    ["activate_silu", "activate_gelu_tanh", "activate_gelu_erf", "activate_sigmoid", "activate_softplus"];
+
 /// `x = curve(x)`.
 ///
 /// ```
@@ -77,7 +77,11 @@ impl Op for Activate<'_> {
     const NAME: &'static str = "activate";
 
     fn served() -> Vec<Served> {
-        Curve::ALL.map(|curve| Served::new(format!("f32, {}", curve.name()), cpu::kernel(curve))).into()
+        let serve = |(curve, name): (Curve, _)| {
+            let kernel = cpu::kernel(curve, name).bundle(include_bytes!("cuda.bundle"), name);
+            Served::new(format!("f32, {}", curve.name()), kernel)
+        };
+        Curve::ALL.into_iter().zip(KERNELS).map(serve).collect()
     }
 
     fn check(&self) -> Result<()> {
@@ -89,7 +93,8 @@ impl Op for Activate<'_> {
     }
 
     fn launch(&self, kernels: &Self::Kernels, stage: &mut Stage<'_>) -> Result<()> {
-        let grid = grid(Self::NAME, self.x.elements().div_ceil(PART))?;
-        Ok(stage.launch(self.kernel(kernels)?, grid, &[self.x.arg()])?)
+        let kernel = self.kernel(kernels)?;
+        let (grid, elements) = each_grid(Self::NAME, kernel, self.x)?;
+        Ok(stage.launch(kernel, grid, &[self.x.arg(), elements.into()])?)
     }
 }

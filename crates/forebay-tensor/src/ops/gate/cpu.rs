@@ -11,25 +11,25 @@ use crate::tiles::{
 const GATE: Param = Param::read::<f32>().per_group(PART as u32);
 const UP: Param = Param::read_write::<f32>().per_group(PART as u32);
 
-pub(super) fn kernel(curve: Curve) -> KernelDef {
+pub(super) fn kernel(curve: Curve, name: &str) -> KernelDef {
     match curve {
-        Curve::Silu => with(curve, curves::silu),
-        Curve::GeluTanh => with(curve, curves::gelu_tanh),
-        Curve::GeluErf => with(curve, curves::gelu_erf),
-        Curve::Sigmoid => with(curve, curves::sigmoid),
-        Curve::Softplus => with(curve, curves::softplus),
+        Curve::Silu => with(name, curves::silu),
+        Curve::GeluTanh => with(name, curves::gelu_tanh),
+        Curve::GeluErf => with(name, curves::gelu_erf),
+        Curve::Sigmoid => with(name, curves::sigmoid),
+        Curve::Softplus => with(name, curves::softplus),
     }
 }
 
-fn with(curve: Curve, of: impl Fn(f32) -> f32 + Send + Sync + 'static) -> KernelDef {
-    KernelDef::new(format!("gate_{}", curve.name()), Signature::new([GATE, UP])).cpu(move |group| {
+fn with(name: &str, of: impl Fn(f32) -> f32 + Send + Sync + 'static) -> KernelDef {
+    KernelDef::new(name, Signature::new([GATE, UP, Param::u32()])).cpu(move |group| {
         let (gate, up) = (group.read::<f32>(0), group.write::<f32>(1));
         at_best_level(|| up.iter_mut().zip(gate).for_each(|(up, gate)| *up *= of(*gate)));
     })
 }
 
 pub(super) fn clamped() -> KernelDef {
-    let signature = Signature::new([GATE, UP, Param::f32(), Param::f32()]);
+    let signature = Signature::new([GATE, UP, Param::f32(), Param::f32(), Param::u32()]);
     KernelDef::new("gate_clamped", signature).cpu(|group| {
         let (gate, up, alpha, limit) = (group.read(0), group.write(1), group.f32(2), group.f32(3));
         at_best_level(|| clamp(gate, up, alpha, limit));

@@ -8,13 +8,13 @@ mod cpu;
 #[cfg(any(test, feature = "conformance"))]
 pub(crate) mod reference;
 
-use forebay_device::{Kernel, Stage};
+use forebay_device::{Kernel, KernelDef, Stage};
 
 use super::activate::Curve;
 use crate::{
     Op, Result, Served, Tensor,
-    op::{argument, contract::positive, grid},
-    tiles::PART,
+    op::{argument, contract::positive},
+    tiles::each_grid,
 };
 
 /// What the gate makes of its two tensors.
@@ -31,6 +31,10 @@ pub enum Gating {
         limit: f32,
     },
 }
+
+/// The kernel of each curve.
+const KERNELS: [&str; Curve::ALL.len()] =
+    ["gate_silu", "gate_gelu_tanh", "gate_gelu_erf", "gate_sigmoid", "gate_softplus"];
 
 /// `up = gating(gate, up)`.
 ///
@@ -65,9 +69,11 @@ impl Op for Gate<'_> {
     const NAME: &'static str = "gate";
 
     fn served() -> Vec<Served> {
-        let curves =
-            Curve::ALL.map(|curve| Served::new(format!("f32, {}", curve.name()), cpu::kernel(curve)));
-        curves.into_iter().chain([Served::new("f32, clamped", cpu::clamped())]).collect()
+        let on_card = |kernel: KernelDef, entry| kernel.bundle(include_bytes!("cuda.bundle"), entry);
+        let curves = Curve::ALL.into_iter().zip(KERNELS).map(|(curve, name)| {
+            Served::new(format!("f32, {}", curve.name()), on_card(cpu::kernel(curve, name), name))
+        });
+        curves.chain([Served::new("f32, clamped", on_card(cpu::clamped(), "gate_clamped"))]).collect()
     }
 
     fn check(&self) -> Result<()> {
@@ -88,12 +94,12 @@ impl Op for Gate<'_> {
     }
 
     fn launch(&self, kernels: &Self::Kernels, stage: &mut Stage<'_>) -> Result<()> {
-        let grid = grid(Self::NAME, self.up.elements().div_ceil(PART))?;
         let (kernel, gate, up) = (self.kernel(kernels)?, self.gate.arg(), self.up.arg());
+        let (grid, elements) = each_grid(Self::NAME, kernel, self.up)?;
         match self.gating {
-            Gating::Curve(_) => stage.launch(kernel, grid, &[gate, up])?,
+            Gating::Curve(_) => stage.launch(kernel, grid, &[gate, up, elements.into()])?,
             Gating::Clamped { alpha, limit } => {
-                stage.launch(kernel, grid, &[gate, up, alpha.into(), limit.into()])?;
+                stage.launch(kernel, grid, &[gate, up, alpha.into(), limit.into(), elements.into()])?;
             }
         }
         Ok(())

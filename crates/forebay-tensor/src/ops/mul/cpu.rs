@@ -5,7 +5,8 @@ use forebay_device::{KernelDef, Param, Signature};
 use crate::tiles::{PART, cpu::rows::beside};
 
 pub(super) fn elements() -> KernelDef {
-    let signature = Signature::new([Param::read_write::<f32>().per_group(PART as u32), Param::read::<f32>()]);
+    let x = Param::read_write::<f32>().per_group(PART as u32);
+    let signature = Signature::new([x, Param::read::<f32>(), Param::u32(), Param::u32()]);
     KernelDef::new("mul", signature).cpu(|group| {
         let start = group.index() * PART;
         beside(group.write(0), group.read(1), start, |x, y| *x *= y);
@@ -16,6 +17,7 @@ pub(super) fn rows() -> KernelDef {
     let signature = Signature::new([
         Param::read_write::<f32>().per_group_of(2),
         Param::read::<f32>().per_group(1),
+        Param::u32(),
         Param::u32(),
     ]);
     KernelDef::new("mul_rows", signature).cpu(|group| {

@@ -8,12 +8,12 @@ mod cpu;
 #[cfg(any(test, feature = "conformance"))]
 mod reference;
 
-use forebay_device::{Kernel, Stage};
+use forebay_device::{Kernel, KernelDef, Stage};
 
 use crate::{
     Op, Result, Served, Tensor,
-    op::{argument, grid, size},
-    tiles::PART,
+    op::{argument, size},
+    tiles::{each_grid, each_grid_of},
 };
 
 /// `x = x * y`. A shorter `y` multiplies every row; one whose last axis is 1 multiplies each row by one number.
@@ -54,7 +54,11 @@ impl Op for Mul<'_> {
     const NAME: &'static str = "mul";
 
     fn served() -> Vec<Served> {
-        vec![Served::new("f32", cpu::elements()), Served::new("f32, one number for each row", cpu::rows())]
+        let on_card = |kernel: KernelDef, entry| kernel.bundle(include_bytes!("cuda.bundle"), entry);
+        vec![
+            Served::new("f32", on_card(cpu::elements(), "mul")),
+            Served::new("f32, one number for each row", on_card(cpu::rows(), "mul_rows")),
+        ]
     }
 
     fn check(&self) -> Result<()> {
@@ -72,8 +76,11 @@ impl Op for Mul<'_> {
         let (x, y) = (self.x.arg(), self.y.arg());
         if self.by_rows() {
             let width = size(Self::NAME, "width", self.x.layout().shape().last())?;
-            return Ok(stage.launch(kernel, grid(Self::NAME, self.y.elements())?, &[x, y, width.into()])?);
+            let (grid, elements) = each_grid_of(Self::NAME, kernel, self.x, self.y.elements())?;
+            return Ok(stage.launch(kernel, grid, &[x, y, width.into(), elements.into()])?);
         }
-        Ok(stage.launch(kernel, grid(Self::NAME, self.x.elements().div_ceil(PART))?, &[x, y])?)
+        let period = size(Self::NAME, "elements of y", self.y.elements())?;
+        let (grid, elements) = each_grid(Self::NAME, kernel, self.x)?;
+        Ok(stage.launch(kernel, grid, &[x, y, elements.into(), period.into()])?)
     }
 }

@@ -12,8 +12,8 @@ use forebay_device::{Kernel, Stage};
 
 use crate::{
     Op, Result, Served, Tensor,
-    op::{argument, contract::finite, grid},
-    tiles::PART,
+    op::{argument, contract::finite},
+    tiles::each_grid,
 };
 
 /// `x = factor * x`.
@@ -45,7 +45,7 @@ impl Op for Scale<'_> {
     const NAME: &'static str = "scale";
 
     fn served() -> Vec<Served> {
-        vec![Served::new("f32", cpu::kernel())]
+        vec![Served::new("f32", cpu::kernel().bundle(include_bytes!("cuda.bundle"), "scale"))]
     }
 
     fn check(&self) -> Result<()> {
@@ -58,7 +58,7 @@ impl Op for Scale<'_> {
     }
 
     fn launch(&self, kernel: &Kernel, stage: &mut Stage<'_>) -> Result<()> {
-        let grid = grid(Self::NAME, self.x.elements().div_ceil(PART))?;
-        Ok(stage.launch(kernel, grid, &[self.x.arg(), self.factor.into()])?)
+        let (grid, elements) = each_grid(Self::NAME, kernel, self.x)?;
+        Ok(stage.launch(kernel, grid, &[self.x.arg(), self.factor.into(), elements.into()])?)
     }
 }

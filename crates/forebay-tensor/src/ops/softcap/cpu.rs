@@ -8,7 +8,8 @@ use crate::tiles::{
 };
 
 pub(super) fn kernel() -> KernelDef {
-    let signature = Signature::new([Param::read_write::<f32>().per_group(PART as u32), Param::f32()]);
+    let x = Param::read_write::<f32>().per_group(PART as u32);
+    let signature = Signature::new([x, Param::f32(), Param::u32()]);
     KernelDef::new("softcap", signature).cpu(|group| {
         let (x, cap) = (group.write::<f32>(0), group.f32(1));
         at_best_level(|| x.iter_mut().for_each(|x| *x = cap * tanh(*x / cap)));

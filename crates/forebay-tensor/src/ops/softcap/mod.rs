@@ -12,8 +12,8 @@ use forebay_device::{Kernel, Stage};
 
 use crate::{
     Op, Result, Served, Tensor,
-    op::{argument, contract::positive, grid},
-    tiles::PART,
+    op::{argument, contract::positive},
+    tiles::each_grid,
 };
 
 /// `x = cap * tanh(x / cap)`.
@@ -45,7 +45,7 @@ impl Op for Softcap<'_> {
     const NAME: &'static str = "softcap";
 
     fn served() -> Vec<Served> {
-        vec![Served::new("f32", cpu::kernel())]
+        vec![Served::new("f32", cpu::kernel().bundle(include_bytes!("cuda.bundle"), "softcap"))]
     }
 
     fn check(&self) -> Result<()> {
@@ -58,7 +58,7 @@ impl Op for Softcap<'_> {
     }
 
     fn launch(&self, kernel: &Kernel, stage: &mut Stage<'_>) -> Result<()> {
-        let grid = grid(Self::NAME, self.x.elements().div_ceil(PART))?;
-        Ok(stage.launch(kernel, grid, &[self.x.arg(), self.cap.into()])?)
+        let (grid, elements) = each_grid(Self::NAME, kernel, self.x)?;
+        Ok(stage.launch(kernel, grid, &[self.x.arg(), self.cap.into(), elements.into()])?)
     }
 }

@@ -1,0 +1,7 @@
+// `scale(x, factor, elements)`: `x = factor * x`.
+
+#include "../../tiles/cuda/each.cuh"
+
+KERNEL scale(float *x, float factor, uint32_t elements) {
+    each(x, elements, [=](float x) { return factor * x; });
+}
