@@ -13,8 +13,11 @@ use forebay_device::{Kernel, Stage};
 
 use crate::{
     DType, Op, Result, Served, Tensor,
-    op::{argument, grid, size},
+    op::{argument, grid_by_device, size},
 };
+
+/// Warps of a block of threads on a card; each of them owns a block of elements.
+const WARPS: usize = 4;
 
 /// `out = x`, with codes of 8 bits for each 32 elements of a row. Where `out` has twice as many rows, the second half holds what
 /// rounding took from the first: the sum of both is as near to `x` as codes of 15 bits.
@@ -33,7 +36,7 @@ impl Op for Round<'_> {
     const NAME: &'static str = "round";
 
     fn served() -> Vec<Served> {
-        vec![Served::new("f32", cpu::kernel())]
+        vec![Served::new("f32", cpu::kernel().bundle(include_bytes!("cuda.bundle"), "round_rows"))]
     }
 
     fn check(&self) -> Result<()> {
@@ -51,9 +54,10 @@ impl Op for Round<'_> {
 
     fn launch(&self, kernel: &Kernel, stage: &mut Stage<'_>) -> Result<()> {
         let blocks = self.x.elements() / DType::Rounded.block_elements();
-        let rest = if self.is_twice() { size(Self::NAME, "blocks", blocks)? } else { 0 };
-        let grid = grid(Self::NAME, blocks)?;
-        Ok(stage.launch(kernel, grid, &[self.x.arg(), self.out.arg(), rest.into()])?)
+        let count = size(Self::NAME, "blocks", blocks)?;
+        let rest = if self.is_twice() { count } else { 0 };
+        let grid = grid_by_device(Self::NAME, kernel, blocks, [blocks.div_ceil(WARPS), 32 * WARPS])?;
+        Ok(stage.launch(kernel, grid, &[self.x.arg(), self.out.arg(), rest.into(), count.into()])?)
     }
 }
 
