@@ -11,6 +11,7 @@ pub(super) fn kernel() -> KernelDef {
         Param::u32(),
         Param::u32(),
         Param::f32(),
+        Param::u32(),
     ]);
     KernelDef::new("angles", signature).cpu(|group| {
         let (position, frequencies, sections) =

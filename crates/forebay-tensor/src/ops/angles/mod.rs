@@ -19,7 +19,7 @@ use crate::{
     op::{
         argument,
         contract::{ensure, finite},
-        grid, optional, size,
+        grid_by_thread, optional, size,
     },
 };
 
@@ -81,7 +81,7 @@ impl Op for Angles<'_> {
     const NAME: &'static str = "angles";
 
     fn served() -> Vec<Served> {
-        vec![Served::new("u32 to f32", cpu::kernel())]
+        vec![Served::new("u32 to f32", cpu::kernel().bundle(include_bytes!("cuda.bundle"), "angles"))]
     }
 
     fn check(&self) -> Result<()> {
@@ -102,13 +102,13 @@ impl Op for Angles<'_> {
 
     fn launch(&self, kernel: &Kernel, stage: &mut Stage<'_>) -> Result<()> {
         let [count, axes] = self.axes()?;
-        let own = size(Self::NAME, "pairs", 2 * self.frequencies.elements())?;
-        let axes = size(Self::NAME, "axes", axes)?;
+        let pairs = self.frequencies.elements();
+        let sizes = [("pairs", 2 * pairs), ("axes", axes), ("angles", count * pairs)];
+        let [own, axes, elements] = sizes.map(|(name, value)| size(Self::NAME, name, value));
         let sections = optional(self.sections, self.positions)?;
         let [positions, frequencies, out] = [self.positions, self.frequencies, self.out].map(Tensor::arg);
-        let numbers = [own.into(), axes.into(), self.magnitude.into()];
-        let [own, axes, magnitude] = numbers;
-        let arguments = [positions, frequencies, sections.arg(), out, own, axes, magnitude];
-        Ok(stage.launch(kernel, grid(Self::NAME, count)?, &arguments)?)
+        let [own, axes, magnitude] = [own?.into(), axes?.into(), self.magnitude.into()];
+        let arguments = [positions, frequencies, sections.arg(), out, own, axes, magnitude, elements?.into()];
+        Ok(stage.launch(kernel, grid_by_thread(Self::NAME, kernel, count, count * pairs)?, &arguments)?)
     }
 }

@@ -5,18 +5,15 @@ use forebay_device::{KernelDef, Param, Signature};
 use super::Pairs;
 use crate::tiles::cpu::best::at_best_level;
 
-pub(super) fn kernel(pairs: Pairs) -> KernelDef {
+pub(super) fn kernel(pairs: Pairs, name: &str) -> KernelDef {
     let signature = Signature::new([
         Param::read_write::<f32>().per_group_of(2),
         Param::read::<f32>().per_group_of(3),
         Param::u32(),
         Param::u32(),
         Param::u32(),
+        Param::u32(),
     ]);
-    let name = match pairs {
-        Pairs::Interleaved => "rope_interleaved",
-        Pairs::HalfSplit => "rope_half_split",
-    };
     KernelDef::new(name, signature).cpu(move |group| {
         let (angles, width) = (group.read::<f32>(1), group.u32(4) as usize);
         let (cosines, sines) = angles.split_at(angles.len() / 2);

@@ -12,7 +12,7 @@ use forebay_device::{Kernel, Stage};
 
 use crate::{
     Op, Result, Served, Tensor,
-    op::{argument, contract::ensure, grid, size},
+    op::{argument, contract::ensure, grid_by_thread, size},
 };
 
 /// Which columns make a pair.
@@ -56,9 +56,11 @@ impl Op for Rope<'_> {
     const NAME: &'static str = "rope";
 
     fn served() -> Vec<Served> {
-        [Pairs::Interleaved, Pairs::HalfSplit]
-            .map(|pairs| Served::new(format!("f32, {pairs:?}"), cpu::kernel(pairs)))
-            .into()
+        let serve = |(pairs, name)| {
+            let kernel = cpu::kernel(pairs, name).bundle(include_bytes!("cuda.bundle"), name);
+            Served::new(format!("f32, {pairs:?}"), kernel)
+        };
+        [(Pairs::Interleaved, "rope_interleaved"), (Pairs::HalfSplit, "rope_half_split")].map(serve).into()
     }
 
     fn check(&self) -> Result<()> {
@@ -78,10 +80,13 @@ impl Op for Rope<'_> {
         if self.x.elements() == 0 || self.angles.elements() == 0 {
             return Ok(());
         }
-        let own = size(Self::NAME, "heads of x", heads * width)?;
-        let (width, pairs) =
-            (size(Self::NAME, "width", width)?, size(Self::NAME, "pairs", self.angles.shape()[2] * 2)?);
-        let arguments = [self.x.arg(), self.angles.arg(), own.into(), pairs.into(), width.into()];
-        Ok(stage.launch(self.kernel(kernels)?, grid(Self::NAME, count)?, &arguments)?)
+        let (kernel, pairs) = (self.kernel(kernels)?, self.angles.shape()[2]);
+        let all = count * heads * pairs;
+        let sizes = [("heads of x", heads * width), ("pairs", 2 * pairs), ("width", width), ("turns", all)];
+        let [own, turns, width, elements] = sizes.map(|(name, value)| size(Self::NAME, name, value));
+        let grid = grid_by_thread(Self::NAME, kernel, count, all)?;
+        let (x, angles) = (self.x.arg(), self.angles.arg());
+        let arguments = [x, angles, own?.into(), turns?.into(), width?.into(), elements?.into()];
+        Ok(stage.launch(kernel, grid, &arguments)?)
     }
 }
