@@ -12,7 +12,7 @@ use forebay_device::{Kernel, Stage};
 
 use crate::{
     Op, Result, Served, Tensor,
-    op::{argument, contract::ensure, grid, size},
+    op::{argument, contract::ensure, row_grid, size},
 };
 
 /// `out[i]` is the first index of the largest element of row `i`. What is not a number is never the largest; a row
@@ -46,7 +46,7 @@ impl Op for Argmax<'_> {
     const NAME: &'static str = "argmax";
 
     fn served() -> Vec<Served> {
-        vec![Served::new("f32", cpu::kernel())]
+        vec![Served::new("f32", cpu::kernel().bundle(include_bytes!("cuda.bundle"), "argmax"))]
     }
 
     fn check(&self) -> Result<()> {
@@ -61,7 +61,8 @@ impl Op for Argmax<'_> {
 
     fn launch(&self, kernel: &Kernel, stage: &mut Stage<'_>) -> Result<()> {
         let [rows, width] = argument(Self::NAME, "x", self.x).rows()?;
+        let grid = row_grid(Self::NAME, rows, width)?;
         let width = size(Self::NAME, "width", width)?;
-        Ok(stage.launch(kernel, grid(Self::NAME, rows)?, &[self.x.arg(), self.out.arg(), width.into()])?)
+        Ok(stage.launch(kernel, grid, &[self.x.arg(), self.out.arg(), width.into()])?)
     }
 }
