@@ -12,7 +12,7 @@ use forebay_device::{Kernel, Stage};
 
 use crate::{
     Op, Result, Served, Tensor,
-    op::{argument, contract::epsilon, grid, size},
+    op::{argument, contract::epsilon, row_grid, size},
 };
 
 /// `x = x / sqrt(mean(x * x) + epsilon) * weight * silu(gate)`, a row at a time.
@@ -50,7 +50,7 @@ impl Op for GatedNorm<'_> {
     const NAME: &'static str = "gated_norm";
 
     fn served() -> Vec<Served> {
-        vec![Served::new("f32", cpu::kernel())]
+        vec![Served::new("f32", cpu::kernel().bundle(include_bytes!("cuda.bundle"), "gated_norm"))]
     }
 
     fn check(&self) -> Result<()> {
@@ -66,10 +66,11 @@ impl Op for GatedNorm<'_> {
 
     fn launch(&self, kernel: &Kernel, stage: &mut Stage<'_>) -> Result<()> {
         let [rows, width] = argument(Self::NAME, "x", self.x).rows()?;
+        let grid = row_grid(Self::NAME, rows, width)?;
         let width = size(Self::NAME, "width", width)?;
         let tensors = [self.x, self.weight, self.gate].map(Tensor::arg);
         let [x, weight, gate] = tensors;
         let arguments = [x, weight, gate, width.into(), self.epsilon.into()];
-        Ok(stage.launch(kernel, grid(Self::NAME, rows)?, &arguments)?)
+        Ok(stage.launch(kernel, grid, &arguments)?)
     }
 }

@@ -12,7 +12,7 @@ use forebay_device::{Kernel, Stage};
 
 use crate::{
     Op, Result, Served, Tensor,
-    op::{argument, contract::epsilon, grid, size},
+    op::{argument, contract::epsilon, row_grid, size},
 };
 
 /// `x = x / sqrt(sum(x * x) + epsilon)`, a row at a time.
@@ -45,7 +45,7 @@ impl Op for L2Norm<'_> {
     const NAME: &'static str = "l2_norm";
 
     fn served() -> Vec<Served> {
-        vec![Served::new("f32", cpu::kernel())]
+        vec![Served::new("f32", cpu::kernel().bundle(include_bytes!("cuda.bundle"), "l2_norm"))]
     }
 
     fn check(&self) -> Result<()> {
@@ -59,11 +59,8 @@ impl Op for L2Norm<'_> {
 
     fn launch(&self, kernel: &Kernel, stage: &mut Stage<'_>) -> Result<()> {
         let [rows, width] = argument(Self::NAME, "x", self.x).rows()?;
+        let grid = row_grid(Self::NAME, rows, width)?;
         let width = size(Self::NAME, "width", width)?;
-        Ok(stage.launch(
-            kernel,
-            grid(Self::NAME, rows)?,
-            &[self.x.arg(), width.into(), self.epsilon.into()],
-        )?)
+        Ok(stage.launch(kernel, grid, &[self.x.arg(), width.into(), self.epsilon.into()])?)
     }
 }

@@ -12,7 +12,7 @@ use forebay_device::{Kernel, Stage};
 
 use crate::{
     Op, Result, Served, Tensor,
-    op::{argument, contract::epsilon, grid, optional, size},
+    op::{argument, contract::epsilon, optional, row_grid, size},
 };
 
 /// `out = (x - mean(x)) / sqrt(variance(x) + epsilon) * weight + bias`, a row at a time.
@@ -53,7 +53,7 @@ impl Op for LayerNorm<'_> {
     const NAME: &'static str = "layer_norm";
 
     fn served() -> Vec<Served> {
-        vec![Served::new("f32", cpu::kernel())]
+        vec![Served::new("f32", cpu::kernel().bundle(include_bytes!("cuda.bundle"), "layer_norm"))]
     }
 
     fn check(&self) -> Result<()> {
@@ -74,9 +74,10 @@ impl Op for LayerNorm<'_> {
     fn launch(&self, kernel: &Kernel, stage: &mut Stage<'_>) -> Result<()> {
         let [rows, width] = argument(Self::NAME, "x", self.x).rows()?;
         let (weight, bias) = (optional(self.weight, self.x)?, optional(self.bias, self.x)?);
+        let grid = row_grid(Self::NAME, rows, width)?;
         let width = size(Self::NAME, "width", width)?;
         let (x, out) = (self.x.arg(), self.out.arg());
         let arguments = [x, weight.arg(), bias.arg(), out, width.into(), self.epsilon.into()];
-        Ok(stage.launch(kernel, grid(Self::NAME, rows)?, &arguments)?)
+        Ok(stage.launch(kernel, grid, &arguments)?)
     }
 }

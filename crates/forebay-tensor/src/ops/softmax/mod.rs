@@ -12,7 +12,7 @@ use forebay_device::{Kernel, Stage};
 
 use crate::{
     Op, Result, Served, Tensor,
-    op::{argument, contract::finite, grid, size},
+    op::{argument, contract::finite, row_grid, size},
 };
 
 /// `x = e^(scale * x) / sum(e^(scale * x))`, a row at a time. An element of minus infinity weighs nothing; a row of nothing
@@ -45,7 +45,7 @@ impl Op for Softmax<'_> {
     const NAME: &'static str = "softmax";
 
     fn served() -> Vec<Served> {
-        vec![Served::new("f32", cpu::kernel())]
+        vec![Served::new("f32", cpu::kernel().bundle(include_bytes!("cuda.bundle"), "softmax"))]
     }
 
     fn check(&self) -> Result<()> {
@@ -59,7 +59,8 @@ impl Op for Softmax<'_> {
 
     fn launch(&self, kernel: &Kernel, stage: &mut Stage<'_>) -> Result<()> {
         let [rows, width] = argument(Self::NAME, "x", self.x).rows()?;
+        let grid = row_grid(Self::NAME, rows, width)?;
         let width = size(Self::NAME, "width", width)?;
-        Ok(stage.launch(kernel, grid(Self::NAME, rows)?, &[self.x.arg(), width.into(), self.scale.into()])?)
+        Ok(stage.launch(kernel, grid, &[self.x.arg(), width.into(), self.scale.into()])?)
     }
 }
