@@ -15,6 +15,8 @@ pub(super) fn kernel() -> KernelDef {
         Param::write::<f32>(),
         Param::u32(),
         Param::u32(),
+        Param::u32(),
+        Param::u32(),
     ]);
     KernelDef::new("causal_conv", signature).cpu_shares(|share| {
         share.groups().for_each(|group| convolve(share, group));

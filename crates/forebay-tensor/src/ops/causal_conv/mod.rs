@@ -12,13 +12,15 @@ use forebay_device::{Kernel, Stage};
 
 use crate::{
     Op, Result, Served, Tensor,
-    op::{argument, contract::ensure, grid, optional, size},
+    op::{argument, contract::ensure, grid_by_device, optional, size},
 };
 
 /// The most taps.
 const MOST_TAPS: usize = 8;
-/// Channels of a group.
+/// Channels of a group, and threads of a block on a card.
 const CHANNELS: usize = 128;
+/// Times of a block on a card.
+const TIMES: usize = 64;
 
 /// `out[t, c] = sum(weight[c, j] * input[t + j, c]) + bias[c]`, where `input` is `state` with `x` behind it; then `state` holds the
 /// last inputs. Where `silu` is set, the result goes through that curve.
@@ -62,7 +64,7 @@ impl Op for CausalConv<'_> {
     const NAME: &'static str = "causal_conv";
 
     fn served() -> Vec<Served> {
-        vec![Served::new("f32", cpu::kernel())]
+        vec![Served::new("f32", cpu::kernel().bundle(include_bytes!("cuda.bundle"), "causal_conv"))]
     }
 
     fn check(&self) -> Result<()> {
@@ -88,10 +90,14 @@ impl Op for CausalConv<'_> {
             return Ok(());
         }
         let bias = optional(self.bias, self.x)?;
-        let channels_word = size(Self::NAME, "channels", channels)?;
+        let groups = channels.div_ceil(CHANNELS);
+        let grid = grid_by_device(Self::NAME, kernel, groups, [groups * count.div_ceil(TIMES), CHANNELS])?;
+        let sizes = [("channels", channels), ("taps", self.weight.shape()[1]), ("count", count)];
+        let [channels, taps, count] = sizes.map(|(name, value)| size(Self::NAME, name, value));
+        let (channels, taps, count) = (channels?.into(), taps?.into(), count?.into());
         let [x, weight, state, out] = [self.x, self.weight, self.state, self.out].map(Tensor::arg);
-        let arguments =
-            [x, weight, bias.arg(), state, out, channels_word.into(), u32::from(self.silu).into()];
-        Ok(stage.launch(kernel, grid(Self::NAME, channels.div_ceil(CHANNELS))?, &arguments)?)
+        let silu = u32::from(self.silu).into();
+        let arguments = [x, weight, bias.arg(), state, out, channels, silu, taps, count];
+        Ok(stage.launch(kernel, grid, &arguments)?)
     }
 }

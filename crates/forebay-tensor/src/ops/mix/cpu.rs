@@ -12,6 +12,7 @@ pub(super) fn kernel() -> KernelDef {
         Param::u32(),
         Param::u32(),
         Param::u32(),
+        Param::u32(),
     ]);
     KernelDef::new("mix", signature).cpu(|group| {
         let (x, weights, out) = (group.read::<f32>(0), group.read::<f32>(1), group.write::<f32>(2));

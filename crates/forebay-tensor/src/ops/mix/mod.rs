@@ -12,7 +12,7 @@ use forebay_device::{Kernel, Stage};
 
 use crate::{
     Op, Result, Served, Tensor,
-    op::{argument, grid, size},
+    op::{argument, grid_by_thread, size},
 };
 
 /// `out[i] = sum(weights[i, j] * x[i, j])`, in the order of `j`.
@@ -48,7 +48,7 @@ impl Op for Mix<'_> {
     const NAME: &'static str = "mix";
 
     fn served() -> Vec<Served> {
-        vec![Served::new("f32", cpu::kernel())]
+        vec![Served::new("f32", cpu::kernel().bundle(include_bytes!("cuda.bundle"), "mix"))]
     }
 
     fn check(&self) -> Result<()> {
@@ -63,10 +63,12 @@ impl Op for Mix<'_> {
 
     fn launch(&self, kernel: &Kernel, stage: &mut Stage<'_>) -> Result<()> {
         let [count, k, width] = argument(Self::NAME, "x", self.x).axes()?;
-        let sizes = [("experts of a row", k * width), ("k", k), ("width", width)];
-        let [all, k, width] = sizes.map(|(name, value)| size(Self::NAME, name, value));
+        let grid = grid_by_thread(Self::NAME, kernel, count, count * width)?;
+        let sizes =
+            [("experts of a row", k * width), ("k", k), ("width", width), ("elements", count * width)];
+        let [all, k, width, elements] = sizes.map(|(name, value)| size(Self::NAME, name, value));
         let [x, weights, out] = [self.x, self.weights, self.out].map(Tensor::arg);
-        let arguments = [x, weights, out, all?.into(), k?.into(), width?.into()];
-        Ok(stage.launch(kernel, grid(Self::NAME, count)?, &arguments)?)
+        let arguments = [x, weights, out, all?.into(), k?.into(), width?.into(), elements?.into()];
+        Ok(stage.launch(kernel, grid, &arguments)?)
     }
 }
