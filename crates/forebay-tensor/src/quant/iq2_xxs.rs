@@ -16,7 +16,7 @@ use super::{
 };
 
 /// What a coordinate is worth, in all IQ2 formats.
-pub(super) const LEVELS: [f32; 3] = [8.0, 25.0, 43.0];
+pub(crate) const LEVELS: [f32; 3] = [8.0, 25.0, 43.0];
 
 /// Where the furthest element of a part may land, in all IQ2 formats.
 pub(super) const LANDINGS: (f32, f32) = (34.0, 80.0);

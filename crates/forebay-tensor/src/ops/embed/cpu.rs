@@ -42,11 +42,10 @@ pub(super) fn panels(dtype: DType) -> KernelDef {
     })
 }
 
-/// Table, ids, output, rows of the table, and how it lies.
+/// Table, ids, output, rows of the table, how it lies, and its width.
 fn signature() -> Signature {
     let buffers = [Param::read::<u8>(), Param::read::<u32>(), Param::write::<f32>()];
-    let words = [Param::u32(), Param::u32()];
-    Signature::new([&buffers[..], &words].concat())
+    Signature::new([&buffers[..], &[const { Param::u32() }; 3]].concat())
 }
 
 /// What a worker reads and writes.

@@ -50,7 +50,8 @@ impl Op for Embed<'_> {
     const NAME: &'static str = "embed";
 
     fn served() -> Vec<Served> {
-        per_weight(cpu::rows, cpu::panels)
+        let rows = |dtype| cpu::rows(dtype).bundle(include_bytes!("cuda.bundle"), "embed_rows");
+        per_weight(rows, cpu::panels)
     }
 
     fn check(&self) -> Result<()> {
@@ -69,8 +70,10 @@ impl Op for Embed<'_> {
         }
         let how = tiles::how(kernels.level(), self.table.scale_type(), self.table.dtype());
         let [table, ids, out] = [self.table.buffer().arg(), self.ids.arg(), self.out.arg()];
-        let rows = size(Self::NAME, "rows", self.table.shape()[0])?;
+        let sizes = [("rows", self.table.shape()[0]), ("width", self.table.shape()[1])];
+        let [rows, width] = sizes.map(|(name, value)| size(Self::NAME, name, value));
         let grid = grid(Self::NAME, self.ids.elements())?;
-        Ok(stage.launch(self.kernel(kernels)?, grid, &[table, ids, out, rows.into(), how.into()])?)
+        let arguments = [table, ids, out, rows?.into(), how.into(), width?.into()];
+        Ok(stage.launch(self.kernel(kernels)?, grid, &arguments)?)
     }
 }

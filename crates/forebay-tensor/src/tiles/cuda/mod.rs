@@ -5,5 +5,8 @@
 //! comes out lies beside each as `cuda.bundle`. A card cannot fail a launch halfway, so kernels write what is not a number
 //! where the CPU would fail a stage, and never touch what is not theirs.
 
+#[cfg(test)]
+mod tables;
+
 /// Elements of a block where every element stands for itself.
 pub(crate) const EACH: usize = 1024;
