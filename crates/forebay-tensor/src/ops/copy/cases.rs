@@ -2,7 +2,7 @@
 
 use super::{Copy, conversions, reference};
 use crate::{
-    DType, Result, Tensor,
+    Affine, DType, Result, Tensor,
     conformance::{Rig, Work},
     quant,
 };
@@ -14,6 +14,7 @@ pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
     for dtype in DType::all().filter(|dtype| quant::format_of(*dtype).is_ok()) {
         convert(rig, dtype, dtype)?;
     }
+    blocks(rig)?;
     words(rig)?;
     let (x, out) = (rig.tensor(&[2, 3], &[1.0f32; 6])?, rig.output(DType::U32, &[2, 3])?);
     let message = "copy: out is of type u32, a type that the one of x can become is wanted";
@@ -65,6 +66,23 @@ fn convert(rig: &mut Rig, from: DType, to: DType) -> Result<()> {
             quant::decode(to, &bytes, &mut rounded)?;
             rig.same(&what, &out, &rounded)?;
         }
+    }
+    Ok(())
+}
+
+/// Types of blocks that copy as they are, also where blocks have as many bytes as elements.
+fn blocks(rig: &mut Rig) -> Result<()> {
+    for dtype in [DType::Rounded, DType::Affine(Affine::new(8, 32)?), DType::Affine(Affine::new(3, 64)?)] {
+        let width = 3 * dtype.block_elements();
+        let bytes = dtype.row_bytes(width)?;
+        let x = rig.output(dtype, &[2, 5, width])?;
+        let all: Vec<u8> = (0..10 * bytes).map(|_| rig.chance().bits() as u8).collect();
+        x.buffer().copy_from(&all)?;
+        let out = rig.output(dtype, &[5, 2, width])?;
+        rig.run(&Copy { x: &x.transpose(0, 1)?, out: &out })?;
+        let rows = (0..10).map(|row| row % 2 * 5 + row / 2);
+        let wanted: Vec<u8> = rows.flat_map(|row| all[row * bytes..][..bytes].to_vec()).collect();
+        assert_eq!(rig.blocks::<u8>(&out)?, wanted, "{dtype}");
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ const PIECE: usize = 512;
 
 fn kernel(name: &str, run: impl Fn(&Group<'_>) + Send + Sync + 'static) -> KernelDef {
     let buffers = [Param::read::<u8>(), Param::write::<u8>().per_group_of(2)];
-    let signature = Signature::new(buffers.into_iter().chain([Param::u32(); 8]).collect::<Vec<_>>());
+    let signature = Signature::new(buffers.into_iter().chain([Param::u32(); 11]).collect::<Vec<_>>());
     KernelDef::new(name, signature).cpu(run)
 }
 
@@ -24,11 +24,9 @@ fn place(group: &Group<'_>) -> (usize, usize) {
 
 pub(super) fn same() -> KernelDef {
     kernel("copy", |group| {
-        let (x, out, width) = (group.read::<u8>(0), group.write::<u8>(1), group.u32(3) as usize);
+        let (x, out, unit) = (group.read::<u8>(0), group.write::<u8>(1), group.u32(10) as usize);
         let (first, step) = place(group);
-        // A type of blocks lies in a row; a plain one has units of this many bytes.
-        let unit = if out.len() % width == 0 { out.len() / width } else { step };
-        if step == unit || out.len() <= unit || step == 0 {
+        if step == unit || out.len() == unit {
             out.copy_from_slice(&x[first..first + out.len()]);
             return;
         }

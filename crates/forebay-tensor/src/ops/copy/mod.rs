@@ -8,14 +8,17 @@ mod cpu;
 #[cfg(any(test, feature = "conformance"))]
 mod reference;
 
-use forebay_device::{Device, Kernel, Stage};
+use forebay_device::{Device, Kernel, KernelDef, Stage};
 
 use crate::{
     ArgumentFault, DType, Error, MAX_RANK, Op, Result, Served, Tensor,
-    op::{Loaded, argument, grid, size},
+    op::{Loaded, THREADS, argument, grid_by_device, size},
     quant,
-    tiles::cpu::cache::CACHE_TYPES,
+    tiles::{code, cpu::cache::CACHE_TYPES, cuda::EACH},
 };
+
+/// The most blocks of a launch on a card; each then goes on with what is left.
+const MOST_BLOCKS: usize = 1 << 14;
 
 /// `out = x`, element by element. Every type can become itself, every weight format of one plane f32, and f32, f16, bf16, q8_0
 /// and q4_0 each other; what gets coarser is rounded to nearest.
@@ -72,8 +75,11 @@ impl Op for Copy<'_> {
     const NAME: &'static str = "copy";
 
     fn served() -> Vec<Served> {
-        let same = Served::new("any type to itself", cpu::same());
-        let convert = |(from, to)| Served::new(format!("{from} to {to}"), cpu::convert(from, to));
+        let on_card = |kernel: KernelDef, entry| kernel.bundle(include_bytes!("cuda.bundle"), entry);
+        let same = Served::new("any type to itself", on_card(cpu::same(), "copy_same"));
+        let convert = |(from, to)| {
+            Served::new(format!("{from} to {to}"), on_card(cpu::convert(from, to), "copy_convert"))
+        };
         [same].into_iter().chain(conversions().map(convert)).collect()
     }
 
@@ -111,14 +117,17 @@ impl Op for Copy<'_> {
         if !dtype.is_plain() || first == MAX_RANK {
             steps[MAX_RANK - 1] = bytes;
         }
-        let [a, b, c, width] = sizes;
-        let row = self.out.dtype().row_bytes(width)?;
-        let words = [row, width, b, c, steps[0], steps[1], steps[2], steps[3]];
-        let mut arguments = [self.x.arg(); 10];
+        let ([a, b, c, width], kernel) = (sizes, self.kernel(kernels)?);
+        let (rows, row) = (a * b * c, self.out.dtype().row_bytes(width)?);
+        let types = code(dtype) | code(self.out.dtype()) << 8;
+        let words = [row, width, b, c].into_iter().chain(steps).chain([bytes, rows, types as usize]);
+        let mut arguments = [self.x.arg(); 13];
         arguments[1] = self.out.arg();
         for (argument, word) in arguments[2..].iter_mut().zip(words) {
             *argument = size(Self::NAME, "bytes between neighbours", word)?.into();
         }
-        Ok(stage.launch(self.kernel(kernels)?, grid(Self::NAME, a * b * c)?, &arguments)?)
+        let blocks = (rows * row).div_ceil(EACH).min(MOST_BLOCKS);
+        let grid = grid_by_device(Self::NAME, kernel, rows, [blocks, THREADS as usize])?;
+        Ok(stage.launch(kernel, grid, &arguments)?)
     }
 }
