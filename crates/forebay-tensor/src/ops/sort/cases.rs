@@ -1,17 +1,21 @@
-//! Ties, infinities, rows without numbers, one column, none.
+//! Ties, zeros of both signs, infinities, rows without numbers, one column, none; rows that a block of a card cannot hold.
 
 use super::{Sort, reference};
 use crate::{
     DType, Result,
     conformance::{Rig, Work},
+    tiles::cuda::order::TILE,
 };
 
 pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
-    for (rows, width) in [(1, 1), (3, 7), (3, 257), (5, 64), (0, 4), (2, 0), (1, 999)] {
+    let small = [(1, 1), (3, 7), (3, 257), (5, 64), (0, 4), (2, 0), (1, 999)];
+    let large = [(1, TILE), (3, TILE + 1), (2, 4 * TILE + 5)];
+    for (rows, width) in small.into_iter().chain(large) {
         let mut x = rig.floats(rows * width);
         if rows > 2 {
             x[..width].fill(f32::NAN);
             (x[1], x[width]) = (2.0, f32::INFINITY);
+            // Few values, so that many are equal.
             x[2 * width..3 * width].iter_mut().for_each(|x| *x = (*x * 2.0).round());
             x[2 * width + 3] = f32::NEG_INFINITY;
         }

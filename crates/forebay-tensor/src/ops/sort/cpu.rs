@@ -9,6 +9,9 @@ pub(super) fn kernel() -> KernelDef {
         Param::read::<f32>().per_group_of(2),
         Param::write::<u32>().per_group_of(2),
         Param::u32(),
+        Param::u32(),
+        Param::u32(),
+        Param::u32(),
     ]);
     KernelDef::new("sort", signature).cpu(|group| {
         let (row, ids) = (group.read::<f32>(0), group.write::<u32>(1));

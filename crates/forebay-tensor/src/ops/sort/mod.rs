@@ -12,7 +12,8 @@ use forebay_device::{Kernel, Stage};
 
 use crate::{
     Op, Result, Served, Tensor,
-    op::{argument, grid, size},
+    op::{argument, size},
+    tiles::cuda::order::{self, Step},
 };
 
 /// `ids[i]` are the columns of row `i` in the order of their elements, the largest first. Of equal elements the one of the
@@ -46,7 +47,7 @@ impl Op for Sort<'_> {
     const NAME: &'static str = "sort";
 
     fn served() -> Vec<Served> {
-        vec![Served::new("f32", cpu::kernel())]
+        vec![Served::new("f32", cpu::kernel().bundle(include_bytes!("cuda.bundle"), "sort"))]
     }
 
     fn check(&self) -> Result<()> {
@@ -60,7 +61,14 @@ impl Op for Sort<'_> {
 
     fn launch(&self, kernel: &Kernel, stage: &mut Stage<'_>) -> Result<()> {
         let [rows, width] = argument(Self::NAME, "x", self.x).rows()?;
-        let width = size(Self::NAME, "width", width)?;
-        Ok(stage.launch(kernel, grid(Self::NAME, rows)?, &[self.x.arg(), self.ids.arg(), width.into()])?)
+        for pass in order::passes(kernel, Step::Columns, width) {
+            let grid = pass.grid(Self::NAME, kernel, rows)?;
+            let (width, [step, distance, blocks]) =
+                (size(Self::NAME, "width", width)?, pass.words(Self::NAME)?);
+            let words = [width, step, distance, blocks].map(Into::into);
+            let [width, step, distance, blocks] = words;
+            stage.launch(kernel, grid, &[self.x.arg(), self.ids.arg(), width, step, distance, blocks])?;
+        }
+        Ok(())
     }
 }

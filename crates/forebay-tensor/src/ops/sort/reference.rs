@@ -1,19 +1,13 @@
 //! What `sort` means.
 
-/// Each column goes as far back as there are columns before it: the larger, the equal ones to its left, and for
-/// what is not a number all that are.
+/// The columns of each row.
 pub(super) fn sort(x: &[f32], width: usize) -> Vec<u32> {
-    let mut out = vec![0; x.len()];
-    for (r, row) in x.chunks(width.max(1)).enumerate() {
-        for (i, &x) in row.iter().enumerate() {
-            let before = |j: usize, y: f32| match (x.is_nan(), y.is_nan()) {
-                (false, false) => y > x || y == x && j < i,
-                (true, true) => j < i,
-                (x_is_none, _) => x_is_none,
-            };
-            let place = row.iter().enumerate().filter(|&(j, &y)| before(j, y)).count();
-            out[r * width + place] = i as u32;
-        }
+    let mut out = Vec::new();
+    for row in x.chunks(width.max(1)) {
+        let (mut numbers, others): (Vec<_>, Vec<_>) = (0..row.len()).partition(|&i| !row[i].is_nan());
+        // A stable sort leaves equal ones in the order of their columns. Both zeros are equal.
+        numbers.sort_by(|&a, &b| (row[b] + 0.0).total_cmp(&(row[a] + 0.0)));
+        out.extend(numbers.iter().chain(&others).map(|&i| i as u32));
     }
     out
 }

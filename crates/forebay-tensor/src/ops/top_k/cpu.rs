@@ -14,6 +14,9 @@ pub(super) fn kernel() -> KernelDef {
         Param::write::<u32>().per_group_of(4),
         Param::u32(),
         Param::u32(),
+        Param::u32(),
+        Param::u32(),
+        Param::u32(),
     ]);
     KernelDef::new("top_k", signature).cpu(|group| {
         let (row, values, ids) = (group.read::<f32>(0), group.write::<f32>(1), group.write::<u32>(2));

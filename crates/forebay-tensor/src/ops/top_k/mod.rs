@@ -13,7 +13,8 @@ use forebay_device::{Kernel, Stage};
 
 use crate::{
     Op, Result, Served, Tensor,
-    op::{argument, contract::ensure, grid, size},
+    op::{argument, contract::ensure, size},
+    tiles::cuda::order::{self, Step, TILE},
 };
 
 /// `values[i]` are the `k` largest elements of row `i`, the largest first, and `ids[i]` their columns. Of equal elements
@@ -50,7 +51,7 @@ impl Op for TopK<'_> {
     const NAME: &'static str = "top_k";
 
     fn served() -> Vec<Served> {
-        vec![Served::new("f32", cpu::kernel())]
+        vec![Served::new("f32", cpu::kernel().bundle(include_bytes!("cuda.bundle"), "top_k"))]
     }
 
     fn check(&self) -> Result<()> {
@@ -68,9 +69,21 @@ impl Op for TopK<'_> {
 
     fn launch(&self, kernel: &Kernel, stage: &mut Stage<'_>) -> Result<()> {
         let [rows, width] = argument(Self::NAME, "x", self.x).rows()?;
-        let k = size(Self::NAME, "width of values", self.values.layout().shape().last())?;
-        let width = size(Self::NAME, "width of x", width)?;
-        let arguments = [self.x.arg(), self.values.arg(), self.ids.arg(), width.into(), k.into()];
-        Ok(stage.launch(kernel, grid(Self::NAME, rows)?, &arguments)?)
+        let k = self.values.layout().shape().last();
+        let words = [size(Self::NAME, "width of x", width)?, size(Self::NAME, "width of values", k)?];
+        let [x, values, ids] = [self.x, self.values, self.ids].map(Tensor::arg);
+        // A block sorts what it chose, unless that is more than it can hold.
+        let (chosen, sorted) = match (k <= TILE, k == width) {
+            (true, _) => (Step::Choose, 0),
+            (false, true) => (Step::Columns, k),
+            (false, false) => (Step::Choose, k),
+        };
+        for pass in order::passes(kernel, chosen, sorted) {
+            let [width, k] = words.map(Into::into);
+            let [step, distance, blocks] = pass.words(Self::NAME)?.map(Into::into);
+            let grid = pass.grid(Self::NAME, kernel, rows)?;
+            stage.launch(kernel, grid, &[x, values, ids, width, k, step, distance, blocks])?;
+        }
+        Ok(())
     }
 }

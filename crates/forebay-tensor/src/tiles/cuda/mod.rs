@@ -7,6 +7,7 @@
 
 #[cfg(test)]
 mod tables;
+pub(crate) mod order;
 
 /// Elements of a block where every element stands for itself.
 pub(crate) const EACH: usize = 1024;
