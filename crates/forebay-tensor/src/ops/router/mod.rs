@@ -15,7 +15,7 @@ use crate::{
     op::{
         argument,
         contract::{ensure, finite},
-        grid, optional, size,
+        grid_by_device, optional, size,
     },
 };
 
@@ -82,7 +82,7 @@ impl Op for Router<'_> {
     const NAME: &'static str = "router";
 
     fn served() -> Vec<Served> {
-        vec![Served::new("f32", cpu::kernel())]
+        vec![Served::new("f32", cpu::kernel().bundle(include_bytes!("cuda.bundle"), "router"))]
     }
 
     fn check(&self) -> Result<()> {
@@ -105,6 +105,9 @@ impl Op for Router<'_> {
 
     fn launch(&self, kernel: &Kernel, stage: &mut Stage<'_>) -> Result<()> {
         let [count, experts] = argument(Self::NAME, "logits", self.logits).rows()?;
+        // A thread sorts a pair of experts, or several.
+        let threads = (experts.next_power_of_two() / 2).clamp(32, 256);
+        let grid = grid_by_device(Self::NAME, kernel, count, [count, threads])?;
         let (experts, k) =
             (size(Self::NAME, "experts", experts)?, size(Self::NAME, "k", self.ids.shape()[1])?);
         let bias = optional(self.bias, self.logits)?;
@@ -113,6 +116,6 @@ impl Op for Router<'_> {
         let words = [experts, k, score, renormalise].map(Into::into);
         let [experts, k, score, renormalise] = words;
         let arguments = [logits, bias.arg(), ids, weights, experts, k, score, renormalise, self.scale.into()];
-        Ok(stage.launch(kernel, grid(Self::NAME, count)?, &arguments)?)
+        Ok(stage.launch(kernel, grid, &arguments)?)
     }
 }
