@@ -24,10 +24,11 @@ fn draw(group: &Group<'_>) {
     let place = if temperature == 0.0 || count == 0 {
         0
     } else {
-        let mut left = f64::from(uniform) * values[..count].iter().map(|x| share(*x)).sum::<f64>();
+        let drawn = f64::from(uniform) * values[..count].iter().map(|x| share(*x)).sum::<f64>();
+        let mut sum = 0.0;
         let place = values[..count].iter().position(|x| {
-            left -= share(*x);
-            left < 0.0
+            sum += share(*x);
+            sum > drawn
         });
         place.unwrap_or(count - 1)
     };
@@ -44,10 +45,16 @@ fn weight(x: f32, largest: f32, temperature: f64) -> f64 {
 fn candidates(values: &[f32], top_p: f64, min_p: f64) -> usize {
     let numbers = values.iter().position(|x| x.is_nan()).unwrap_or(values.len());
     let likely = |x: f32| weight(x, values[0], 1.0);
-    let wanted = top_p * values[..numbers].iter().map(|x| likely(*x)).sum::<f64>();
+    // All of them together are as likely as rounding makes them, which some of them may reach.
+    let wanted = match top_p {
+        1.0 => f64::INFINITY,
+        _ => top_p * values[..numbers].iter().map(|x| likely(*x)).sum::<f64>(),
+    };
+    // What cannot be drawn is none.
+    let least = min_p.max(f64::MIN_POSITIVE);
     let mut sum = 0.0;
     for (i, &x) in values[..numbers].iter().enumerate() {
-        if i > 0 && (sum >= wanted || likely(x) < min_p) {
+        if i > 0 && (sum >= wanted || likely(x) < least) {
             return i;
         }
         sum += likely(x);

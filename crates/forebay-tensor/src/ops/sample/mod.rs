@@ -15,14 +15,17 @@ use crate::{
     op::{
         argument,
         contract::{ensure, finite},
-        grid, size,
+        grid_by_device, size,
     },
 };
 
+/// The most threads of a block.
+const MOST_THREADS: usize = 1024;
+
 /// `out[i]` is the one of `ids[i]` that the number `uniform[i]` falls upon. Candidates are the first so many whose softmax
 /// reaches `top_p`, and of those the ones that are at least `min_p` times as likely as the likeliest; each has a share of
-/// `e^(value / temperature)`. A temperature of 0 takes the first. What is not a number is no candidate, and if the first is none,
-/// it is taken all the same.
+/// `e^(value / temperature)`. A temperature of 0 takes the first. What is not a number is no candidate, nor what has no share
+/// of a `double`; if the first is none, it is taken all the same.
 ///
 /// ```
 /// use forebay_device::{Device, DeviceOptions};
@@ -71,7 +74,7 @@ impl Op for Sample<'_> {
     const NAME: &'static str = "sample";
 
     fn served() -> Vec<Served> {
-        vec![Served::new("f32", cpu::kernel())]
+        vec![Served::new("f32", cpu::kernel().bundle(include_bytes!("cuda.bundle"), "sample"))]
     }
 
     fn check(&self) -> Result<()> {
@@ -94,10 +97,12 @@ impl Op for Sample<'_> {
 
     fn launch(&self, kernel: &Kernel, stage: &mut Stage<'_>) -> Result<()> {
         let [rows, k] = argument(Self::NAME, "values", self.values).rows()?;
+        let threads = k.next_multiple_of(32).min(MOST_THREADS);
+        let grid = grid_by_device(Self::NAME, kernel, rows, [rows, threads])?;
         let k = size(Self::NAME, "width of values", k)?;
         let [values, ids, uniform, out] = [self.values, self.ids, self.uniform, self.out].map(Tensor::arg);
         let [temperature, top_p, min_p] = [self.temperature, self.top_p, self.min_p].map(Into::into);
         let arguments = [values, ids, uniform, out, k.into(), temperature, top_p, min_p];
-        Ok(stage.launch(kernel, grid(Self::NAME, rows)?, &arguments)?)
+        Ok(stage.launch(kernel, grid, &arguments)?)
     }
 }

@@ -16,13 +16,14 @@ pub(super) fn chances(values: &[f32], temperature: f32, top_p: f32, min_p: f32) 
         values = vec![0.0; count];
     }
     let likely = softmax(&values);
-    let mut keep = 1;
+    let mut keep = if top_p == 1.0 { likely.len() } else { 1 };
     while keep < likely.len() && likely[..keep].iter().sum::<f64>() < f64::from(top_p) {
         keep += 1;
     }
     values.truncate(keep);
     let likely = softmax(&values);
-    values.truncate(likely.iter().filter(|p| **p >= f64::from(min_p) * likely[0]).count().max(1));
+    let least = f64::from(min_p) * likely[0];
+    values.truncate(likely.iter().filter(|p| **p >= least && **p > 0.0).count().max(1));
     if temperature == 0.0 {
         return vec![1.0];
     }
