@@ -11,13 +11,16 @@ use crate::{
 type Sizes = [usize; 5];
 
 pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
-    let all: [Sizes; 8] = [
+    let all: [Sizes; 11] = [
         [1, 1, 1, 1, 1],
         [3, 2, 4, 5, 7],
         [CHUNK - 1, 2, 2, 8, 8],
         [CHUNK, 1, 3, 8, 8],
         [2 * CHUNK + 1, 2, 6, 17, 33],
         [70, 2, 4, 32, 32],
+        [CHUNK + 2, 1, 2, 128, 40],
+        [3, 1, 2, 131, 9],
+        [1, 1, 1, 300, 70],
         [0, 1, 2, 4, 4],
         [2, 1, 2, 0, 4],
     ];

@@ -20,7 +20,8 @@ use crate::tiles::cpu::{
 fn signature() -> Signature {
     let read = [Param::read::<f32>(); 5];
     let written = [Param::read_write::<f32>(), Param::write::<f32>()];
-    let words = [Param::u32(), Param::u32(), Param::u32(), Param::u32(), Param::f32()];
+    let [word, scale] = [Param::u32(), Param::f32()];
+    let words = [word, word, word, word, scale, word, word];
     Signature::new(read.into_iter().chain(written).chain(words).collect::<Vec<_>>())
 }
 

@@ -1,8 +1,8 @@
 //! The gated delta rule: a matrix for each head that forgets, is corrected towards new values, and answers queries.
 //!
-//! Two kernels serve it: `step` goes position by position, `chunk` takes sixteen at a time and touches the matrix once for all
-//! of them. Next rooms: `reference` for what it means, `cpu` for how it runs, `causal_conv` and `gated_norm` for what
-//! stands around it.
+//! Two kernels serve it: `step` goes position by position, `chunk` takes sixteen at a time and touches the matrix once for
+//! all of them. On a card one kernel does for both and keeps the matrix in registers. Next rooms: `reference` for what it
+//! means, `cpu` for how it runs, `causal_conv` and `gated_norm` for what stands around it.
 
 #[cfg(any(test, feature = "conformance"))]
 pub(crate) mod cases;
@@ -10,14 +10,14 @@ mod cpu;
 #[cfg(any(test, feature = "conformance"))]
 mod reference;
 
-use forebay_device::{Kernel, Stage};
+use forebay_device::{Kernel, KernelDef, Stage};
 
 use crate::{
     Op, Result, Served, Tensor,
     op::{
         argument,
         contract::{ensure, finite},
-        grid, size,
+        grid_by_device, size,
     },
 };
 
@@ -25,6 +25,9 @@ use crate::{
 const MOST_WIDTH: usize = 256;
 /// Positions of a chunk.
 const CHUNK: usize = 16;
+/// Columns of a head's matrix that a block of a card has, and its threads.
+const COLUMNS: usize = 32;
+const THREADS: usize = 256;
 
 /// Which head of queries and keys a head of values uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -85,7 +88,11 @@ impl Op for GatedDelta<'_> {
     const NAME: &'static str = "gated_delta";
 
     fn served() -> Vec<Served> {
-        vec![Served::new("f32, few positions", cpu::step()), Served::new("f32", cpu::chunk())]
+        let on_card = |kernel: KernelDef| kernel.bundle(include_bytes!("cuda.bundle"), "gated_delta");
+        vec![
+            Served::new("f32, few positions", on_card(cpu::step())),
+            Served::new("f32", on_card(cpu::chunk())),
+        ]
     }
 
     fn check(&self) -> Result<()> {
@@ -109,19 +116,25 @@ impl Op for GatedDelta<'_> {
     }
 
     fn launch(&self, kernels: &[Kernel; 2], stage: &mut Stage<'_>) -> Result<()> {
-        let [_, heads, _] = argument(Self::NAME, "v", self.v).axes()?;
+        let [_, heads, width] = argument(Self::NAME, "v", self.v).axes()?;
         if self.out.elements() == 0 {
             return Ok(());
         }
-        let [count, key_heads, _] = argument(Self::NAME, "q", self.q).axes()?;
+        let [count, key_heads, key_width] = argument(Self::NAME, "q", self.q).axes()?;
+        let kernel = self.kernel(kernels)?;
+        let blocks = heads * width.div_ceil(COLUMNS);
+        let grid = grid_by_device(Self::NAME, kernel, heads, [blocks, THREADS])?;
         let sizes = [("count", count), ("key heads", key_heads), ("value heads", heads)];
-        let [count, key_heads, heads_word] = sizes.map(|(name, value)| size(Self::NAME, name, value));
+        let [count, key_heads, heads] = sizes.map(|(name, value)| size(Self::NAME, name, value));
+        let widths = [("width of k", key_width), ("width of v", width)];
+        let [key_width, width] = widths.map(|(name, value)| size(Self::NAME, name, value));
         let tensors = [self.q, self.k, self.v, self.decay, self.beta, self.state, self.out].map(Tensor::arg);
         let [q, k, v, decay, beta, state, out] = tensors;
-        let words = [count?, key_heads?, heads_word?, u32::from(self.heads == Heads::Interleaved)];
-        let [count, key_heads, heads_word, interleaved] = words.map(Into::into);
+        let interleaved = u32::from(self.heads == Heads::Interleaved);
+        let words = [count?, key_heads?, heads?, interleaved, key_width?, width?].map(Into::into);
+        let ([count, key_heads, heads, interleaved, key_width, width], scale) = (words, self.scale.into());
         let arguments =
-            [q, k, v, decay, beta, state, out, count, key_heads, heads_word, interleaved, self.scale.into()];
-        Ok(stage.launch(self.kernel(kernels)?, grid(Self::NAME, heads)?, &arguments)?)
+            [q, k, v, decay, beta, state, out, count, key_heads, heads, interleaved, scale, key_width, width];
+        Ok(stage.launch(kernel, grid, &arguments)?)
     }
 }
