@@ -24,8 +24,8 @@ const MOST_THREADS: usize = 1024;
 
 /// `out[i]` is the one of `ids[i]` that the number `uniform[i]` falls upon. Candidates are the first so many whose softmax
 /// reaches `top_p`, and of those the ones that are at least `min_p` times as likely as the likeliest; each has a share of
-/// `e^(value / temperature)`. A temperature of 0 takes the first. What is not a number is no candidate, nor what has no share
-/// of a `double`; if the first is none, it is taken all the same.
+/// `e^(value / temperature)`. A temperature of 0 takes the first. What is not a number is no candidate, nor what has no
+/// share of an f64; if the first is none, it is taken all the same.
 ///
 /// ```
 /// use forebay_device::{Device, DeviceOptions};

@@ -5,9 +5,9 @@
 //! comes out lies beside each as `cuda.bundle`. A card cannot fail a launch halfway, so kernels write what is not a number
 //! where the CPU would fail a stage, and never touch what is not theirs.
 
+pub(crate) mod order;
 #[cfg(test)]
 mod tables;
-pub(crate) mod order;
 
 /// Elements of a block where every element stands for itself.
 pub(crate) const EACH: usize = 1024;
