@@ -101,10 +101,14 @@ const BY_INTEGERS: &str = " by integers";
 /// What ends the types of kernels for panels.
 const IN_PANELS: &str = " in panels";
 
+/// What ends the types of kernels for many rows of activations.
+const OF_MANY: &str = " by many rows";
+
 /// The kernels of weights, however they lie, and the level of the CPU that they use.
 #[derive(Debug)]
 pub struct WeightKernels {
     rows: PerType,
+    many: PerType,
     points: PerType,
     panels: PerType,
     level: Level,
@@ -112,19 +116,21 @@ pub struct WeightKernels {
 
 impl Loaded for WeightKernels {
     fn load(device: &Device, served: &[Served]) -> Result<Self> {
-        let [mut rows, mut points, mut panels] = [const { Vec::new() }; 3];
+        let [mut rows, mut many, mut points, mut panels] = [const { Vec::new() }; 4];
         for one in with_code(device, served) {
             let kernel = one.load(device)?;
             if let Some(dtype) = one.types().strip_suffix(IN_PANELS) {
                 panels.push((dtype.parse()?, kernel));
             } else if let Some(dtype) = one.types().strip_suffix(BY_INTEGERS) {
                 points.push((dtype.parse()?, kernel));
+            } else if let Some(dtype) = one.types().strip_suffix(OF_MANY) {
+                many.push((dtype.parse()?, kernel));
             } else {
                 rows.push((one.dtype()?, kernel));
             }
         }
-        let [rows, points, panels] = [rows, points, panels].map(|kernels| PerType { kernels });
-        Ok(Self { rows, points, panels, level: Level::best() })
+        let [rows, many, points, panels] = [rows, many, points, panels].map(|kernels| PerType { kernels });
+        Ok(Self { rows, many, points, panels, level: Level::best() })
     }
 }
 
@@ -136,6 +142,11 @@ impl WeightKernels {
             Lie::Points => self.points.of(dtype),
             Lie::Panels => self.panels.of(dtype),
         }
+    }
+
+    /// The kernel of a type in rows for many rows of activations, where the device has one.
+    pub(crate) fn of_many(&self, dtype: DType) -> Option<&Kernel> {
+        self.many.of(dtype).ok()
     }
 
     /// The level that the kernels use.
@@ -161,6 +172,14 @@ pub(crate) fn per_weight(
 /// The kernels of formats whose rows have integer products.
 pub(crate) fn per_points(points: impl Fn(DType) -> KernelDef) -> impl Iterator<Item = Served> {
     with_points().map(move |dtype| Served::new(format!("{dtype}{BY_INTEGERS}"), points(dtype)))
+}
+
+/// The kernels for many rows of activations with a weight in rows.
+pub(crate) fn per_many(many: impl Fn(DType) -> KernelDef) -> impl Iterator<Item = Served> {
+    quant::formats()
+        .iter()
+        .map(quant::Format::dtype)
+        .map(move |dtype| Served::new(format!("{dtype}{OF_MANY}"), many(dtype)))
 }
 
 /// The types whose rows have integer products.

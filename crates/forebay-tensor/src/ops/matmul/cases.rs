@@ -19,9 +19,21 @@ pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
     for format in quant::formats() {
         let block = format.dtype().block_elements();
         for (count, rows, width) in
-            [(1, PART + 1, 3 * block), (3, 5, 5 * block), (0, 3, block), (2, 0, block)]
+            [(1, PART + 1, 3 * block), (3, 5, 5 * block), (19, 21, 3 * block), (0, 3, block), (2, 0, block)]
         {
             product(rig, format.dtype(), [count, rows, width])?;
+        }
+    }
+    // Around the tiles of a card, and where rows begin at any address.
+    for (dtype, sizes) in
+        [(DType::F32, [70, 67, 131]), (DType::BF16, [17, 64, 64]), (DType::F16, [65, 129, 33])]
+    {
+        product(rig, dtype, sizes)?;
+    }
+    product(rig, DType::Q5_K, [130, 65, 512])?;
+    for (dtype, width) in [(DType::MXFP4, 96), (DType::Q6_K, 512), (DType::F16, 131), (DType::F32, 7)] {
+        for count in [1, 9, 20] {
+            product_of_last_rows(rig, dtype, [count, 9, width])?;
         }
     }
     // Around the piece that is decoded at a time.
@@ -149,6 +161,18 @@ fn product(rig: &mut Rig, dtype: DType, [count, rows, width]: [usize; 3]) -> Res
     rig.run(&Matmul { weight: &weight, x: &input, out: &out })?;
     let wanted = reference::matmul(&values, &x, width);
     rig.within(&format!("{dtype}, {count} x {rows} x {width}"), &out, &wanted, tolerance(&values, width))
+}
+
+/// The product of all rows of a weight but its first, and of all rows of activations but the first.
+fn product_of_last_rows(rig: &mut Rig, dtype: DType, [count, rows, width]: [usize; 3]) -> Result<()> {
+    let (weight, values) = rig.weight(dtype, &[rows + 1, width])?;
+    let weight = Weight::rows(&weight.narrow(0, 1..rows + 1)?)?;
+    let x = rig.floats((count + 1) * width);
+    let input = rig.tensor(&[count + 1, width], &x)?.narrow(0, 1..count + 1)?;
+    let out = rig.output(DType::F32, &[count, rows])?;
+    rig.run(&Matmul { weight: &weight, x: &input, out: &out })?;
+    let wanted = reference::matmul(&values[width..], &x[width..], width);
+    rig.within(&format!("the last rows of {dtype}"), &out, &wanted, tolerance(&values, width))
 }
 
 /// The product of a weight of floats, which is the same on every level and for every number of rows.

@@ -43,14 +43,12 @@ pub(super) fn rows(dtype: DType) -> KernelDef {
 
 /// Multiplies rows of floats; a group owns [`PART`] of them.
 fn floats(dtype: DType) -> KernelDef {
-    KernelDef::new(format!("matmul_floats_{dtype}"), signature(Param::read::<f32>())).cpu_shares(
-        move |share| {
-            let (level, _) = level_and_scales(share.word(4));
-            if !with_plain(dtype, ChoosePlain { share, level }) {
-                panic!("{dtype} is no type of floats");
-            }
-        },
-    )
+    KernelDef::new(format!("matmul_floats_{dtype}"), signature_of_floats()).cpu_shares(move |share| {
+        let (level, _) = level_and_scales(share.word(4));
+        if !with_plain(dtype, ChoosePlain { share, level }) {
+            panic!("{dtype} is no type of floats");
+        }
+    })
 }
 
 /// Takes the type to the level.
@@ -75,13 +73,11 @@ impl PlainJob for ChoosePlain<'_, '_> {
 
 /// Decodes a piece of a row into f32 and multiplies all rows of activations by it.
 fn decode(dtype: DType) -> KernelDef {
-    KernelDef::new(format!("matmul_decode_{dtype}"), signature(Param::read::<f32>())).cpu_shares(
-        move |share| {
-            let rows = arguments::count(share, 3);
-            let own = share.groups().start * PART..(share.groups().end * PART).min(rows);
-            own.for_each(|row| product_of_row(share, dtype, row, rows));
-        },
-    )
+    KernelDef::new(format!("matmul_decode_{dtype}"), signature_of_floats()).cpu_shares(move |share| {
+        let rows = arguments::count(share, 3);
+        let own = share.groups().start * PART..(share.groups().end * PART).min(rows);
+        own.for_each(|row| product_of_row(share, dtype, row, rows));
+    })
 }
 
 /// Makes one column of the output; the caller owns the row.
@@ -131,9 +127,15 @@ pub(super) fn points(dtype: DType) -> KernelDef {
     })
 }
 
-/// Weight, activations, output, rows of the weight, and how it lies.
+/// The signature of kernels that multiply floats.
+pub(super) fn signature_of_floats() -> Signature {
+    signature(Param::read::<f32>())
+}
+
+/// Weight, activations, output; rows of the weight, how it lies, its width, and rows of activations.
 fn signature(x: Param) -> Signature {
-    Signature::new([Param::read::<u8>(), x, Param::write::<f32>(), Param::u32(), Param::u32()])
+    let buffers = [Param::read::<u8>(), x, Param::write::<f32>()];
+    Signature::new([&buffers[..], &[const { Param::u32() }; 4]].concat())
 }
 
 /// Takes the format to the level.

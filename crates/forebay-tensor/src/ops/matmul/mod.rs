@@ -3,20 +3,21 @@
 //! Four kernels. Of weights in rows, `floats` serves plain types, several rows at a time, and `decode` all others: it decodes
 //! a piece of a row into f32 and takes its product with all rows of activations. Integer products with rounded rows, on
 //! the level of the CPU that was chosen, are made by `panels` of weights that were packed, and by `points` of rows whose
-//! codes are looked up. Next rooms: `reference` for what it means, `cpu` for how it runs.
+//! codes are looked up. Next rooms: `reference` for what it means, `cpu` and `cuda` for how it runs.
 
 #[cfg(any(test, feature = "conformance"))]
 pub(crate) mod cases;
 mod cpu;
+mod cuda;
 #[cfg(any(test, feature = "conformance"))]
 mod reference;
 
-use forebay_device::{Kernel, Stage};
+use forebay_device::{BackendKind, Kernel, Stage};
 
 use crate::{
     DType, Op, Result, Served, Tensor, Weight,
     op::{argument, grid, size},
-    tiles::{self, Lie, WeightKernels, cpu::products::PANELS, per_points, per_weight},
+    tiles::{self, Lie, WeightKernels, cpu::products::PANELS, per_many, per_points, per_weight},
 };
 
 /// Rows of the weight of a group, where the weight lies in rows.
@@ -62,7 +63,9 @@ impl Op for Matmul<'_> {
     const NAME: &'static str = "matmul";
 
     fn served() -> Vec<Served> {
-        per_weight(cpu::rows, cpu::panels).into_iter().chain(per_points(cpu::points)).collect()
+        let rows = |dtype| cuda::rows(cpu::rows(dtype), dtype);
+        let others = per_points(cpu::points).chain(per_many(cuda::tiles));
+        per_weight(rows, cpu::panels).into_iter().chain(others).collect()
     }
 
     fn check(&self) -> Result<()> {
@@ -74,7 +77,9 @@ impl Op for Matmul<'_> {
     }
 
     fn kernel<'k>(&self, kernels: &'k WeightKernels) -> Result<&'k Kernel> {
-        kernels.of(self.weight.dtype(), self.weight.lie())
+        let (dtype, lie) = (self.weight.dtype(), self.weight.lie());
+        let many = (lie == Lie::Rows && cuda::is_many(self.x.shape()[0])).then(|| kernels.of_many(dtype));
+        many.flatten().map_or_else(|| kernels.of(dtype, lie), Ok)
     }
 
     fn launch(&self, kernels: &WeightKernels, stage: &mut Stage<'_>) -> Result<()> {
@@ -85,10 +90,18 @@ impl Op for Matmul<'_> {
         if width == 0 {
             return Ok(stage.fill(self.out.buffer(), 0)?);
         }
-        let part = if self.weight.lie() == Lie::Rows { PART } else { PANELS * PART };
-        let how = tiles::how(kernels.level(), self.weight.scale_type(), self.weight.dtype());
+        let (kernel, lie, dtype) = (self.kernel(kernels)?, self.weight.lie(), self.weight.dtype());
+        let count = self.x.shape()[0];
+        let grid = match (lie, kernel.backend()) {
+            (Lie::Rows, BackendKind::Cuda) => cuda::grid(dtype, count, rows)?,
+            (Lie::Rows, _) => grid(Self::NAME, rows.div_ceil(PART))?,
+            _ => grid(Self::NAME, rows.div_ceil(PANELS * PART))?,
+        };
+        let how = tiles::how(kernels.level(), self.weight.scale_type(), dtype);
         let [weight, x, out] = [self.weight.buffer().arg(), self.x.arg(), self.out.arg()];
-        let (grid, rows) = (grid(Self::NAME, rows.div_ceil(part))?, size(Self::NAME, "rows", rows)?);
-        Ok(stage.launch(self.kernel(kernels)?, grid, &[weight, x, out, rows.into(), how.into()])?)
+        let sizes = [("rows", rows), ("width", width), ("rows of x", count)];
+        let [rows, width, count] = sizes.map(|(name, value)| size(Self::NAME, name, value));
+        let arguments = [weight, x, out, rows?.into(), how.into(), width?.into(), count?.into()];
+        Ok(stage.launch(kernel, grid, &arguments)?)
     }
 }

@@ -14,8 +14,12 @@ use forebay_device::{Kernel, Stage};
 
 use crate::{
     Op, Result, Served, Tensor, Weight,
-    op::{argument, contract::ensure, grid, optional, size},
-    tiles::{self, Lie, WeightKernels, per_points, per_weight},
+    op::{argument, contract::ensure, grid_by_device, optional, size},
+    tiles::{
+        self, Lie, WeightKernels,
+        cuda::{THREADS_OF_ROWS, entry_of_rows, rows_of_block},
+        per_points, per_weight,
+    },
 };
 
 /// Rows of an expert of a group, which are a panel.
@@ -61,7 +65,15 @@ impl Op for RoutedMatmul<'_> {
     const NAME: &'static str = "routed_matmul";
 
     fn served() -> Vec<Served> {
-        per_weight(cpu::rows, cpu::panels).into_iter().chain(per_points(cpu::points)).collect()
+        let entries = [
+            "routed_matmul_rows_f32",
+            "routed_matmul_rows_f16",
+            "routed_matmul_rows_bf16",
+            "routed_matmul_rows_blocks",
+        ];
+        let rows =
+            |dtype| cpu::rows(dtype).bundle(include_bytes!("cuda.bundle"), entry_of_rows(dtype, entries));
+        per_weight(rows, cpu::panels).into_iter().chain(per_points(cpu::points)).collect()
     }
 
     fn check(&self) -> Result<()> {
@@ -98,8 +110,12 @@ impl Op for RoutedMatmul<'_> {
         let [x, ids, out] = [self.x, self.ids, self.out].map(Tensor::arg);
         let arguments =
             [self.weight.buffer().arg(), x, ids, bias.arg(), out, row_count, width, experts, takers, how];
-        let by_result = self.weight.lie() == Lie::Rows && !self.weight.dtype().is_plain();
-        let groups = if by_result { self.ids.elements() } else { rows.div_ceil(PART) };
-        Ok(stage.launch(self.kernel(kernels)?, grid(Self::NAME, groups)?, &arguments)?)
+        let kernel = self.kernel(kernels)?;
+        let (places, dtype) = (self.ids.elements(), self.weight.dtype());
+        let by_result = self.weight.lie() == Lie::Rows && !dtype.is_plain();
+        let groups = if by_result { places } else { rows.div_ceil(PART) };
+        let blocks = places.saturating_mul(rows.div_ceil(rows_of_block(dtype)));
+        let grid = grid_by_device(Self::NAME, kernel, groups, [blocks, THREADS_OF_ROWS])?;
+        Ok(stage.launch(kernel, grid, &arguments)?)
     }
 }

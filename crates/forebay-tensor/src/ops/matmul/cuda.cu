@@ -1,0 +1,101 @@
+// `matmul_rows_*(weight, x, out, rows, how, width, count)`: products with rows of a weight as they lie.
+//
+// Blocks are counted by eights of rows of activations first, so that those that read the same rows of the weight run
+// together. Tiles of many rows of activations are counted by the rows of activations first, for the same reason.
+
+#include "../../tiles/cuda/tile.cuh"
+
+// What a warp multiplies: some rows of activations, and the rows of the weight from `row` on.
+struct Own {
+    Activations x;
+    uint32_t first_of_x, row;
+
+    __device__ Own(const float *all, uint32_t count, uint32_t width, uint32_t rows_of_warp) {
+        uint32_t eights = (count + TOGETHER - 1) / TOGETHER;
+        first_of_x = blockIdx.x % eights * TOGETHER;
+        x = {all + (size_t)first_of_x * width, min(count - first_of_x, TOGETHER), width};
+        row = (blockIdx.x / eights * WARPS + threadIdx.x / WARP) * rows_of_warp;
+    }
+};
+
+template <int ROWS, int COUNT>
+__device__ __forceinline__ void keep(float *out, const Own &own, uint32_t rows, float (&sums)[ROWS][COUNT]) {
+#pragma unroll
+    for (int row = 0; row < ROWS; row++) {
+#pragma unroll
+        for (int n = 0; n < COUNT; n++) {
+            float sum = warp_sum(sums[row][n]);
+            if (lane() == 0 && n < own.x.count && own.row + row < rows) {
+                out[(size_t)(own.first_of_x + n) * rows + own.row + row] = sum;
+            }
+        }
+    }
+}
+
+template <int COUNT, class T>
+__device__ __forceinline__ void multiply_plain(const T *weight, float *out, uint32_t rows, const Own &own, bool whole) {
+    const T *of_weight[PAIR];
+#pragma unroll
+    for (int row = 0; row < PAIR; row++) of_weight[row] = weight + (size_t)min(own.row + row, rows - 1) * own.x.width;
+    float sums[PAIR][COUNT] = {};
+    if (whole) {
+        plain_products<true>(of_weight, own.x, sums);
+    } else {
+        plain_products<false>(of_weight, own.x, sums);
+    }
+    keep(out, own, rows, sums);
+}
+
+#define PLAIN(NAME, T) \
+    extern "C" __global__ void __launch_bounds__(WARPS *WARP, 6) NAME( \
+        const T *weight, const float *x, float *out, uint32_t rows, uint32_t how, uint32_t width, uint32_t count \
+    ) { \
+        Own own(x, count, width, PAIR); \
+        if (own.row >= rows) return; \
+        bool whole = is_whole(weight) && is_whole(x) && width % (16 / sizeof(T)) == 0; \
+        if (own.x.count == 1) { \
+            multiply_plain<1>(weight, out, rows, own, whole); \
+        } else { \
+            multiply_plain<TOGETHER>(weight, out, rows, own, whole); \
+        } \
+    }
+PLAIN(matmul_rows_f32, float)
+PLAIN(matmul_rows_f16, __half)
+PLAIN(matmul_rows_bf16, __nv_bfloat16)
+
+extern "C" __global__ void __launch_bounds__(WARPS *WARP, 8) matmul_rows_blocks(
+    const uint8_t *weight, const float *x, float *out, uint32_t rows, uint32_t how, uint32_t width, uint32_t count
+) {
+    Own own(x, count, width, 1);
+    if (own.row >= rows) return;
+    Type type = type_of(how);
+    float sums[1][TOGETHER] = {};
+    block_products(type, weight + own.row * row_bytes(type, width), own.x, is_whole(x), sums);
+    keep(out, own, rows, sums);
+}
+
+extern "C" __global__ void __launch_bounds__(256) matmul_rows_tiles(
+    const uint8_t *weight, const float *x, float *out, uint32_t rows, uint32_t how, uint32_t width, uint32_t count
+) {
+    __shared__ Sides sides;
+    Type type = type_of(how);
+    uint32_t tiles_of_x = (count + SIDE - 1) / SIDE;
+    uint32_t first_of_x = blockIdx.x % tiles_of_x * SIDE, first_row = blockIdx.x / tiles_of_x * SIDE;
+    uint32_t row = first_row + threadIdx.x / 4, place = first_of_x + threadIdx.x / 4;
+    float sums[4][4] = {};
+    multiply_tile(
+        sides, type, row < rows ? weight + row * row_bytes(type, width) : nullptr,
+        place < count ? x + (size_t)place * width : nullptr, width, sums
+    );
+    first_row += threadIdx.x % 16 * 4;
+    first_of_x += threadIdx.x / 16 * 4;
+#pragma unroll
+    for (int n = 0; n < 4; n++) {
+#pragma unroll
+        for (int m = 0; m < 4; m++) {
+            if (first_of_x + n < count && first_row + m < rows) {
+                out[(size_t)(first_of_x + n) * rows + first_row + m] = sums[n][m];
+            }
+        }
+    }
+}
