@@ -63,6 +63,7 @@ registry! {
     causal_conv: CausalConv,
     copy: Copy,
     embed: Embed,
+    follow: Follow,
     gate: Gate,
     gated_delta: GatedDelta,
     gated_norm: GatedNorm,

@@ -217,6 +217,11 @@ impl Rig {
         self.facts.aliased = true;
     }
 
+    /// The op takes no floats, so that all numbers are finite.
+    pub(crate) fn has_no_floats(&mut self) {
+        self.facts.not_finite = true;
+    }
+
     fn refused<O: Op>(&mut self, op: &O) -> Result<Error> {
         let kernels = kernels::<O>(&mut self.kernels, &self.device)?;
         let mut stage = self.session.stage(O::NAME);

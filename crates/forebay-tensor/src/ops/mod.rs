@@ -16,6 +16,7 @@ pub mod attention;
 pub mod causal_conv;
 pub mod copy;
 pub mod embed;
+pub mod follow;
 pub mod gate;
 pub mod gated_delta;
 pub mod gated_norm;
@@ -38,7 +39,7 @@ pub mod top_k;
 
 pub use self::{
     activate::Activate, add::Add, angles::Angles, append::Append, argmax::Argmax, attention::Attention,
-    causal_conv::CausalConv, copy::Copy, embed::Embed, gate::Gate, gated_delta::GatedDelta,
+    causal_conv::CausalConv, copy::Copy, embed::Embed, follow::Follow, gate::Gate, gated_delta::GatedDelta,
     gated_norm::GatedNorm, l2_norm::L2Norm, layer_norm::LayerNorm, matmul::Matmul, mix::Mix, mul::Mul,
     rms_norm::RmsNorm, rope::Rope, round::Round, routed_matmul::RoutedMatmul, router::Router, sample::Sample,
     scale::Scale, softcap::Softcap, softmax::Softmax, sort::Sort, top_k::TopK,
