@@ -175,6 +175,17 @@ impl Stored {
         Some(all)
     }
 
+    /// Rows, over all axes but the last.
+    pub(super) fn rows(&self) -> u64 {
+        self.runs.iter().map(|run| run.rows).sum()
+    }
+
+    /// So many rows from one on, as a matrix.
+    pub(super) fn part(&self, first: u64, count: u64) -> Self {
+        let width = self.shape.iter().product::<u64>() / self.rows().max(1);
+        self.pick(vec![count, width], [Rows { first, count, step: 1 }])
+    }
+
     /// Bytes of all planes.
     pub(super) fn len(&self) -> u64 {
         self.runs.iter().map(|run| run.rows * self.row.iter().sum::<u64>()).sum()
@@ -209,8 +220,7 @@ impl Stored {
         if let Some((file, range)) = self.range(plane) {
             return files[file].bytes(range);
         }
-        let rows: u64 = self.runs.iter().map(|run| run.rows).sum();
-        let mut bytes = vec![0; (rows * self.row[plane]) as usize];
+        let mut bytes = vec![0; (self.rows() * self.row[plane]) as usize];
         self.gather(files, plane, &mut bytes)?;
         Ok(Cow::Owned(bytes))
     }

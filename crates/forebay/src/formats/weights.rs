@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-use forebay_device::{Buffer, Device, Tag};
+use forebay_device::{BackendKind, Buffer, Device, Tag};
 use forebay_tensor::{DType, Level, Tensor, Weight, WeightBytes, quant};
 
 use super::{
@@ -24,6 +24,7 @@ use super::{
     names::Naming,
     source::Source,
     stored::{Change, Kind, Rows, Stored},
+    upload,
 };
 use crate::error::{Error, Result};
 
@@ -354,7 +355,14 @@ impl Weights {
         }
     }
 
-    /// A weight in panels; none where its type or its width gains nothing by it.
+    /// Tells how far loading has come inside of a tensor.
+    fn tell(&self, bytes: u64) {
+        if let Some(progress) = &self.progress {
+            progress.tell((self.done + bytes).min(self.all), self.all);
+        }
+    }
+
+    /// A weight in panels; none where its type or its width gains nothing by it, or the device has no use for panels.
     fn pack<const AXES: usize>(
         &self,
         stored: &Stored,
@@ -362,6 +370,9 @@ impl Weights {
         name: &str,
     ) -> Result<Option<Weight<AXES>>> {
         let device = &self.device;
+        if device.kind() != BackendKind::Cpu {
+            return Ok(None);
+        }
         let (dtype, scale_type) = match stored.kind {
             Kind::Plain(dtype) if dtype.block_elements() > 1 => (dtype, None),
             Kind::Planes { dtype, scale_type } => (dtype, Some(scale_type)),
@@ -384,9 +395,7 @@ impl Weights {
         let row = stored.len() / (rows as u64).max(1);
         let weight = Weight::pack(device, &bytes, Level::best(), name.to_owned(), |rows| {
             stored.forget(&self.sources, rows as u64);
-            if let Some(progress) = &self.progress {
-                progress.tell(self.done + rows as u64 * row, self.all);
-            }
+            self.tell(rows as u64 * row);
         })?;
         Ok(Some(weight))
     }
@@ -394,9 +403,9 @@ impl Weights {
     /// A weight in rows.
     fn in_rows<const AXES: usize>(&self, stored: &Stored, shape: [usize; AXES]) -> Result<Weight<AXES>> {
         let weight = Weight::rows(&self.tensor(stored, &shape)?)?;
-        Ok(match self.precision {
-            Precision::Fast => weight.by_integers(),
-            Precision::Strict => weight,
+        Ok(match (self.precision, self.device.kind()) {
+            (Precision::Fast, BackendKind::Cpu) => weight.by_integers(),
+            _ => weight,
         })
     }
 
@@ -416,24 +425,20 @@ impl Weights {
         let request = Tensor::request(dtype, shape)?.tag(Tag::Weights);
         let large = stored.len() > SMALL;
         let buffer = device.alloc(if large { request.exact() } else { request })?;
-        match stored.kind {
-            Kind::Planes { dtype, scale_type } => {
-                let [codes, scales, biases] = [0, 1, 2].map(|plane| stored.bytes(&self.sources, plane));
-                let (codes, scales, biases) = (codes?, scales?, biases?);
-                let planes =
-                    quant::mlx::Planes { codes: &codes, scales: &scales, biases: &biases, scale_type };
-                mlx::write_rows(dtype, &planes, &mut buffer.write::<u8>()?)?;
-                stored.forget(&self.sources, u64::MAX);
-            }
-            _ => stored.gather(&self.sources, 0, &mut buffer.write::<u8>()?)?,
+        match device.caps().unified {
+            true => upload::fill(&buffer, stored, &self.sources)?,
+            false => upload::fill_in_parts(&buffer, stored, &self.sources, upload::PART, |bytes| {
+                self.tell(bytes);
+            })?,
         }
         Ok(Tensor::of(dtype, shape, buffer)?)
     }
 
-    /// The bytes where they lie, unless they are few, or where no kernel could read them.
+    /// The bytes where they lie, unless they are few, or where no kernel could read them, or the device does not see them.
     fn lying(&self, source: &Source, dtype: DType, range: Range<u64>) -> Result<Option<Buffer>> {
         let align = 1 << dtype.block_bytes().trailing_zeros();
-        match range.end - range.start > SMALL && range.start.is_multiple_of(align) {
+        let seen = self.device.caps().unified && range.start.is_multiple_of(align);
+        match seen && range.end - range.start > SMALL {
             true => source.pages(&self.device, range),
             false => Ok(None),
         }
