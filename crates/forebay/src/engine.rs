@@ -111,6 +111,9 @@ impl EngineOptions {
     }
 }
 
+/// Tokens of a prompt that a card computes at a time: fewer leave most of it idle.
+const CARD_CHUNK: usize = 1024;
+
 /// A model that is ready to run.
 ///
 /// ```no_run
@@ -178,11 +181,13 @@ impl Engine {
     fn load(opened: Opened, device: &Device, options: &EngineOptions) -> Result<Self> {
         let device = device.clone();
         let Opened { weights, tokenizer, settings, template } = opened;
+        // Before the weights, which take their time.
+        let ops = Arc::new(Ops::open(&device)?);
         let (warnings, file) = (weights.warnings().to_vec(), weights.file().clone());
         let model: Arc<dyn Model> = models::load(weights)?.into();
         open::check_rows(&tokenizer, model.sizes().vocabulary, &file)?;
         let context = options.context.unwrap_or_else(|| model.sizes().context.min(4096));
-        let (ops, kv) = (Arc::new(Ops::open(&device)?), options.kv);
+        let kv = options.kv;
         Ok(Self { ops, device, model, tokenizer, settings, template, warnings, context, kv })
     }
 
@@ -230,7 +235,9 @@ impl Engine {
 
     /// The options of the engine's own sequences, to be changed.
     pub fn sequence_options(&self) -> SequenceOptions {
-        SequenceOptions { context: self.context, kv: self.kv, ..SequenceOptions::default() }
+        let (context, kv, default) = (self.context, self.kv, SequenceOptions::default());
+        let chunk = if self.device.caps().unified { default.chunk } else { CARD_CHUNK };
+        SequenceOptions { context, kv, chunk, ..default }
     }
 
     /// An empty text.
@@ -290,6 +297,8 @@ impl std::fmt::Debug for Engine {
     }
 }
 
+#[cfg(test)]
+mod ahead_tests;
 #[cfg(test)]
 mod folder_tests;
 #[cfg(test)]

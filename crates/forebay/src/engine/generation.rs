@@ -148,6 +148,10 @@ impl<'a> Generation<'a> {
             if let Some(token) = self.next.take() {
                 self.sequence.feed(&[token])?;
             }
+            let goes_on = || self.rule.before(self.timings.generated_tokens + 1, left - 1).is_none();
+            if self.sampler.takes_largest() && goes_on() {
+                self.sequence.run_ahead()?;
+            }
             let token = self.sampler.pick(&self.sequence)?;
             self.stop = self.rule.at(token, self.ends);
             if self.stop.is_none() {

@@ -26,7 +26,7 @@ const FFN: usize = 12;
 const TOKENS: [&str; 10] =
     ["<unk>", "<s>", "</s>", "\u{2581}", "a", "b", "ab", "\u{2581}ab", "ba", "\u{2581}ba"];
 
-/// A tiny model, wrong in one way if `spoil` says so.
+/// A tiny model, wrong in one way, or with a window, if `spoil` says so.
 fn model(spoil: &str) -> Vec<u8> {
     let mut seed = 1u32;
     let mut weight = |count: usize| -> Vec<u8> {
@@ -45,7 +45,7 @@ fn model(spoil: &str) -> Vec<u8> {
     let mut file = Builder::new()
         .text("general.architecture", if spoil == "family" { "mamba" } else { "llama" })
         .u32("llama.block_count", layers)
-        .u32("llama.context_length", 32)
+        .u32("llama.context_length", if spoil == "window" { 128 } else { 32 })
         .u32("llama.embedding_length", WIDTH as u32)
         .u32("llama.feed_forward_length", FFN as u32)
         .u32("llama.attention.head_count", heads)
@@ -56,6 +56,9 @@ fn model(spoil: &str) -> Vec<u8> {
         .texts("tokenizer.ggml.tokens", &TOKENS)
         .f32s("tokenizer.ggml.scores", &[0.0, 0.0, 0.0, -3.0, -4.0, -5.0, -2.0, -1.0, -2.5, -1.5])
         .i32s("tokenizer.ggml.token_type", &[2, 3, 3, 1, 1, 1, 1, 1, 1, 1]);
+    if spoil == "window" {
+        file = file.u32("llama.attention.sliding_window", 3);
+    }
     if spoil == "scaling" {
         file = file.text("llama.rope.scaling.type", "dynamic");
     }
@@ -113,7 +116,7 @@ impl Drop for Scratch {
     }
 }
 
-fn open(spoil: &str, threads: usize) -> Result<Engine> {
+pub(super) fn open(spoil: &str, threads: usize) -> Result<Engine> {
     let file = Scratch::with(&model(spoil));
     Engine::open_with(&file.0, &EngineOptions::default().device(DeviceOptions::cpu().threads(threads)))
 }
@@ -229,7 +232,7 @@ fn files_that_are_wrong_in_one_way_say_which() {
 }
 
 /// The text and the tokens of a generation.
-fn drain(generation: &mut Generation<'_>) -> (String, Vec<u32>) {
+pub(super) fn drain(generation: &mut Generation<'_>) -> (String, Vec<u32>) {
     let (mut text, mut tokens) = (String::new(), Vec::new());
     for piece in generation {
         let piece = piece.unwrap();

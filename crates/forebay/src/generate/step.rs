@@ -3,12 +3,16 @@
 //! A prompt is taken in chunks, a stage each. A single token is taken by replaying a stage that was recorded once; what
 //! changes from token to token lies in device memory, so nothing is allocated and nothing is patched. A sequence knows its
 //! tokens, so that a text that begins like it is not computed again.
-//! Next room: [`sampler`](super::sampler), which makes a token of logits.
+//! Next rooms: `replay`, for single tokens; [`sampler`](super::sampler), which makes a token of logits.
+
+mod replay;
 
 use std::{ops::ControlFlow, sync::Arc};
 
-use forebay_device::{Device, Read, Recording, Request, Session, Stage, Tag};
+use forebay_device::{Device, Read, Request, Session, Tag};
 use forebay_tensor::{DType, Note, Ops, Tensor, ops::Argmax};
+
+use replay::Replay;
 
 use crate::{
     error::{Error, Result},
@@ -26,11 +30,14 @@ pub struct SequenceOptions {
     pub chunk: usize,
     /// Logits of every token of a chunk instead of the last one only.
     pub all_logits: bool,
+    /// Whether the device may go on with the largest logit before the host has seen it, as [`Sequence::run_ahead`] does; if not
+    /// given, where host and device do not share their memory.
+    pub ahead: Option<bool>,
 }
 
 impl Default for SequenceOptions {
     fn default() -> Self {
-        Self { context: 4096, kv: DType::F16, chunk: 256, all_logits: false }
+        Self { context: 4096, kv: DType::F16, chunk: 256, all_logits: false, ahead: None }
     }
 }
 
@@ -52,14 +59,24 @@ pub struct Sequence {
     session: Session,
     cache: Cache,
     buffers: Activations,
-    ids: Tensor,
-    positions: Tensor,
-    largest: Tensor,
-    token: Option<Recording>,
+    /// Tokens of a chunk and then their positions; chunks take turns, so that one is put here while the last one is computed.
+    chunks: [Tensor; 2],
+    replay: Replay,
     all_logits: bool,
+    may_run_ahead: bool,
     tokens: Vec<u32>,
-    /// Whether logits are those of the last token.
-    fresh: bool,
+    found: Found,
+}
+
+/// What there is of the last token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    /// What follows it if it is the largest logit; and perhaps the step for that is under way, which has written over logits.
+    Largest {
+        ahead: bool,
+    },
+    Logits,
 }
 
 impl Sequence {
@@ -73,7 +90,7 @@ impl Sequence {
         ops: Arc<Ops>,
         options: &SequenceOptions,
     ) -> Result<Self> {
-        let SequenceOptions { context, kv, chunk, all_logits } = *options;
+        let SequenceOptions { context, kv, chunk, all_logits, ahead } = *options;
         if !matches!(kv, DType::F32 | DType::F16 | DType::BF16 | DType::Q8_0 | DType::Q4_0) {
             return Err(Error::Option { name: "kv", wanted: "f32, f16, bf16, q8_0 or q4_0".to_owned() });
         }
@@ -86,9 +103,9 @@ impl Sequence {
             return Err(Error::Option { name: "context", wanted });
         }
         let rows = chunk.min(context);
-        let list = |label: &'static str, rows: usize| -> Result<Tensor> {
-            let request = Request::elements::<u32>(rows).tag(Tag::Activations).label(label);
-            Ok(Tensor::of(DType::U32, &[rows], device.alloc(request)?)?)
+        let list = || -> Result<Tensor> {
+            let request = Request::elements::<u32>(2 * rows).tag(Tag::Activations).label("chunk");
+            Ok(Tensor::of(DType::U32, &[2 * rows], device.alloc(request)?)?)
         };
         Ok(Self {
             cache: Cache::new(device, model.sizes(), &model.keeps(), kv, context, rows)?,
@@ -99,16 +116,15 @@ impl Sequence {
                 rows,
                 if all_logits { rows } else { 1 },
             )?,
-            ids: list("ids", rows)?,
-            positions: list("positions", rows)?,
-            largest: list("largest", 1)?,
+            chunks: [list()?, list()?],
+            replay: Replay::new(device)?,
             session: device.session()?,
             model,
             ops,
-            token: None,
             all_logits,
+            may_run_ahead: ahead.unwrap_or(!device.caps().unified) && !all_logits,
             tokens: Vec::with_capacity(context),
-            fresh: false,
+            found: Found::Nothing,
         })
     }
 
@@ -222,7 +238,8 @@ impl Sequence {
     /// The logits of the last token.
     ///
     /// # Errors
-    /// [`Error::NoLogits`] before the first token and after a way back, and those of the device.
+    /// [`Error::NoLogits`] before the first token, after a way back and after [`run_ahead`](Self::run_ahead), and those of the
+    /// device.
     pub fn logits(&self) -> Result<Vec<f32>> {
         Ok(self.read_logits()?.to_vec())
     }
@@ -232,7 +249,7 @@ impl Sequence {
     /// # Errors
     /// As [`logits`](Self::logits).
     pub fn read_logits(&self) -> Result<Read<'_, f32>> {
-        match self.fresh && !self.all_logits {
+        match self.found == Found::Logits && !self.all_logits {
             true => Ok(self.buffers.logits.read()?),
             false => Err(Error::NoLogits),
         }
@@ -241,12 +258,36 @@ impl Sequence {
     /// The token of the largest logit, found on the device.
     ///
     /// # Errors
-    /// As [`logits`](Self::logits).
+    /// [`Error::NoLogits`] before the first token and after a way back, and those of the device.
     pub fn greedy(&self) -> Result<u32> {
-        match self.fresh && !self.all_logits {
-            true => Ok(self.largest.read::<u32>()?[0]),
-            false => Err(Error::NoLogits),
+        match self.found {
+            _ if self.all_logits => Err(Error::NoLogits),
+            Found::Nothing => Err(Error::NoLogits),
+            Found::Largest { ahead: true } => self.replay.found_before(),
+            Found::Largest { ahead: false } | Found::Logits => self.replay.found(),
         }
+    }
+
+    /// Has the device take in the token of the largest logit before the host knows which it is, so that neither waits for the
+    /// other. The text is no longer by that: the token that is [fed](Self::feed) next decides. If it is that one, all is done
+    /// already; if not, the step counts for nothing. Logits of the last token are gone.
+    ///
+    /// Gives whether it did so. It does not where the options say so, where the context ends, behind a chunk, which does not feed a
+    /// step, and where layers keep states, as there is no way back.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn run_ahead(&mut self) -> Result<bool> {
+        let known = self.found == Found::Logits && self.replay.is_fed();
+        let room = self.len() < self.context() && self.cache.may_overshoot();
+        if !(self.may_run_ahead && known && room) {
+            return Ok(false);
+        }
+        self.found = Found::Largest { ahead: false };
+        self.replay_step()?;
+        self.cache.overshoot();
+        self.found = Found::Largest { ahead: true };
+        Ok(true)
     }
 
     /// Waits until everything that was taken in is computed.
@@ -254,9 +295,8 @@ impl Sequence {
     /// # Errors
     /// Those of the device.
     pub fn wait(&self) -> Result<()> {
-        // The last op of every stage writes it.
-        drop(self.largest.read::<u32>()?);
-        Ok(())
+        // Every stage writes what it found.
+        self.replay.found().map(drop)
     }
 
     /// Keeps a way back to here, for [`roll_back`](Self::roll_back). Only models with windows or states need one; a few are
@@ -282,8 +322,10 @@ impl Sequence {
         let gone = len < self.len();
         self.cache.roll_back(&mut self.session, len)?;
         if gone {
+            self.stay();
+            self.replay.starve();
             self.tokens.truncate(len);
-            self.fresh = false;
+            self.found = Found::Nothing;
         }
         Ok(())
     }
@@ -298,7 +340,8 @@ impl Sequence {
             let wanted = format!("from 1 to {most}, which are computed at a time");
             return Err(Error::Option { name: "rows", wanted });
         }
-        let (ids, positions, buffers) = self.place(&vec![0; rows])?;
+        let [ids, positions] = self.place(&vec![0; rows])?;
+        let buffers = self.buffers.first(rows, if self.all_logits { rows } else { 1 })?;
         let mut notes = Vec::new();
         // A stage that is dropped leaves nothing behind.
         let mut stage = self.session.stage("explain");
@@ -328,73 +371,67 @@ impl Sequence {
 
     /// Hands tokens to the device: one by the recorded stage, several by one of their own.
     fn take_in(&mut self, ids: &[u32]) -> Result<()> {
-        self.fresh = false;
         match ids {
             [id] if !self.all_logits => self.step(*id)?,
             ids => self.chunk(ids)?,
         }
+        self.cache.advance(ids.len());
         self.tokens.extend_from_slice(ids);
-        self.fresh = true;
+        self.found = Found::Logits;
         Ok(())
     }
 
     /// Several tokens in a stage of their own.
     fn chunk(&mut self, ids: &[u32]) -> Result<()> {
-        let (list, positions, buffers) = self.place(ids)?;
-        let mut stage = self.session.stage("prompt");
-        let pass = Pass { ids: &list, positions: &positions, cache: &self.cache, buffers: &buffers };
-        record(&mut stage, &self.ops, self.model.as_ref(), &pass, &self.largest)?;
-        drop(stage.fence()?);
-        self.cache.advance(ids.len());
-        Ok(())
-    }
-
-    /// One token by the recorded stage.
-    fn step(&mut self, id: u32) -> Result<()> {
-        let (list, positions, buffers) = self.place(&[id])?;
-        let token = match self.token.take() {
-            Some(token) => token,
-            None => {
-                let mut stage = self.session.stage("token");
-                let pass = Pass { ids: &list, positions: &positions, cache: &self.cache, buffers: &buffers };
-                record(&mut stage, &self.ops, self.model.as_ref(), &pass, &self.largest)?;
-                stage.record()?
-            }
-        };
-        let fence = self.session.replay(&token);
-        self.token = Some(token);
-        drop(fence?);
-        self.cache.advance(1);
-        Ok(())
-    }
-
-    /// Puts tokens and their positions into device memory, and gives buffers of as many rows.
-    fn place(&self, ids: &[u32]) -> Result<(Tensor, Tensor, Activations)> {
+        self.stay();
+        self.found = Found::Nothing;
         let rows = ids.len();
-        let list = self.ids.narrow(0, 0..rows)?;
-        let positions = self.positions.narrow(0, 0..rows)?;
-        list.copy_from(ids)?;
-        for (position, place) in (self.len() as u32..).zip(positions.write::<u32>()?.iter_mut()) {
-            *place = position;
-        }
-        Ok((list, positions, self.buffers.first(rows, if self.all_logits { rows } else { 1 })?))
+        let [list, positions] = self.place(ids)?;
+        let buffers = self.buffers.first(rows, if self.all_logits { rows } else { 1 })?;
+        let pass = Pass { ids: &list, positions: &positions, cache: &self.cache, buffers: &buffers };
+        let mut stage = self.session.stage("prompt");
+        let mut ops = self.ops.on(&mut stage);
+        self.model.forward(&mut ops, &pass)?;
+        let rows = buffers.logits.shape()[0];
+        let last = buffers.logits.narrow(0, rows - 1..rows)?;
+        ops.record(&Argmax { x: &last, out: self.replay.give_turn() })?;
+        drop(stage.fence()?);
+        Ok(())
     }
-}
 
-/// Records a pass and the search for the largest logit of its last row.
-fn record(
-    stage: &mut Stage<'_>,
-    ops: &Ops,
-    model: &dyn Model,
-    pass: &Pass<'_>,
-    largest: &Tensor,
-) -> Result<()> {
-    let mut ops = ops.on(stage);
-    model.forward(&mut ops, pass)?;
-    let rows = pass.buffers.logits.shape()[0];
-    let last = pass.buffers.logits.narrow(0, rows - 1..rows)?;
-    ops.record(&Argmax { x: &last, out: largest })?;
-    Ok(())
+    /// One token by the recorded stage, unless that has run ahead with just this token.
+    fn step(&mut self, id: u32) -> Result<()> {
+        if self.found == (Found::Largest { ahead: true }) && self.replay.found_before()? == id {
+            return Ok(());
+        }
+        self.stay();
+        self.found = Found::Nothing;
+        self.replay.feed(id, self.tokens.len())?;
+        self.replay_step()
+    }
+
+    /// Makes nothing of a step that ran ahead.
+    fn stay(&mut self) {
+        if self.found == (Found::Largest { ahead: true }) {
+            self.replay.take_back();
+            self.found = Found::Largest { ahead: false };
+        }
+    }
+
+    fn replay_step(&mut self) -> Result<()> {
+        let (model, cache) = (self.model.as_ref(), &self.cache);
+        self.replay.step(&mut self.session, model, &self.ops, cache, &self.buffers)
+    }
+
+    /// Puts tokens and their positions into device memory, which the chunk before the last one has left.
+    fn place(&mut self, ids: &[u32]) -> Result<[Tensor; 2]> {
+        self.chunks.swap(0, 1);
+        let rows = ids.len();
+        let list = self.chunks[0].narrow(0, 0..2 * rows)?;
+        let words = ids.iter().copied().chain(self.len() as u32..).take(2 * rows);
+        list.copy_from(&words.collect::<Vec<u32>>())?;
+        Ok([list.narrow(0, 0..rows)?, list.narrow(0, rows..2 * rows)?])
+    }
 }
 
 impl std::fmt::Debug for Sequence {

@@ -138,6 +138,17 @@ impl Cache {
         self.furthest = self.furthest.max(self.len);
     }
 
+    /// Whether a position that is not counted yet can be put in and forgotten again.
+    pub fn may_overshoot(&self) -> bool {
+        self.spare.is_some_and(|spare| self.furthest.max(self.len + 1) - self.len <= spare)
+    }
+
+    /// Notes that a pass has put in a position that is not counted yet. It is counted by [`advance`](Self::advance), or another
+    /// one takes its place.
+    pub fn overshoot(&mut self) {
+        self.furthest = self.furthest.max(self.len + 1);
+    }
+
     /// Keys and values of a layer.
     ///
     /// # Errors
@@ -368,6 +379,28 @@ mod tests {
         assert_eq!([cache.reach(20), cache.reach(19)], [20, 0]);
         pass(&mut cache, 30, 3.0);
         assert_eq!([cache.reach(25), cache.reach(24)], [25, 0]);
+    }
+
+    #[test]
+    fn a_position_can_be_put_in_that_is_not_counted() {
+        let device = Device::open(&DeviceOptions::cpu().threads(1)).unwrap();
+        let cache_of = |keeps: &[Keeps]| {
+            let mut cache = cache(&device, keeps);
+            pass(&mut cache, 50, 1.0);
+            cache
+        };
+        assert!(!cache_of(&[Keeps::All, Keeps::States(DELTA)]).may_overshoot());
+        let mut all = cache_of(&[Keeps::All]);
+        let mut ring = cache_of(&[Keeps::Window(3)]);
+        for cache in [&mut all, &mut ring] {
+            assert!(cache.may_overshoot());
+            cache.overshoot();
+            assert_eq!((cache.len(), cache.reach(50), cache.reach(21)), (50, 50, 21));
+        }
+        // What it has put in has taken the place of position 18.
+        assert_eq!([all.reach(20), ring.reach(20)], [20, 0]);
+        ring.advance(1);
+        assert_eq!([ring.len(), ring.reach(21)], [51, 21]);
     }
 
     #[test]

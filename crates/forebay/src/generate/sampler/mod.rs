@@ -51,17 +51,31 @@ pub trait Sampler: Send {
     /// # Errors
     /// Those of reading logits, and [`Error::NoToken`](crate::Error::NoToken) if none can follow.
     fn pick(&mut self, sequence: &Sequence) -> Result<u32>;
+
+    /// Whether it never chooses anything but what [`Sequence::greedy`] gives, and looks at nothing else. The device may then run
+    /// ahead of it.
+    fn takes_largest(&self) -> bool {
+        false
+    }
 }
 
 impl<S: Sampler + ?Sized> Sampler for &mut S {
     fn pick(&mut self, sequence: &Sequence) -> Result<u32> {
         (**self).pick(sequence)
     }
+
+    fn takes_largest(&self) -> bool {
+        (**self).takes_largest()
+    }
 }
 
 impl<S: Sampler + ?Sized> Sampler for Box<S> {
     fn pick(&mut self, sequence: &Sequence) -> Result<u32> {
         (**self).pick(sequence)
+    }
+
+    fn takes_largest(&self) -> bool {
+        (**self).takes_largest()
     }
 }
 
@@ -72,6 +86,10 @@ pub struct Greedy;
 impl Sampler for Greedy {
     fn pick(&mut self, sequence: &Sequence) -> Result<u32> {
         sequence.greedy()
+    }
+
+    fn takes_largest(&self) -> bool {
+        true
     }
 }
 

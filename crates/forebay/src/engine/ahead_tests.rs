@@ -1,0 +1,122 @@
+//! Steps that run ahead of the host: whatever is fed, rolled back or ended then, nobody can tell but by the clock.
+
+use std::ops::ControlFlow;
+
+use super::{
+    Engine,
+    tests::{drain, open},
+};
+use crate::{
+    error::Error,
+    generate::{
+        sampler::Greedy,
+        step::{Sequence, SequenceOptions},
+        stop::StopRule,
+    },
+};
+
+/// A sequence whose steps run ahead, or do not.
+fn sequence(engine: &Engine, ahead: bool) -> Sequence {
+    let options = engine.sequence_options();
+    let sequence = engine.sequence_with(&SequenceOptions { ahead: Some(ahead), chunk: 2, ..options });
+    sequence.unwrap()
+}
+
+/// The model without a window, and with one, which keeps rings.
+fn engines() -> [Engine; 2] {
+    ["", "window"].map(|spoil| open(spoil, 2).unwrap())
+}
+
+#[test]
+fn texts_and_what_stays_of_them_are_the_same() {
+    for engine in engines() {
+        let context = engine.sequence_options().context;
+        let [mut plain, mut ahead] = [false, true].map(|ahead| sequence(&engine, ahead));
+        // The ends of the model, every limit, and the end of the context.
+        let rules = (0..6).map(StopRule::after).chain([StopRule::default()]);
+        let on = StopRule { ignore_ends: true, ..StopRule::default() };
+        let texts = ["b", "ab"].map(|text| StopRule { texts: vec![text.to_owned()], ..on.clone() });
+        for rule in rules.chain(texts).chain([StopRule { limit: Some(9), ..on.clone() }, on]) {
+            for prompt in [&[1u32, 7][..], &[1], &[1, 7, 8, 4, 5]] {
+                let [wanted, got] = [&mut plain, &mut ahead].map(|sequence| {
+                    let begun =
+                        engine.generate_in(sequence, prompt, rule.clone(), Box::new(Greedy), &mut |_| {});
+                    let mut generation = begun.unwrap();
+                    let given = drain(&mut generation);
+                    (given, generation.stop(), generation.sequence().tokens().to_vec())
+                });
+                assert_eq!(got, wanted, "{rule:?}");
+                assert!(got.2.len() <= context);
+                assert_eq!(ahead.greedy().unwrap(), plain.greedy().unwrap());
+            }
+        }
+    }
+}
+
+/// A sequence that never runs ahead, and one that does so before everything else.
+struct Pair {
+    plain: Sequence,
+    ahead: Sequence,
+}
+
+impl Pair {
+    /// Has the device run ahead if it can, does something with both, and compares.
+    fn both(&mut self, runs: bool, change: impl Fn(&mut Sequence)) {
+        let Self { plain, ahead } = self;
+        assert_eq!((ahead.run_ahead().unwrap(), plain.run_ahead().unwrap()), (runs, false));
+        assert_eq!(ahead.greedy().ok(), plain.greedy().ok());
+        assert!(!runs || matches!(ahead.logits(), Err(Error::NoLogits)));
+        change(plain);
+        change(ahead);
+        assert_eq!(ahead.tokens(), plain.tokens());
+        assert_eq!(ahead.greedy().ok(), plain.greedy().ok());
+    }
+
+    /// As `both`, with what takes tokens in.
+    fn feed(&mut self, runs: bool, feed: impl Fn(&mut Sequence)) {
+        self.both(runs, feed);
+        assert!(self.ahead.logits().unwrap() == self.plain.logits().unwrap());
+    }
+}
+
+#[test]
+fn whatever_is_fed_after_a_step_ran_ahead_counts() {
+    let greedy = |sequence: &mut Sequence| {
+        let id = sequence.greedy().unwrap();
+        sequence.feed(&[id]).unwrap();
+    };
+    let other = |sequence: &mut Sequence| {
+        let id = (sequence.greedy().unwrap() + 1) % 10;
+        sequence.feed(&[id]).unwrap();
+    };
+    for engine in engines() {
+        let [plain, ahead] = [false, true].map(|ahead| sequence(&engine, ahead));
+        let mut pair = Pair { plain, ahead };
+        // Chunks are of two tokens: the last of three is a step of its own.
+        pair.feed(false, |sequence| sequence.feed(&[1, 7, 8]).unwrap());
+        for _ in 0..3 {
+            pair.feed(true, greedy);
+            pair.feed(true, other);
+            pair.feed(true, |sequence| sequence.feed(&[4, 5, 6, 9]).unwrap());
+            pair.feed(false, other);
+        }
+        pair.both(true, |sequence| sequence.checkpoint().unwrap());
+        // It has run ahead already, and nobody has decided.
+        pair.both(false, |sequence| sequence.roll_back(sequence.len()).unwrap());
+        pair.feed(false, greedy);
+        pair.both(true, |sequence| sequence.roll_back(sequence.len() - 1).unwrap());
+        assert!(pair.ahead.greedy().is_err());
+        pair.feed(false, |sequence| sequence.feed(&[5]).unwrap());
+        let go = |_| ControlFlow::Continue(());
+        pair.feed(true, |sequence| assert_eq!(sequence.become_text(&[1, 7, 8, 3], go).unwrap(), 3));
+        pair.feed(true, other);
+        pair.feed(true, |sequence| {
+            while sequence.len() < sequence.context() {
+                sequence.run_ahead().unwrap();
+                greedy(sequence);
+            }
+        });
+        // There is no room for what would follow.
+        pair.feed(false, |sequence| assert!(sequence.feed(&[1]).is_err()));
+    }
+}

@@ -1,0 +1,136 @@
+//! One token at a time: a stage that was recorded once and is replayed, fed by the host or by the step before it.
+//!
+//! A step ends by putting what it found where the next one takes its token from, one position further. So the next step
+//! can be handed over before the host knows the token. Steps take turns in where they tell what they found, so that
+//! the host reads it while the next one runs. Next room: [`step`](super), which decides when.
+
+use forebay_device::{Device, MemoryKind, Pool, PoolOptions, Recording, Request, Session, Tag};
+use forebay_tensor::{
+    DType, Ops, Tensor,
+    ops::{Argmax, Follow},
+};
+
+use crate::{
+    error::Result,
+    models::{Model, Pass, activations::Activations, cache::Cache},
+};
+
+/// The recorded steps of a sequence, and what goes in and out of them.
+#[derive(Debug)]
+pub(super) struct Replay {
+    /// The next token and its position.
+    place: Tensor,
+    /// What a step found, in memory of the device.
+    found: Tensor,
+    turns: [Turn; 2],
+    /// The turn of the latest stage that counts.
+    latest: usize,
+    /// Whether that stage left the token it found, and its position, in `place`.
+    fed: bool,
+}
+
+#[derive(Debug)]
+struct Turn {
+    /// What the stage of this turn found, where the host sees it.
+    told: Tensor,
+    recording: Option<Recording>,
+}
+
+impl Replay {
+    pub(super) fn new(device: &Device) -> Result<Self> {
+        let words = |label: &'static str, count: usize| -> Result<Tensor> {
+            let request = Request::elements::<u32>(count).tag(Tag::Activations).label(label);
+            Ok(Tensor::of(DType::U32, &[count], device.alloc(request)?)?)
+        };
+        let turn = || -> Result<Turn> { Ok(Turn { told: told(device)?, recording: None }) };
+        let (place, found) = (words("place", 2)?, words("found", 1)?);
+        Ok(Self { place, found, turns: [turn()?, turn()?], latest: 0, fed: false })
+    }
+
+    /// What the latest stage found; waits for it, and for none after it.
+    pub(super) fn found(&self) -> Result<u32> {
+        Ok(self.turns[self.latest].told.read::<u32>()?[0])
+    }
+
+    /// What the stage before the latest one found.
+    pub(super) fn found_before(&self) -> Result<u32> {
+        Ok(self.turns[1 - self.latest].told.read::<u32>()?[0])
+    }
+
+    /// Whether the latest step has fed the next one.
+    pub(super) fn is_fed(&self) -> bool {
+        self.fed
+    }
+
+    /// The text is another one than that of the latest step, so that the next one has to be fed by the host.
+    pub(super) fn starve(&mut self) {
+        self.fed = false;
+    }
+
+    /// The latest step does not count, and the one before it is the latest again.
+    pub(super) fn take_back(&mut self) {
+        (self.latest, self.fed) = (1 - self.latest, false);
+    }
+
+    /// Gives a turn to a stage that is no replay: it has to say what it found there.
+    pub(super) fn give_turn(&mut self) -> &Tensor {
+        (self.latest, self.fed) = (1 - self.latest, false);
+        &self.turns[self.latest].told
+    }
+
+    /// Feeds the next step, unless the latest one did just that.
+    pub(super) fn feed(&mut self, id: u32, position: usize) -> Result<()> {
+        if !self.fed || self.found()? != id {
+            self.fed = false;
+            self.place.copy_from(&[id, position as u32])?;
+        }
+        Ok(())
+    }
+
+    /// Hands the next step over.
+    pub(super) fn step(
+        &mut self,
+        session: &mut Session,
+        model: &dyn Model,
+        ops: &Ops,
+        cache: &Cache,
+        buffers: &Activations,
+    ) -> Result<()> {
+        let next = 1 - self.latest;
+        let recording = match self.turns[next].recording.take() {
+            Some(recording) => recording,
+            None => {
+                let (ids, positions) = (self.place.narrow(0, 0..1)?, self.place.narrow(0, 1..2)?);
+                let (found, told) = (&self.found, &self.turns[next].told);
+                let buffers = &buffers.first(1, 1)?;
+                let mut stage = session.stage("token");
+                let mut ops = ops.on(&mut stage);
+                model.forward(&mut ops, &Pass { ids: &ids, positions: &positions, cache, buffers })?;
+                ops.record(&Argmax { x: &buffers.logits, out: found })?;
+                ops.record(&Follow { found, ids: &ids, positions: &positions, told })?;
+                stage.record()?
+            }
+        };
+        let fence = session.replay(&recording);
+        self.turns[next].recording = Some(recording);
+        // A step that was refused has left nothing behind, and one that is under way will have.
+        self.fed = fence.is_ok();
+        drop(fence?);
+        self.latest = next;
+        Ok(())
+    }
+}
+
+/// A word that the device writes and the host reads without asking the driver.
+fn told(device: &Device) -> Result<Tensor> {
+    let request = Request::elements::<u32>(1).tag(Tag::Staging).label("told");
+    let buffer = match device.caps().unified {
+        true => device.alloc(request)?,
+        false => {
+            let mut options = PoolOptions::default();
+            options.kind = MemoryKind::Staging;
+            Pool::new(device, options)?.alloc(request.dedicated())?
+        }
+    };
+    Ok(Tensor::of(DType::U32, &[1], buffer)?)
+}
