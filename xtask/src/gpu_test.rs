@@ -1,10 +1,14 @@
-//! `cargo xtask gpu-test`: the contract suite as programs that run on any machine with an NVIDIA card and nothing else.
+//! `cargo xtask gpu-test`: the contract suite and the program, for any machine with an NVIDIA card and nothing else.
 //!
-//! It builds, gathers and tells; it runs nothing itself, because the machine that builds seldom has the card.
+//! It builds, gathers and tells; it runs nothing itself, because the machine that builds seldom has the card. Where there
+//! are reference files, some travel with the program, which is judged by them there; that alone takes Python.
+
+mod fixtures;
 
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -12,16 +16,17 @@ use serde_json::Value;
 
 use crate::workspace::{self, Workspace};
 
-/// Runs every program, one after the other, and ends with a table.
+/// Runs every program, one after the other, then judges models by their references, and ends with a table.
 const SCRIPT: &str = r#"#!/bin/sh
 # Runs the contract suite on the first NVIDIA card. Arguments go before each program: `./run.sh compute-sanitizer`.
+# Models are judged where there are references, Python with numpy and safetensors, and no arguments; several at once.
 cd "$(dirname "$0")" || exit 1
 logs="${OUT:-.}"
-export FOREBAY_TEST_DEVICES=cuda
+export FOREBAY_TEST_DEVICES=cuda LIMIT="${LIMIT:-300}"
 table=""
 failed=0
 for program in PROGRAMS; do
-    timeout -s KILL "${LIMIT:-300}" "$@" "./$program" --show-output > "$logs/$program.log" 2>&1
+    timeout -s KILL "$LIMIT" "$@" "./$program" --show-output > "$logs/$program.log" 2>&1
     code=$?
     [ $code = 0 ] || failed=1
     [ $code = 0 ] || grep -E 'FAILED|panicked|^test panicked|ERROR SUMMARY' -A2 "$logs/$program.log" | head -60
@@ -29,6 +34,17 @@ for program in PROGRAMS; do
     table="$table
 $program: exit $code, ${result:-no result}"
 done
+if [ $# = 0 ] && [ -d fixtures ]; then
+    judge='timeout -s KILL "$LIMIT" python3 fixtures/check.py fixtures ./forebay --device cuda --only "$0" 2>&1 |
+        sed "s|^\([0-9]* passed\)|$0: \1|"'
+    xargs -P "${JOBS:-8}" -n 1 sh -c "$judge" < fixtures/travel.txt > "$logs/models.log" 2>&1
+    grep -v ' passed, 0 failed$' "$logs/models.log" | head -80
+    right=$(grep -c ': 2 passed, 0 failed$' "$logs/models.log")
+    all=$(grep -c . fixtures/travel.txt)
+    [ "$right" = "$all" ] || failed=1
+    table="$table
+models: $right of $all agree with their references"
+fi
 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2> /dev/null
 echo "$table"
 exit $failed
@@ -42,11 +58,16 @@ pub(crate) fn command(args: &[String]) -> Result<bool> {
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut names = Vec::new();
-    for (name, program) in programs(&workspace.root)? {
-        fs::copy(&program, folder.join(&name)).with_context(|| format!("cannot copy {name}"))?;
+    for (name, built) in programs(&workspace.root)? {
+        put(&built, &folder.join(&name))?;
         names.push(name);
     }
     ensure!(!names.is_empty(), "there is no test to build");
+    put(&forebay(&workspace.root)?, &folder.join("forebay"))?;
+    match std::env::var_os("FOREBAY_FIXTURES") {
+        Some(from) => fixtures::gather(Path::new(&from), &folder.join("fixtures"))?,
+        None => println!("left out: models and their references, as FOREBAY_FIXTURES is not set"),
+    }
     let script = folder.join("run.sh");
     fs::write(&script, SCRIPT.replace("PROGRAMS", &names.join(" ")))?;
     println!(
@@ -55,15 +76,40 @@ pub(crate) fn command(args: &[String]) -> Result<bool> {
     Ok(true)
 }
 
+/// Puts a program where it travels from, without symbols where there is a tool that takes them away.
+fn put(program: &Path, to: &Path) -> Result<()> {
+    fs::copy(program, to).with_context(|| format!("cannot copy {}", program.display()))?;
+    // Symbols do no harm but take room.
+    let _ = Command::new("strip").arg(to).output();
+    Ok(())
+}
+
 /// Builds the tests of the testkit, and says where each is.
 fn programs(root: &Path) -> Result<Vec<(String, PathBuf)>> {
-    let build = ["test", "--no-run", "--release", "--locked", "--package", "testkit", "--features", "cuda"];
+    let build = ["test", "--no-run", "--package", "testkit", "--features", "cuda", "--tests"];
+    Ok(built(root, &build)?.lines().filter_map(program).collect())
+}
+
+/// Builds the program, and says where it is.
+fn forebay(root: &Path) -> Result<PathBuf> {
+    let report = built(root, &["build", "--package", "forebay-cli", "--features", "cuda"])?;
+    report.lines().find_map(executable).context("cargo names no program")
+}
+
+/// What cargo reports of a build.
+fn built(root: &Path, build: &[&str]) -> Result<String> {
     let mut command = workspace::cargo(root);
-    command.args(build).args(["--tests", "--message-format=json-render-diagnostics"]);
+    command.args(build).args(["--release", "--locked", "--message-format=json-render-diagnostics"]);
     let output = command.stderr(std::process::Stdio::inherit()).output().context("cannot start cargo")?;
-    ensure!(output.status.success(), "the tests do not build");
-    let lines = String::from_utf8_lossy(&output.stdout).into_owned();
-    Ok(lines.lines().filter_map(program).collect())
+    ensure!(output.status.success(), "cargo {} failed", build.join(" "));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The program of the workspace that a line of cargo's report is about.
+fn executable(line: &str) -> Option<PathBuf> {
+    let report: Value = serde_json::from_str(line).ok()?;
+    let kind = report["target"]["kind"][0].as_str()?;
+    report["executable"].as_str().filter(|_| kind == "bin").map(PathBuf::from)
 }
 
 /// The test program that a line of cargo's report is about.
@@ -90,5 +136,8 @@ mod tests {
         assert_eq!(program(&line("lib", true)), None);
         assert_eq!(program(&line("bin", false)), None);
         assert_eq!(program("{}"), None);
+        assert_eq!(executable(&line("bin", false)), Some("/p".into()));
+        assert_eq!(executable(&line("test", true)), None);
+        assert_eq!(executable(r#"{"reason":"build-finished","success":true}"#), None);
     }
 }

@@ -30,7 +30,8 @@ usage: cargo xtask COMMAND
         --verbose         show what the tools print while they run
         --list            print the rungs, their budgets and what they need, and run nothing
   gpu-test
-      Builds the contract suite for NVIDIA cards, and prints the command that runs it where a card is.
+      Builds the contract suite and the program for NVIDIA cards, gathers some reference files of FOREBAY_FIXTURES, and
+      prints the command that runs all of it where a card is.
   kernels [--check]
       Compiles the CUDA sources that changed, and packs what comes out beside them.
         --check           only say whether what is packed was made of the sources as they are; needs no compiler
