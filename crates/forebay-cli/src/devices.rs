@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use clap::Args;
 use forebay_device::{BackendKind, Caps, Device, DeviceOptions};
-use forebay_tensor::Level;
+use forebay_tensor::{Level, Op, ops::Add};
 use serde_json::{Value, json};
 
 use crate::{cli::Failure, size::Size};
@@ -76,10 +76,21 @@ fn open(name: String, kind: BackendKind, ordinal: usize) -> Found {
 
 fn workers(caps: &Caps) -> String {
     match caps.backend {
-        BackendKind::Cuda => format!("{} multiprocessors, sm_{}", caps.workers, caps.architecture),
+        BackendKind::Cuda => {
+            let (workers, card) = (caps.workers, caps.architecture);
+            match image(caps) {
+                Some(image) => format!("{workers} multiprocessors, sm_{card}, kernels from {image}"),
+                None => format!("{workers} multiprocessors, sm_{card}, for which there are no kernels"),
+            }
+        }
         BackendKind::Cpu => format!("{} threads, kernels for {}", caps.workers, Level::best()),
         _ => format!("{} workers", caps.workers),
     }
+}
+
+/// Which image of kernels a card takes; all kernels have the same.
+fn image(caps: &Caps) -> Option<String> {
+    Add::served().first().and_then(|served| served.image_on(caps))
 }
 
 fn as_json(found: &Found) -> Value {
@@ -90,6 +101,7 @@ fn as_json(found: &Found) -> Value {
             "memory": caps.memory,
             "unified": caps.unified,
             "workers": caps.workers,
+            "image": image(caps),
         }),
         Err(reason) => json!({ "device": found.name, "missing": reason }),
     }

@@ -8,7 +8,7 @@ use std::{fmt, sync::Arc};
 
 use crate::{
     backend::cpu::module::{Group, Share},
-    caps::BackendKind,
+    caps::{BackendKind, Caps},
     launch::Signature,
 };
 
@@ -167,6 +167,16 @@ impl KernelDef {
             BackendKind::Cpu => self.cpu.is_some(),
             BackendKind::Cuda => !self.bundles.is_empty() || of(&[ImageFormat::Ptx, ImageFormat::Cubin]),
             BackendKind::Metal => of(&[ImageFormat::Msl]),
+        }
+    }
+
+    /// Which of its images such a device takes first, in words, as `cubin for sm_90`. None where it takes none, or where this
+    /// build has no backend that does.
+    pub fn image_on(&self, caps: &Caps) -> Option<String> {
+        match caps.backend {
+            #[cfg(feature = "cuda")]
+            BackendKind::Cuda => crate::backend::cuda::module::image_on(self, caps.architecture),
+            _ => None,
         }
     }
 

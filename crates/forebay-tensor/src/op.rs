@@ -8,7 +8,7 @@ pub(crate) mod contract;
 
 use std::fmt;
 
-use forebay_device::{BackendKind, Buffer, Device, Grid, Kernel, KernelDef, Stage};
+use forebay_device::{BackendKind, Buffer, Caps, Device, Grid, Kernel, KernelDef, Stage};
 
 pub(crate) use self::contract::{argument, bad_value, groups, size};
 use crate::{DType, Result, Tensor};
@@ -112,6 +112,11 @@ impl Served {
     /// Loads the kernel.
     pub(crate) fn load(&self, device: &Device) -> Result<Kernel> {
         Ok(device.load(&self.def)?)
+    }
+
+    /// Which of its images such a device takes, as [`KernelDef::image_on`] says.
+    pub fn image_on(&self, caps: &Caps) -> Option<String> {
+        self.def.image_on(caps)
     }
 
     /// Whether it runs on devices of this family.

@@ -21,7 +21,7 @@ use forebay::{
     generate::step::{Sequence, SequenceOptions},
     quantize::{Recipe, Shape},
 };
-use forebay_device::{MappedFile, Tag};
+use forebay_device::{Device, MappedFile, Tag};
 use serde_json::{Value, json};
 
 use crate::{
@@ -164,9 +164,17 @@ fn measure(engine: &Engine, args: &BenchArgs, name: &str, file: Option<&Path>) -
         found.push(rounds);
     }
     drop(progress);
-    let peak = peak_memory();
-    let bandwidth = bandwidth::read(engine.device().caps().workers);
-    print(engine, args, name, &found, peak, bandwidth)
+    let peak = Peak { host: peak_memory(), card: peak_on_card(engine.device()) };
+    let bandwidth = bandwidth::of(engine.device())?;
+    print(engine, args, name, &found, &peak, bandwidth)
+}
+
+/// The most memory that was taken at once.
+struct Peak {
+    /// By this process, where the system tells.
+    host: Option<u64>,
+    /// Of a device with memory of its own.
+    card: Option<u64>,
 }
 
 fn tag(tag: Tag) -> usize {
@@ -205,9 +213,13 @@ fn one_round(engine: &Engine, sequence: &mut Sequence, test: &Test) -> Result<(f
         // What is asked for has to be there before the clock stops.
         sequence.greedy()?;
     }
-    for _ in 0..test.generated {
-        sequence.feed(&[next()])?;
-        sequence.greedy()?;
+    let mut id = next();
+    for left in (0..test.generated).rev() {
+        sequence.feed(&[id])?;
+        let ahead = left > 0 && sequence.run_ahead()?;
+        let found = sequence.greedy()?;
+        // Where the device runs ahead, as when it generates, the token is its own.
+        id = if ahead { found } else { next() };
     }
     let seconds = begun.elapsed().as_secs_f64();
     let after = engine.device().pool().stats();
@@ -248,6 +260,11 @@ fn peak_memory() -> Option<u64> {
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
 }
 
+/// The most memory that was taken from a device at once, where that is not the host's.
+fn peak_on_card(device: &Device) -> Option<u64> {
+    (!device.caps().unified).then(|| device.pool().stats().peak_reserved)
+}
+
 impl Test {
     fn name(&self) -> String {
         let what = match self.prompt {
@@ -271,10 +288,14 @@ fn print(
     args: &BenchArgs,
     model: &str,
     found: &[Found],
-    peak: Option<u64>,
+    peak: &Peak,
     bandwidth: f64,
 ) -> Result<(), Failure> {
     let caps = engine.device().caps();
+    let (workers, way) = match caps.unified {
+        true => ("threads", "reading"),
+        false => ("multiprocessors", "copying"),
+    };
     let share = |found: &Found| found.bytes.map(|bytes| bytes * spread(&found.samples).0 / bandwidth);
     let mut out = io::stdout().lock();
     if args.json {
@@ -285,13 +306,15 @@ fn print(
             "backend": caps.backend.name(),
             "threads": caps.workers,
             "bandwidth": bandwidth,
-            "peak_memory": peak,
+            "bandwidth_of": way,
+            "peak_memory": peak.host,
+            "peak_card_memory": peak.card,
             "tests": tests,
         });
         writeln!(out, "{object}")?;
         return Ok(());
     }
-    writeln!(out, "{model}, {}, {} threads", caps.name, caps.workers)?;
+    writeln!(out, "{model}, {}, {} {workers}", caps.name, caps.workers)?;
     writeln!(out, "{:<18} {:>12} {:>9} {:>11} {:>9}", "test", "tokens/s", "+-", "bandwidth", "requests")?;
     for found in found {
         let (mean, deviation) = spread(&found.samples);
@@ -299,10 +322,12 @@ fn print(
         let name = found.test.name();
         writeln!(out, "{name:<18} {mean:>12.2} {deviation:>9.2} {share:>11} {:>9}", found.requests)?;
     }
-    let peak = peak.map(|bytes| format!(", peak memory {}", Size(bytes))).unwrap_or_default();
+    let told = |what, bytes: Option<u64>| bytes.map(|bytes| format!(", {what} {}", Size(bytes)));
+    let host = told("peak memory", peak.host).unwrap_or_default();
+    let card = told("of the card", peak.card).unwrap_or_default();
     writeln!(
         out,
-        "reading {:.1} GB/s{peak}; requests: for memory, in the rounds that count",
+        "{way} {:.1} GB/s{host}{card}; requests: for memory, in the rounds that count",
         bandwidth / 1e9
     )?;
     Ok(())

@@ -15,6 +15,15 @@ fn devices_say_what_is_here_and_why_the_others_are_not() {
 }
 
 #[test]
+fn a_card_that_is_not_here_is_one_clear_line() {
+    // No machine has so many cards, and one without a driver has none.
+    let (code, line) = failure(&["run", "ab", "--device", "cuda:9999"]);
+    assert!(code == 1 && line.starts_with("forebay: ") && line.contains("cuda"), "{line}");
+    let built = ["driver", "no card"].iter().any(|part| line.contains(part));
+    assert!(built && !line.contains("this build"), "{line}");
+}
+
+#[test]
 fn the_definition_gives_completions_and_a_manual() {
     for shell in ["bash", "zsh", "fish"] {
         let script = success(forebay(&["completions", shell]));

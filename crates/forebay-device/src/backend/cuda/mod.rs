@@ -20,7 +20,7 @@ mod driver;
 mod fence;
 mod graph;
 mod memory;
-mod module;
+pub(crate) mod module;
 mod queue;
 mod staging;
 mod timing;

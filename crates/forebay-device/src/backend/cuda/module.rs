@@ -180,7 +180,14 @@ fn suitable(images: &[Image], card: u32) -> Vec<&Image> {
     ranked.into_iter().map(|(_, image)| image).collect()
 }
 
-/// How an image is called in errors.
+/// The image of a kernel that suits a card best, in words.
+pub(crate) fn image_on(def: &KernelDef, card: u32) -> Option<String> {
+    let packed = def.bundles.iter().filter_map(|bundle| bundle::images(bundle).ok()).flatten();
+    let images: Vec<Image> = def.images.iter().cloned().chain(packed).collect();
+    suitable(&images, card).first().map(|image| called(image))
+}
+
+/// How an image is called.
 fn called(image: &Image) -> String {
     let format = match image.format {
         ImageFormat::Ptx => "PTX",
@@ -228,6 +235,17 @@ mod tests {
         assert_eq!(order(&all, 87), [(Cubin, 86), (Cubin, 80), (Ptx, 80)]);
         assert_eq!(order(&all, 121), [(Cubin, 120), (Ptx, 90), (Ptx, 80)]);
         assert_eq!(order(&all, 75), []);
+    }
+
+    #[test]
+    fn the_image_that_is_taken_has_a_name() {
+        use ImageFormat::{Cubin, Ptx};
+        let def = KernelDef {
+            images: images(&[(Ptx, 80), (Cubin, 90)]),
+            ..KernelDef::new("k", Signature::new([]))
+        };
+        let names = [90, 120, 75].map(|card| image_on(&def, card));
+        assert_eq!(names, [Some("cubin for sm_90".to_owned()), Some("PTX for sm_80".to_owned()), None]);
     }
 
     #[test]
