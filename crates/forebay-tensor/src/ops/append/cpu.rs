@@ -1,4 +1,5 @@
-//! `append` on the CPU: a group owns one head of the cache, in all positions.
+//! `append` on the CPU: a group owns one head of the cache, in all positions. The sizes at the end of the signature are for
+//! cards, which are not told how long buffers are.
 
 use forebay_device::{Group, KernelDef, Param, Signature};
 
@@ -13,15 +14,9 @@ pub(super) fn kernel(dtype: DType) -> KernelDef {
 
 fn with<T: Unit>() -> KernelDef {
     // Rows of other positions stay, so the cache is changed rather than written.
-    let signature = Signature::new([
-        Param::read::<f32>(),
-        Param::read::<u32>(),
-        Param::read_write::<T>().per_group_of(3),
-        Param::u32(),
-        Param::u32(),
-        Param::u32(),
-    ]);
-    KernelDef::new(format!("append_{}", T::DTYPE), signature).cpu(append::<T>)
+    let buffers = [Param::read::<f32>(), Param::read::<u32>(), Param::read_write::<T>().per_group_of(3)];
+    let all = buffers.into_iter().chain([Param::u32(); 6]);
+    KernelDef::new(format!("append_{}", T::DTYPE), Signature::new(all.collect::<Vec<_>>())).cpu(append::<T>)
 }
 
 fn append<T: Unit>(group: &Group<'_>) {

@@ -11,14 +11,16 @@ mod reference;
 use forebay_device::{Kernel, Stage};
 
 use crate::{
-    Op, Result, Served, Tensor,
-    op::{argument, grid, size},
+    DType, Op, Result, Served, Tensor,
+    op::{THREADS, argument, grid_by_device, size},
     tiles::{
         PerType,
         cpu::cache::{CACHE_NAMES, CACHE_TYPES},
-        per_type,
     },
 };
+
+/// Positions of a block on a card.
+const POSITIONS: usize = 8;
 
 /// `cache[head, slot] = x[i, head]`, rounded to the type of the cache, where `slot` is `positions[i]`. Of equal slots the
 /// last counts; a position that the cache does not have fails the stage.
@@ -56,7 +58,11 @@ impl Op for Append<'_> {
     const NAME: &'static str = "append";
 
     fn served() -> Vec<Served> {
-        per_type(CACHE_TYPES, cpu::kernel)
+        let entries = ["append_f32", "append_f16", "append_bf16", "append_q8_0", "append_q4_0"];
+        let on_card = |(dtype, entry): (DType, _)| {
+            Served::new(dtype.name(), cpu::kernel(dtype).bundle(include_bytes!("cuda.bundle"), entry))
+        };
+        CACHE_TYPES.into_iter().zip(entries).map(on_card).collect()
     }
 
     fn check(&self) -> Result<()> {
@@ -72,16 +78,27 @@ impl Op for Append<'_> {
     }
 
     fn launch(&self, kernels: &PerType, stage: &mut Stage<'_>) -> Result<()> {
-        let [_, heads, width] = argument(Self::NAME, "x", self.x).axes()?;
+        let [count, heads, width] = argument(Self::NAME, "x", self.x).axes()?;
         if self.x.elements() == 0 {
             return Ok(());
         }
         let [_, capacity, _] = argument(Self::NAME, "cache", self.cache).axes()?;
         let own = capacity * width / self.cache.dtype().block_elements();
-        let (own, capacity) =
-            (size(Self::NAME, "a head of cache", own)?, size(Self::NAME, "capacity", capacity)?);
+        let kernel = self.kernel(kernels)?;
+        let blocks = [count.div_ceil(POSITIONS) * heads, THREADS as usize];
+        let grid = grid_by_device(Self::NAME, kernel, heads, blocks)?;
+        let sizes = [
+            ("a head of cache", own),
+            ("capacity", capacity),
+            ("positions", count),
+            ("heads", heads),
+            ("width", width),
+        ];
+        let [own, capacity, count, heads, width] = sizes.map(|(name, value)| size(Self::NAME, name, value));
         let [x, positions, cache] = [self.x, self.positions, self.cache].map(Tensor::arg);
-        let arguments = [x, positions, cache, own.into(), capacity.into(), u32::from(self.ring).into()];
-        Ok(stage.launch(self.kernel(kernels)?, grid(Self::NAME, heads)?, &arguments)?)
+        let (own, capacity, ring) = (own?.into(), capacity?.into(), u32::from(self.ring).into());
+        let (count, heads, width) = (count?.into(), heads?.into(), width?.into());
+        let arguments = [x, positions, cache, own, capacity, ring, count, heads, width];
+        Ok(stage.launch(kernel, grid, &arguments)?)
     }
 }

@@ -30,11 +30,12 @@ pub(super) fn blocks(count: usize, heads: usize) -> usize {
     count.div_ceil(block_of(heads))
 }
 
+/// The sizes at its end are for cards, which are not told how long buffers are.
 fn signature<T: Unit>() -> Signature {
     let buffers = [Param::read::<f32>(), Param::read::<T>(), Param::read::<T>(), Param::read::<u32>()];
     let numbers = [Param::u32(), Param::u32(), Param::f32(), Param::f32(), Param::u32(), Param::u32()];
     let all = buffers.into_iter().chain([Param::read::<f32>(), Param::write::<f32>()]).chain(numbers);
-    Signature::new(all.collect::<Vec<_>>())
+    Signature::new(all.chain([Param::u32(); 7]).collect::<Vec<_>>())
 }
 
 pub(super) fn whole(dtype: DType) -> KernelDef {
@@ -235,7 +236,7 @@ fn gcd(a: usize, b: usize) -> usize {
 
 pub(super) fn join() -> KernelDef {
     let buffers = [Param::read::<f32>(), Param::read::<u32>(), Param::read::<f32>()];
-    let all = buffers.into_iter().chain([Param::write::<f32>().per_group_of(4)]).chain([Param::u32(); 6]);
+    let all = buffers.into_iter().chain([Param::write::<f32>().per_group_of(4)]).chain([Param::u32(); 8]);
     KernelDef::new("attention_join", Signature::new(all.collect::<Vec<_>>())).cpu(run_join)
 }
 

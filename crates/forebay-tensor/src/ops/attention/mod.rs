@@ -7,13 +7,14 @@
 #[cfg(any(test, feature = "conformance"))]
 pub(crate) mod cases;
 mod cpu;
+mod cuda;
 #[cfg(any(test, feature = "conformance"))]
 mod reference;
 
-use forebay_device::{Kernel, Stage};
+use forebay_device::{BackendKind, Kernel, KernelDef, Stage};
 
 use crate::{
-    Op, Result, Served, Tensor,
+    DType, Op, Result, Served, Tensor,
     op::{
         argument,
         contract::{ensure, finite, positive},
@@ -22,16 +23,19 @@ use crate::{
     tiles::{
         PerType,
         cpu::cache::{CACHE_NAMES, CACHE_TYPES},
-        per_type,
     },
 };
 
 /// The widest head.
 const MOST_WIDTH: usize = 576;
-/// Positions of a part. Parts are summed alone and then joined, by every kernel, so that all give the same bits.
+/// Positions of a part on the CPU. Parts are summed alone and then joined, by every kernel, so that all give the same bits.
 const PART: usize = 512;
 /// The most positions whose parts are spread over groups.
 const MOST_SPLIT: usize = 4;
+
+/// The functions for the types of caches on a card.
+const ENTRIES: [&str; 5] =
+    ["attention_f32", "attention_f16", "attention_bf16", "attention_q8_0", "attention_q4_0"];
 
 /// Which positions a position sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -105,6 +109,21 @@ pub struct Attention<'a> {
     pub out: &'a Tensor,
 }
 
+/// The numbers of a launch, as kernels take them.
+struct Words {
+    heads: u32,
+    groups: u32,
+    after: u32,
+    length: u32,
+    count: u32,
+    width: u32,
+    value_width: u32,
+    capacity: u32,
+    parts: u32,
+    tile: u32,
+    rows: u32,
+}
+
 /// The kernels of attention.
 #[derive(Debug)]
 pub struct Kernels {
@@ -141,19 +160,47 @@ impl<'a> Attention<'a> {
 
     /// Elements of the room that is enough for up to so many positions over a cache of this capacity.
     pub fn parts(count: usize, heads: usize, value_width: usize, capacity: usize) -> usize {
-        if capacity <= PART {
-            return 0;
-        }
-        count.min(MOST_SPLIT) * heads * parts_in(capacity) * (value_width + 2)
+        // Enough for every device, since a room is made before it is known who works in it.
+        let on_cpu = if capacity > PART { parts_in(capacity) } else { 0 };
+        let on_card = if capacity > cuda::LEAST_PART { cuda::parts_in(capacity) } else { 0 };
+        count.min(MOST_SPLIT) * heads * on_cpu.max(on_card) * (value_width + 2)
     }
 
-    /// The room to work in parts, where the launch does.
-    fn room(&self) -> Option<&'a Tensor> {
-        self.parts.filter(|_| self.q.shape()[0] <= MOST_SPLIT && self.keys.shape()[1] > PART)
+    /// The room to work in parts, where the launch does, over a cache that is longer than this.
+    fn room(&self, least: usize) -> Option<&'a Tensor> {
+        self.parts.filter(|_| self.q.shape()[0] <= MOST_SPLIT && self.keys.shape()[1] > least)
+    }
+
+    /// The same, and how many parts there are, where these kernels work.
+    fn room_of(&self, kernels: &Kernels) -> Option<(&'a Tensor, usize)> {
+        let capacity = self.keys.shape()[1];
+        let (least, parts) = match kernels.join.backend() {
+            BackendKind::Cuda => (cuda::LEAST_PART, cuda::parts_in(capacity)),
+            _ => (PART, parts_in(capacity)),
+        };
+        self.room(least).map(|room| (room, parts))
+    }
+
+    fn words(&self, cut: &cuda::Sizes, capacity: usize, parts: usize) -> Result<Words> {
+        let word = |name, value| size(Self::NAME, name, value);
+        let (after, length) = self.sight.code();
+        Ok(Words {
+            heads: word("heads", cut.heads)?,
+            groups: word("heads of keys", cut.groups)?,
+            after,
+            length: word("window", length.min(u32::MAX as usize))?,
+            count: word("positions", cut.count)?,
+            width: word("width", cut.width)?,
+            value_width: word("width of values", cut.value_width)?,
+            capacity: word("capacity", capacity)?,
+            parts: word("parts", parts)?,
+            tile: word("positions of a tile", cut.tile())?,
+            rows: word("rows", cut.rows())?,
+        })
     }
 
     fn check_parts(&self, wanted: usize) -> Result<()> {
-        let Some(parts) = self.room() else { return Ok(()) };
+        let Some(parts) = self.room(cuda::LEAST_PART) else { return Ok(()) };
         argument(Self::NAME, "parts", parts).f32()?;
         let given = parts.elements() as f64;
         ensure(
@@ -185,9 +232,17 @@ impl Op for Attention<'_> {
     const NAME: &'static str = "attention";
 
     fn served() -> Vec<Served> {
-        let mut served = per_type(CACHE_TYPES, cpu::whole);
-        served.extend(per_type(CACHE_TYPES, cpu::split));
-        served.push(Served::new("parts", cpu::join()));
+        // On a card one function does both, by the number of parts.
+        let per_type = |kernel: fn(DType) -> KernelDef| {
+            let on_card = |(dtype, entry): (DType, _)| {
+                Served::new(dtype.name(), kernel(dtype).bundle(include_bytes!("cuda.bundle"), entry))
+            };
+            CACHE_TYPES.into_iter().zip(ENTRIES).map(on_card).collect::<Vec<_>>()
+        };
+        let join = cpu::join().bundle(include_bytes!("cuda.bundle"), "attention_join");
+        let mut served = per_type(cpu::whole);
+        served.extend(per_type(cpu::split));
+        served.push(Served::new("parts", join));
         served
     }
 
@@ -209,7 +264,7 @@ impl Op for Attention<'_> {
     }
 
     fn kernel<'k>(&self, kernels: &'k Kernels) -> Result<&'k Kernel> {
-        let kernels = if self.room().is_some() { &kernels.split } else { &kernels.whole };
+        let kernels = if self.room_of(kernels).is_some() { &kernels.split } else { &kernels.whole };
         kernels.of(self.keys.dtype())
     }
 
@@ -217,42 +272,63 @@ impl Op for Attention<'_> {
         if self.q.elements() == 0 {
             return Ok(());
         }
-        let ([count, heads, _], [groups, capacity, value_width]) = (axes(self.q)?, axes(self.values)?);
+        let ([count, heads, width], [groups, capacity, value_width]) = (axes(self.q)?, axes(self.values)?);
         let kernel = self.kernel(kernels)?;
-        let (after, length) = self.sight.code();
-        let sizes = [("heads", heads), ("heads of keys", groups), ("window", length.min(u32::MAX as usize))];
-        let [heads_word, groups_word, length] = sizes.map(|(name, value)| size(Self::NAME, name, value));
-        let (heads_word, groups_word, length) = (heads_word?, groups_word?, length?);
-        let [q, keys, values, positions] = [self.q, self.keys, self.values, self.positions].map(Tensor::arg);
-        let sinks = optional(self.sinks, self.q)?;
-        let numbers = [self.scale, self.softcap.unwrap_or(0.0)];
+        let on_card = kernel.backend() == BackendKind::Cuda;
+        let cut = cuda::Sizes { dtype: self.keys.dtype(), count, heads, groups, width, value_width };
+        let (room, parts) = self.room_of(kernels).unzip();
+        let parts: usize = parts.unwrap_or(0);
+        let (sinks, w) = (optional(self.sinks, self.q)?, self.words(&cut, capacity, parts)?);
         let arguments = |out| {
-            let [scale, softcap] = numbers.map(Into::into);
-            let words = [heads_word, groups_word, after, length];
-            let [heads, groups, after, length] = words.map(Into::into);
-            [q, keys, values, positions, sinks.arg(), out, heads, groups, scale, softcap, after, length]
+            let [q, keys, values, positions] =
+                [self.q, self.keys, self.values, self.positions].map(Tensor::arg);
+            let [scale, softcap] = [self.scale, self.softcap.unwrap_or(0.0)].map(Into::into);
+            let [heads, groups, after, length] = [w.heads, w.groups, w.after, w.length].map(Into::into);
+            let [count, width, value_width] = [w.count, w.width, w.value_width].map(Into::into);
+            let [capacity, parts, tile, rows] = [w.capacity, w.parts, w.tile, w.rows].map(Into::into);
+            [
+                q,
+                keys,
+                values,
+                positions,
+                sinks.arg(),
+                out,
+                heads,
+                groups,
+                scale,
+                softcap,
+                after,
+                length,
+                count,
+                width,
+                value_width,
+                capacity,
+                parts,
+                tile,
+                rows,
+            ]
         };
-        let Some(room) = self.room() else {
-            let blocks = cpu::blocks(count, heads / groups);
-            stage.launch(kernel, grid(Self::NAME, groups * blocks)?, &arguments(self.out.arg()))?;
-            return Ok(());
+        let Some(room) = room else {
+            let grid = match on_card {
+                true => cut.grid(Self::NAME, 1)?,
+                false => grid(Self::NAME, groups * cpu::blocks(count, heads / groups))?,
+            };
+            return Ok(stage.launch(kernel, grid, &arguments(self.out.arg()))?);
         };
-        let elements = Self::parts(count, heads, value_width, capacity);
+        let elements = count * heads * parts * (value_width + 2);
         let room = room.buffer().slice(0..elements as u64 * 4)?;
-        stage.launch(
-            kernel,
-            grid(Self::NAME, count * groups * parts_in(capacity))?,
-            &arguments(room.arg()),
-        )?;
-        let own = heads / groups * value_width;
-        let sizes = [("heads of a group", own), ("width", value_width), ("capacity", capacity)];
-        let [own, width, capacity] = sizes.map(|(name, value)| size(Self::NAME, name, value));
-        let words = [own?, groups_word, width?, capacity?, after, length].map(Into::into);
-        let [own, groups_word, width, capacity, after, length] = words;
-        let buffers = [room.arg(), positions, sinks.arg(), self.out.arg()];
-        let [room, positions, sinks, out] = buffers;
-        let join = [room, positions, sinks, out, own, groups_word, width, capacity, after, length];
-        Ok(stage.launch(&kernels.join, grid(Self::NAME, count * groups)?, &join)?)
+        let (split, join) = match on_card {
+            true => (cut.grid(Self::NAME, parts)?, cut.join_grid(Self::NAME)?),
+            false => (grid(Self::NAME, count * groups * parts)?, grid(Self::NAME, count * groups)?),
+        };
+        stage.launch(kernel, split, &arguments(room.arg()))?;
+        let [room, positions, sinks, out] = [room.arg(), self.positions.arg(), sinks.arg(), self.out.arg()];
+        let [own, groups, width] =
+            [w.heads / w.groups * w.value_width, w.groups, w.value_width].map(Into::into);
+        let [capacity, after, length, count] = [w.capacity, w.after, w.length, w.count].map(Into::into);
+        let join_arguments =
+            [room, positions, sinks, out, own, groups, width, capacity, after, length, count, w.parts.into()];
+        Ok(stage.launch(&kernels.join, join, &join_arguments)?)
     }
 }
 

@@ -1,0 +1,103 @@
+//! `attention` on a card: how a launch is cut into blocks, and what a block shares. It knows sizes only.
+//!
+//! The numbers are those of `cuda.cu`, where blocks are described.
+
+use forebay_device::Grid;
+
+use crate::{DType, Result, op::groups};
+
+/// The most parts.
+const MOST_PARTS: usize = 64;
+/// The fewest positions of a part.
+pub(super) const LEAST_PART: usize = 32;
+/// The most positions of a tile, and the fewest.
+const TILES: [usize; 2] = [64, 8];
+/// Bytes that tiles of keys and values stay below, while they can.
+const TILE_BYTES: usize = 40 << 10;
+/// Threads of a block, by warps, and of one that joins.
+const WARPS: usize = 8;
+const THREADS: u32 = 32 * WARPS as u32;
+const JOIN_THREADS: usize = 512;
+/// What tiles begin at multiples of.
+const PIECE: usize = 16;
+
+/// Parts that what is seen of a cache is cut into.
+pub(super) fn parts_in(capacity: usize) -> usize {
+    capacity.div_ceil(LEAST_PART).min(MOST_PARTS)
+}
+
+/// The sizes of a launch that decide how it is cut.
+pub(super) struct Sizes {
+    pub(super) dtype: DType,
+    pub(super) count: usize,
+    pub(super) heads: usize,
+    pub(super) groups: usize,
+    pub(super) width: usize,
+    pub(super) value_width: usize,
+}
+
+impl Sizes {
+    /// Rows of a block: heads of one key-value head at some positions.
+    pub(super) fn rows(&self) -> usize {
+        if self.count * self.heads / self.groups <= 4 { 4 } else { 8 }
+    }
+
+    fn row_bytes(&self) -> [usize; 2] {
+        let bytes = |width: usize| width / self.dtype.block_elements() * self.dtype.block_bytes();
+        [bytes(self.width), bytes(self.value_width)]
+    }
+
+    /// Positions of a tile.
+    pub(super) fn tile(&self) -> usize {
+        let [most, least] = TILES;
+        let (bytes, mut tile) = (self.row_bytes().iter().sum::<usize>(), most);
+        while tile > least && tile * bytes > TILE_BYTES {
+            tile /= 2;
+        }
+        tile
+    }
+
+    /// The grid, for so many parts of each row.
+    pub(super) fn grid(&self, op: &'static str, parts: usize) -> Result<Grid> {
+        let (rows, tile) = (self.rows(), self.tile());
+        let blocks = self.groups * (self.count * self.heads / self.groups).div_ceil(rows) * parts;
+        // Queries, then tiles, or in their place the sums of values of teams of warps.
+        let queries = (rows * self.width.next_multiple_of(2) * 4).next_multiple_of(PIECE);
+        let tiles: usize =
+            self.row_bytes().map(|bytes| (tile * bytes + PIECE).next_multiple_of(PIECE)).iter().sum();
+        let teams = WARPS / self.value_width.div_ceil(64).min(WARPS);
+        let sums = teams * rows * self.value_width.next_multiple_of(2) * 4;
+        let mut grid = Grid::linear(groups(op, blocks)?, THREADS);
+        grid.shared_bytes = (queries + tiles.max(sums)) as u32;
+        Ok(grid)
+    }
+
+    /// The grid that joins parts.
+    pub(super) fn join_grid(&self, op: &'static str) -> Result<Grid> {
+        let teams = (JOIN_THREADS / self.value_width.next_multiple_of(32)).max(1);
+        let mut grid = Grid::linear(groups(op, self.count * self.heads)?, JOIN_THREADS as u32);
+        grid.shared_bytes = (teams * self.value_width * 4) as u32;
+        Ok(grid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_width_fits_the_memory_that_blocks_share_on_any_card() {
+        for dtype in [DType::F32, DType::F16, DType::Q8_0, DType::Q4_0] {
+            for width in (1..=576).filter(|width| width % dtype.block_elements() == 0) {
+                for (count, value_width) in [(1, width), (9, width), (9, dtype.block_elements()), (2, 576)] {
+                    let sizes = Sizes { dtype, count, heads: 12, groups: 3, width, value_width };
+                    let grid = sizes.grid("attention", 7).unwrap();
+                    assert!(grid.shared_bytes < 88 << 10, "{dtype} {width} {value_width}");
+                    let rows = if count == 1 { 4 } else { 8 };
+                    assert_eq!(grid.groups[0] as usize, 3 * (count * 4).div_ceil(rows) * 7);
+                    assert!(sizes.join_grid("attention").unwrap().shared_bytes <= 4 * 576);
+                }
+            }
+        }
+    }
+}
