@@ -1,7 +1,7 @@
 //! The weight: a matrix in any format, or those of several experts, as its device reads it best.
 //!
-//! On the CPU the formats of integer codes are repacked into panels of 16 rows (`quant::panel`), which take as much memory
-//! as the rows; everything else stays as it lies. A weight says which rows it multiplies: floats, or rounded ones. Several
+//! The formats of integer codes are repacked into panels of 16 rows (`quant::panel`), which take as much memory as the rows,
+//! on the CPU and for cards; everything else stays as it lies. A weight says which rows it multiplies: floats, or rounded ones. Several
 //! matrices lie one after another, each in whole panels. What is computed with it is in `ops`.
 
 use std::{fmt, ops::Range, thread};
@@ -149,7 +149,7 @@ impl<const AXES: usize> Weight<AXES> {
     /// told how many rows will not be looked at again, so that the caller can let the memory behind them go.
     ///
     /// # Errors
-    /// [`Error::NoPanels`] unless the bytes [`gain`](WeightBytes::gains) and the device is the CPU; what the device says.
+    /// [`Error::NoPanels`] unless the bytes [`gain`](WeightBytes::gains) and the device is the CPU or a card of NVIDIA; what the device says.
     pub fn pack(
         device: &Device,
         bytes: &WeightBytes<'_, AXES>,
@@ -159,9 +159,12 @@ impl<const AXES: usize> Weight<AXES> {
     ) -> Result<Self> {
         /// What is packed between two calls of `read`.
         const STEP: usize = 16 << 20;
+        /// The most threads that pack for a card: more than these wait for memory.
+        const MOST_PACKERS: usize = 8;
         let WeightBytes { dtype, shape, scale_type, planes } = *bytes;
         let [count, rows, width] = matrices(shape);
-        let layout = bytes.layout().filter(|_| device.kind() == BackendKind::Cpu);
+        let is_card = device.kind() == BackendKind::Cuda;
+        let layout = bytes.layout().filter(|_| is_card || device.kind() == BackendKind::Cpu);
         let layout = layout.ok_or(Error::NoPanels { dtype: dtype.name(), width })?;
         let source = Source { layout, planes, rows, width };
         let (panel_bytes, label) = (layout.panel_bytes(width), label.into());
@@ -169,11 +172,13 @@ impl<const AXES: usize> Weight<AXES> {
         let buffer = device.alloc(Request::new(all).tag(Tag::Weights).label(label.clone()).exact())?;
         // Without rows there is nothing to pack, and the length of a panel may be past all counting.
         if let (1.., Some(step)) = (count.min(rows), STEP.checked_div(panel_bytes)) {
-            let mut panels = buffer.write::<u8>()?;
-            let workers = device.caps().workers.max(1);
-            let step = step.next_multiple_of(workers).max(workers);
+            let workers = match is_card {
+                true => thread::available_parallelism().map_or(1, usize::from).min(MOST_PACKERS),
+                false => device.caps().workers.max(1),
+            };
+            let step = step.next_multiple_of(workers).max(workers) * panel_bytes;
             let mut done = 0;
-            for panels in panels.chunks_mut(step * panel_bytes) {
+            let mut pack = |panels: &mut [u8]| {
                 let part = (panels.len() / panel_bytes / workers).max(1) * panel_bytes;
                 thread::scope(|scope| {
                     for panels in panels.chunks_mut(part) {
@@ -183,6 +188,16 @@ impl<const AXES: usize> Weight<AXES> {
                     }
                 });
                 read(source.rows_of(done - 1).end);
+            };
+            if is_card {
+                let mut room = vec![0; step.min(all as usize)];
+                for start in (0..all).step_by(step) {
+                    let panels = &mut room[..step.min((all - start) as usize)];
+                    pack(panels);
+                    buffer.slice(start..start + panels.len() as u64)?.copy_from(panels)?;
+                }
+            } else {
+                buffer.write::<u8>()?.chunks_mut(step).for_each(pack);
             }
         }
         let form = Form::Panels { buffer, scale_type };
@@ -190,11 +205,11 @@ impl<const AXES: usize> Weight<AXES> {
     }
 
     /// The same weight with integer products, if its rows have them as they lie; it then multiplies rounded rows. These are
-    /// the formats whose codes are numbers of points in a table, which would grow in panels.
+    /// the formats whose codes are numbers of points in a table, which would grow in panels. Only the CPU has them.
     #[must_use]
     pub fn by_integers(mut self) -> Self {
-        if let Form::Rows { integers, .. } = &mut self.form {
-            *integers = has_points(self.dtype);
+        if let Form::Rows { tensor, integers } = &mut self.form {
+            *integers = has_points(self.dtype) && tensor.buffer().backend() == BackendKind::Cpu;
         }
         self
     }

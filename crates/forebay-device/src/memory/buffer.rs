@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     backend::timeline::{CancelToken, Patience},
+    caps::BackendKind,
     error::{Error, Result},
     label::Label,
     launch::Place,
@@ -92,6 +93,11 @@ impl Buffer {
     /// interfaces to other libraries.
     pub fn address(&self) -> u64 {
         self.handle.facts().address + self.start
+    }
+
+    /// The family of devices that it belongs to.
+    pub fn backend(&self) -> BackendKind {
+        self.home().backend.caps().backend
     }
 
     /// Whether the bytes can only be read.

@@ -98,8 +98,21 @@ pub(crate) enum Lie {
 
 /// What ends the types of kernels for integer products of rows.
 const BY_INTEGERS: &str = " by integers";
-/// What ends the types of kernels for panels.
+/// What ends the types of kernels for panels; of a card's kernels that are made for more rows of activations than one, for
+/// how many.
 const IN_PANELS: &str = " in panels";
+const FEW_ROWS: &str = " in panels, few rows";
+const ROWS_64: &str = " in panels, 64 rows";
+const ROWS_128: &str = " in panels, 128 rows";
+
+/// How many rows of activations a kernel of a card takes at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rows {
+    One,
+    Few,
+    By64,
+    By128,
+}
 
 /// What ends the types of kernels for many rows of activations.
 const OF_MANY: &str = " by many rows";
@@ -111,26 +124,24 @@ pub struct WeightKernels {
     many: PerType,
     points: PerType,
     panels: PerType,
+    few: PerType,
+    by_64: PerType,
+    by_128: PerType,
     level: Level,
 }
 
 impl Loaded for WeightKernels {
     fn load(device: &Device, served: &[Served]) -> Result<Self> {
-        let [mut rows, mut many, mut points, mut panels] = [const { Vec::new() }; 4];
+        let endings = [IN_PANELS, FEW_ROWS, ROWS_64, ROWS_128, BY_INTEGERS, OF_MANY, ""];
+        let mut found = endings.map(|_| PerType { kernels: Vec::new() });
         for one in with_code(device, served) {
-            let kernel = one.load(device)?;
-            if let Some(dtype) = one.types().strip_suffix(IN_PANELS) {
-                panels.push((dtype.parse()?, kernel));
-            } else if let Some(dtype) = one.types().strip_suffix(BY_INTEGERS) {
-                points.push((dtype.parse()?, kernel));
-            } else if let Some(dtype) = one.types().strip_suffix(OF_MANY) {
-                many.push((dtype.parse()?, kernel));
-            } else {
-                rows.push((one.dtype()?, kernel));
-            }
+            let ending = |ending: &&str| one.types().strip_suffix(ending);
+            let place = endings.iter().position(|end| ending(end).is_some()).unwrap_or_default();
+            let dtype = ending(&endings[place]).unwrap_or_default().parse()?;
+            found[place].kernels.push((dtype, one.load(device)?));
         }
-        let [rows, many, points, panels] = [rows, many, points, panels].map(|kernels| PerType { kernels });
-        Ok(Self { rows, many, points, panels, level: Level::best() })
+        let [panels, few, by_64, by_128, points, many, rows] = found;
+        Ok(Self { rows, many, points, panels, few, by_64, by_128, level: Level::best() })
     }
 }
 
@@ -147,6 +158,17 @@ impl WeightKernels {
     /// The kernel of a type in rows for many rows of activations, where the device has one.
     pub(crate) fn of_many(&self, dtype: DType) -> Option<&Kernel> {
         self.many.of(dtype).ok()
+    }
+
+    /// The kernel of a card for panels of a type and several rows of activations.
+    pub(crate) fn of_rows(&self, dtype: DType, rows: Rows) -> Option<&Kernel> {
+        let kernels = match rows {
+            Rows::One => &self.panels,
+            Rows::Few => &self.few,
+            Rows::By64 => &self.by_64,
+            Rows::By128 => &self.by_128,
+        };
+        kernels.of(dtype).ok()
     }
 
     /// The level that the kernels use.
@@ -169,6 +191,15 @@ pub(crate) fn per_weight(
     per_format(rows).into_iter().chain(panels).collect()
 }
 
+/// The kernels of a card for panels and several rows of activations.
+pub(crate) fn per_rows(kernel: impl Fn(DType, Rows) -> KernelDef) -> Vec<Served> {
+    let kinds = [(Rows::Few, FEW_ROWS), (Rows::By64, ROWS_64), (Rows::By128, ROWS_128)];
+    let served = |(dtype, _, _): (DType, _, _)| {
+        kinds.map(|(rows, ending)| Served::new(format!("{dtype}{ending}"), kernel(dtype, rows)))
+    };
+    in_panels().flat_map(served).collect()
+}
+
 /// The kernels of formats whose rows have integer products.
 pub(crate) fn per_points(points: impl Fn(DType) -> KernelDef) -> impl Iterator<Item = Served> {
     with_points().map(move |dtype| Served::new(format!("{dtype}{BY_INTEGERS}"), points(dtype)))
@@ -188,7 +219,7 @@ pub(crate) fn with_points() -> impl Iterator<Item = DType> {
 }
 
 /// How a weight is multiplied, as a kernel takes it: the level to use, the type of the scales, and that of the weight,
-/// which tells kernels that serve several types which one they meet.
+/// which tells kernels that serve several types which one they meet; for panels on a card, their format.
 pub(crate) fn how(level: Level, scale_type: Option<DType>, dtype: DType) -> u32 {
     let scales = match scale_type {
         None => 0,
@@ -198,7 +229,7 @@ pub(crate) fn how(level: Level, scale_type: Option<DType>, dtype: DType) -> u32 
         Some(_) => 4,
     };
     let level = Level::ALL.iter().position(|one| *one == level).unwrap_or(0);
-    level as u32 | scales << 8 | code(dtype) << 16
+    level as u32 | scales << 8 | code(dtype) << 16 | cuda::panels::form(dtype) << 24
 }
 
 /// The level and the type of the scales that [`how`] was made of.
@@ -256,7 +287,7 @@ mod tests {
             for level in Level::ALL {
                 for scales in [None, Some(DType::F16), Some(DType::BF16), Some(DType::F32), Some(DType::U8)] {
                     let how = how(level, scales, dtype);
-                    assert_eq!((level_and_scales(how), how >> 16), ((level, scales), code));
+                    assert_eq!((level_and_scales(how), how >> 16 & 255), ((level, scales), code));
                 }
             }
         }

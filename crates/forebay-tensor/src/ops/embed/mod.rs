@@ -51,7 +51,8 @@ impl Op for Embed<'_> {
 
     fn served() -> Vec<Served> {
         let rows = |dtype| cpu::rows(dtype).bundle(include_bytes!("cuda.bundle"), "embed_rows");
-        per_weight(rows, cpu::panels)
+        let panels = |dtype| cpu::panels(dtype).bundle(include_bytes!("panels.bundle"), "embed_panels");
+        per_weight(rows, panels)
     }
 
     fn check(&self) -> Result<()> {

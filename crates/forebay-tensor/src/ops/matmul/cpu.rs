@@ -133,7 +133,7 @@ pub(super) fn signature_of_floats() -> Signature {
 }
 
 /// Weight, activations, output; rows of the weight, how it lies, its width, and rows of activations.
-fn signature(x: Param) -> Signature {
+pub(super) fn signature(x: Param) -> Signature {
     let buffers = [Param::read::<u8>(), x, Param::write::<f32>()];
     Signature::new([&buffers[..], &[const { Param::u32() }; 4]].concat())
 }

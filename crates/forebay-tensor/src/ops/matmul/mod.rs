@@ -3,12 +3,14 @@
 //! Four kernels. Of weights in rows, `floats` serves plain types, several rows at a time, and `decode` all others: it decodes
 //! a piece of a row into f32 and takes its product with all rows of activations. Integer products with rounded rows, on
 //! the level of the CPU that was chosen, are made by `panels` of weights that were packed, and by `points` of rows whose
-//! codes are looked up. Next rooms: `reference` for what it means, `cpu` and `cuda` for how it runs.
+//! codes are looked up. On a card `cuda` serves rows and `panels` what was packed, whose panels are those of the CPU.
+//! Next rooms: `reference` for what it means, `cpu`, `cuda` and `panels` for how it runs.
 
 #[cfg(any(test, feature = "conformance"))]
 pub(crate) mod cases;
 mod cpu;
 mod cuda;
+mod panels;
 #[cfg(any(test, feature = "conformance"))]
 mod reference;
 
@@ -17,7 +19,7 @@ use forebay_device::{BackendKind, Kernel, Stage};
 use crate::{
     DType, Op, Result, Served, Tensor, Weight,
     op::{argument, grid, size},
-    tiles::{self, Lie, WeightKernels, cpu::products::PANELS, per_many, per_points, per_weight},
+    tiles::{self, Lie, WeightKernels, cpu::products::PANELS, per_many, per_points, per_rows, per_weight},
 };
 
 /// Rows of the weight of a group, where the weight lies in rows.
@@ -64,8 +66,10 @@ impl Op for Matmul<'_> {
 
     fn served() -> Vec<Served> {
         let rows = |dtype| cuda::rows(cpu::rows(dtype), dtype);
-        let others = per_points(cpu::points).chain(per_many(cuda::tiles));
-        per_weight(rows, cpu::panels).into_iter().chain(others).collect()
+        let panels = |dtype| panels::one_row(cpu::panels(dtype), dtype);
+        let others =
+            per_points(cpu::points).chain(per_many(cuda::tiles)).chain(per_rows(panels::several_rows));
+        per_weight(rows, panels).into_iter().chain(others).collect()
     }
 
     fn check(&self) -> Result<()> {
@@ -77,9 +81,13 @@ impl Op for Matmul<'_> {
     }
 
     fn kernel<'k>(&self, kernels: &'k WeightKernels) -> Result<&'k Kernel> {
-        let (dtype, lie) = (self.weight.dtype(), self.weight.lie());
-        let many = (lie == Lie::Rows && cuda::is_many(self.x.shape()[0])).then(|| kernels.of_many(dtype));
-        many.flatten().map_or_else(|| kernels.of(dtype, lie), Ok)
+        let (dtype, lie, count) = (self.weight.dtype(), self.weight.lie(), self.x.shape()[0]);
+        let several = match lie {
+            Lie::Rows if cuda::is_many(count) => kernels.of_many(dtype),
+            Lie::Panels => kernels.of_rows(dtype, panels::rows_at_a_time(self)),
+            _ => None,
+        };
+        several.map_or_else(|| kernels.of(dtype, lie), Ok)
     }
 
     fn launch(&self, kernels: &WeightKernels, stage: &mut Stage<'_>) -> Result<()> {
@@ -94,6 +102,7 @@ impl Op for Matmul<'_> {
         let count = self.x.shape()[0];
         let grid = match (lie, kernel.backend()) {
             (Lie::Rows, BackendKind::Cuda) => cuda::grid(dtype, count, rows)?,
+            (_, BackendKind::Cuda) => panels::grid(self)?,
             (Lie::Rows, _) => grid(Self::NAME, rows.div_ceil(PART))?,
             _ => grid(Self::NAME, rows.div_ceil(PANELS * PART))?,
         };

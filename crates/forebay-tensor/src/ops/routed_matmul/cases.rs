@@ -7,7 +7,7 @@ use crate::{
     conformance::{Rig, Work},
     ops::{
         Round,
-        matmul::cases::{packed, tolerance},
+        matmul::cases::{packed, tolerance, with_points},
     },
     quant::{
         self,
@@ -36,7 +36,7 @@ pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
             in_panels(rig, dtype, scale_type, sizes, taken)?;
         }
     }
-    for dtype in tiles::with_points() {
+    for dtype in with_points(rig) {
         let (weight, values) = rig.weight(dtype, &[3, 19, 512])?;
         by_integers(rig, &Weight::rows(&weight)?.by_integers(), &values, [5, 3])?;
     }

@@ -110,10 +110,10 @@ pub(super) fn points(dtype: DType) -> KernelDef {
     })
 }
 
-/// Weight, activations, ids, bias, output; rows, width, experts, results that share a row, and how the weight lies.
+/// Weight, activations, ids, bias, output; rows, width, experts, results that share a row, how the weight lies, and results.
 fn signature(x: Param, ids: Param, out: Param) -> Signature {
     let buffers = [Param::read::<u8>(), x, ids, Param::read::<f32>(), out];
-    Signature::new([&buffers[..], &[const { Param::u32() }; 5]].concat())
+    Signature::new([&buffers[..], &[const { Param::u32() }; 6]].concat())
 }
 
 /// Takes the type to the level.

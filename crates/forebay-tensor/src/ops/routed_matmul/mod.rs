@@ -10,20 +10,27 @@ mod cpu;
 #[cfg(any(test, feature = "conformance"))]
 mod reference;
 
-use forebay_device::{Kernel, Stage};
+use forebay_device::{BackendKind, Kernel, Stage};
 
 use crate::{
     Op, Result, Served, Tensor, Weight,
-    op::{argument, contract::ensure, grid_by_device, optional, size},
+    op::{argument, contract::ensure, grid_by_device, groups as groups_of, optional, size},
+    quant::panel::PanelLayout,
     tiles::{
         self, Lie, WeightKernels,
-        cuda::{THREADS_OF_ROWS, entry_of_rows, rows_of_block},
+        cuda::{
+            THREADS_OF_ROWS, entry_of_rows,
+            panels::{PANEL_THREADS, for_format, panel_shared_bytes},
+            rows_of_block,
+        },
         per_points, per_weight,
     },
 };
 
 /// Rows of an expert of a group, which are a panel.
 const PART: usize = 16;
+/// The most blocks of the second axis of a card's grid.
+const MOST_BLOCKS: usize = 65_535;
 
 /// `out[i, j] = x[i, j] * transpose(weight[ids[i, j]]) + bias[ids[i, j]]`; where `x` has no axis for `j`, all experts of a row
 /// take the same. An expert may be chosen more than once. One that is not there fails the stage.
@@ -73,7 +80,11 @@ impl Op for RoutedMatmul<'_> {
         ];
         let rows =
             |dtype| cpu::rows(dtype).bundle(include_bytes!("cuda.bundle"), entry_of_rows(dtype, entries));
-        per_weight(rows, cpu::panels).into_iter().chain(per_points(cpu::points)).collect()
+        let panels = |dtype| {
+            let entry = for_format!(dtype, "routed_panels_");
+            cpu::panels(dtype).bundle(include_bytes!("panels.bundle"), entry)
+        };
+        per_weight(rows, panels).into_iter().chain(per_points(cpu::points)).collect()
     }
 
     fn check(&self) -> Result<()> {
@@ -108,14 +119,23 @@ impl Op for RoutedMatmul<'_> {
         let [row_count, width, experts, takers] = [row_count?, width?, experts?, takers?].map(Into::into);
         let bias = optional(self.bias, self.x)?;
         let [x, ids, out] = [self.x, self.ids, self.out].map(Tensor::arg);
-        let arguments =
-            [self.weight.buffer().arg(), x, ids, bias.arg(), out, row_count, width, experts, takers, how];
+        let results = size(Self::NAME, "results", self.ids.elements())?.into();
+        let weight = self.weight.buffer().arg();
+        let arguments = [weight, x, ids, bias.arg(), out, row_count, width, experts, takers, how, results];
         let kernel = self.kernel(kernels)?;
-        let (places, dtype) = (self.ids.elements(), self.weight.dtype());
-        let by_result = self.weight.lie() == Lie::Rows && !dtype.is_plain();
+        let (places, dtype, lie) = (self.ids.elements(), self.weight.dtype(), self.weight.lie());
+        let by_result = lie == Lie::Rows && !dtype.is_plain();
         let groups = if by_result { places } else { rows.div_ceil(PART) };
-        let blocks = places.saturating_mul(rows.div_ceil(rows_of_block(dtype)));
-        let grid = grid_by_device(Self::NAME, kernel, groups, [blocks, THREADS_OF_ROWS])?;
+        let blocks = match lie {
+            Lie::Panels => [rows.div_ceil(PART), PANEL_THREADS],
+            _ => [places.saturating_mul(rows.div_ceil(rows_of_block(dtype))), THREADS_OF_ROWS],
+        };
+        let mut grid = grid_by_device(Self::NAME, kernel, groups, blocks)?;
+        if let (BackendKind::Cuda, Lie::Panels) = (kernel.backend(), lie) {
+            let layout = PanelLayout::of(dtype, self.weight.scale_type());
+            grid.shared_bytes = layout.map_or(0, |layout| panel_shared_bytes(&layout));
+            grid.groups[1] = groups_of(Self::NAME, places.min(MOST_BLOCKS))?;
+        }
         Ok(stage.launch(kernel, grid, &arguments)?)
     }
 }

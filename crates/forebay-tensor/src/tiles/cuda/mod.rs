@@ -5,8 +5,10 @@
 //! `tile.cuh` multiply by weights that lie in rows. `cargo xtask kernels` compiles the sources; what
 //! comes out lies beside each as `cuda.bundle`. A card cannot fail a launch halfway, so kernels write what is not a number
 //! where the CPU would fail a stage, and never touch what is not theirs.
+//! Weights that are packed lie in the panels of the CPU: `panels` says what kernels are told of them.
 
 pub(crate) mod order;
+pub(crate) mod panels;
 #[cfg(test)]
 mod tables;
 
