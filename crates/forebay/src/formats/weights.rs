@@ -370,7 +370,7 @@ impl Weights {
         name: &str,
     ) -> Result<Option<Weight<AXES>>> {
         let device = &self.device;
-        if device.kind() != BackendKind::Cpu {
+        if !matches!(device.kind(), BackendKind::Cpu | BackendKind::Cuda) {
             return Ok(None);
         }
         let (dtype, scale_type) = match stored.kind {
