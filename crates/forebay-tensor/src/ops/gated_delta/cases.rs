@@ -138,8 +138,8 @@ pub(crate) fn measure(rig: &mut Rig) -> Result<()> {
     for count in [1, 256] {
         let [keys, values] = [16, 32].map(|heads| [count, heads, 128]);
         let x: Vec<f32> = rig.floats(count * 32 * 128).iter().map(|x| 0.05 * x).collect();
-        let few = vec![-0.1; count * 32];
-        let betas = vec![0.5; count * 32];
+        let few = vec![-0.1f32; count * 32];
+        let betas = vec![0.5f32; count * 32];
         let (q, k) = (rig.tensor(&keys, &x[..count * 16 * 128])?, rig.tensor(&keys, &x[..count * 16 * 128])?);
         let (v, out) = (rig.tensor(&values, &x)?, rig.output(DType::F32, &values)?);
         let (decay, beta) = (rig.tensor(&[count, 32], &few)?, rig.tensor(&[count, 32], &betas)?);

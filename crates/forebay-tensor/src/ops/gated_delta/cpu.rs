@@ -12,9 +12,9 @@ use forebay_device::{KernelDef, Param, Share, Signature};
 use super::{CHUNK, MOST_WIDTH};
 use crate::tiles::cpu::{
     arguments,
-    best::at_best_level,
     curves::exp,
     dot::{add_scaled, dot},
+    lanes::{Job, Lanes, Level},
 };
 
 fn signature() -> Signature {
@@ -26,15 +26,39 @@ fn signature() -> Signature {
 }
 
 pub(super) fn step() -> KernelDef {
-    KernelDef::new("gated_delta_step", signature()).cpu_shares(|share| {
-        at_best_level(|| share.groups().for_each(|head| steps(share, &Head::of(share, head))));
-    })
+    KernelDef::new("gated_delta_step", signature()).cpu_shares(|share| Level::best().run(Steps(share)))
 }
 
 pub(super) fn chunk() -> KernelDef {
-    KernelDef::new("gated_delta_chunk", signature()).cpu_shares(|share| {
-        at_best_level(|| share.groups().for_each(|head| chunks(share, &Head::of(share, head))));
-    })
+    KernelDef::new("gated_delta_chunk", signature()).cpu_shares(|share| Level::best().run(Chunks(share)))
+}
+
+/// One kernel's share of a launch. A closure of this size would not be inlined, and so not be compiled for the level.
+struct Steps<'a, 'b>(&'a Share<'b>);
+
+impl Job for Steps<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Lanes>(self, _: V) {
+        for head in self.0.groups() {
+            steps(self.0, &Head::of(self.0, head));
+        }
+    }
+}
+
+/// As [`Steps`], of the other.
+struct Chunks<'a, 'b>(&'a Share<'b>);
+
+impl Job for Chunks<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Lanes>(self, _: V) {
+        for head in self.0.groups() {
+            chunks(self.0, &Head::of(self.0, head));
+        }
+    }
 }
 
 /// What one head of values takes.
