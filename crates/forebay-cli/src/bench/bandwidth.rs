@@ -23,12 +23,14 @@ pub(super) fn of(device: &Device) -> forebay_device::Result<f64> {
 }
 
 /// Bytes a second, read and written, between two places of the device.
-fn copy(device: &Device, bytes: u64) -> forebay_device::Result<f64> {
-    let room = || device.alloc(Request::new(bytes).zeroed());
-    let (a, b) = match (room(), room()) {
-        (Ok(a), Ok(b)) => (a, b),
-        (Err(_), _) | (_, Err(_)) if bytes > *COPIED.start() => return copy(device, bytes / 2),
-        (Err(error), _) | (_, Err(error)) => return Err(error),
+fn copy(device: &Device, mut bytes: u64) -> forebay_device::Result<f64> {
+    let room = |bytes| device.alloc(Request::new(bytes).zeroed());
+    let (a, b) = loop {
+        match room(bytes).and_then(|a| Ok((a, room(bytes)?))) {
+            Ok(rooms) => break rooms,
+            Err(_) if bytes > *COPIED.start() => bytes /= 2,
+            Err(error) => return Err(error),
+        }
     };
     let mut session = device.session()?;
     let mut best = 0f64;
