@@ -36,7 +36,7 @@ $program: exit $code, ${result:-no result}"
 done
 if [ $# = 0 ] && [ -d fixtures ]; then
     judge='timeout -s KILL "$LIMIT" python3 fixtures/check.py fixtures ./forebay --device cuda --only "$0" 2>&1 |
-        sed "s|^\([0-9]* passed\)|$0: \1|"'
+        sed "s|^|$0: |"'
     xargs -P "${JOBS:-8}" -n 1 sh -c "$judge" < fixtures/travel.txt > "$logs/models.log" 2>&1
     grep -v ' passed, 0 failed$' "$logs/models.log" | head -80
     right=$(grep -c ': 2 passed, 0 failed$' "$logs/models.log")
