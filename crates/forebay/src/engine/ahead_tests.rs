@@ -9,16 +9,16 @@ use super::{
 use crate::{
     error::Error,
     generate::{
-        sampler::Greedy,
+        sampler::{Chain, Greedy, MinP, Sampler, Temperature, TopK},
         step::{Sequence, SequenceOptions},
         stop::StopRule,
     },
 };
 
-/// A sequence whose steps run ahead, or do not.
+/// A sequence that is apart from the host, so that steps run ahead, or is not.
 fn sequence(engine: &Engine, ahead: bool) -> Sequence {
     let options = engine.sequence_options();
-    let sequence = engine.sequence_with(&SequenceOptions { ahead: Some(ahead), chunk: 2, ..options });
+    let sequence = engine.sequence_with(&SequenceOptions { apart: Some(ahead), chunk: 2, ..options });
     sequence.unwrap()
 }
 
@@ -118,5 +118,39 @@ fn whatever_is_fed_after_a_step_ran_ahead_counts() {
         });
         // There is no room for what would follow.
         pair.feed(false, |sequence| assert!(sequence.feed(&[1]).is_err()));
+    }
+}
+
+#[test]
+fn a_list_of_the_largest_is_all_that_a_chain_looks_at() {
+    for engine in engines() {
+        let [mut plain, mut listed] = [false, true].map(|apart| sequence(&engine, apart));
+        for (seed, most) in [(3, 4), (5, 4), (5, 9), (6, 10), (7, 0), (8, 1)] {
+            let chain =
+                || Box::new(Chain::new(seed).with(TopK(most)).with(MinP(0.01)).with(Temperature(1.5)));
+            let rule = StopRule { ignore_ends: true, ..StopRule::after(20) };
+            let [wanted, got] = [&mut plain, &mut listed].map(|sequence| {
+                let begun = engine.generate_in(sequence, &[1, 7, 8], rule.clone(), chain(), &mut |_| {});
+                drain(&mut begun.unwrap())
+            });
+            assert_eq!(got, wanted, "{most}");
+            assert!(plain.shortlist().unwrap().is_none());
+            // A list of all is none.
+            let list = listed.shortlist().unwrap().map(|(ids, _)| ids.len());
+            assert_eq!(list, Some(most).filter(|most| (1..10).contains(most)));
+        }
+        // It holds the largest logits in order, and a chain that looks at more takes all of them.
+        listed.set_shortlist(Some(3)).unwrap();
+        assert!(matches!(listed.shortlist(), Err(Error::NoLogits)));
+        listed.feed(&[4, 5, 6]).unwrap();
+        let logits = listed.logits().unwrap();
+        let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
+        ids.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b)));
+        let (got, of) = listed.shortlist().unwrap().unwrap();
+        assert_eq!(*got, ids[..3]);
+        assert!(of.iter().zip(&ids).all(|(logit, id)| *logit == logits[*id as usize]));
+        let mut wide = Chain::new(9).with(TopK(8)).with(Temperature(3.0));
+        let past = listed.tokens().to_vec();
+        assert_eq!(wide.pick(&listed).unwrap(), wide.choose(&logits, &past).unwrap());
     }
 }

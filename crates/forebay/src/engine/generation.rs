@@ -96,6 +96,7 @@ impl<'a> Generation<'a> {
     ) -> Result<Self> {
         let begun = Instant::now();
         let cancel = rule.cancel.clone();
+        sequence.set_shortlist(sampler.looks_at())?;
         let reused_tokens = sequence.become_text(prompt, |done| {
             progress(done);
             match cancel.is_cancelled() {

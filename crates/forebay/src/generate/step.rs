@@ -3,9 +3,10 @@
 //! A prompt is taken in chunks, a stage each. A single token is taken by replaying a stage that was recorded once; what
 //! changes from token to token lies in device memory, so nothing is allocated and nothing is patched. A sequence knows its
 //! tokens, so that a text that begins like it is not computed again.
-//! Next rooms: `replay`, for single tokens; [`sampler`](super::sampler), which makes a token of logits.
+//! Next rooms: `replay`, for single tokens; `shortlist`, for what samplers look at; [`sampler`](super::sampler), which makes a token of logits.
 
 mod replay;
+mod shortlist;
 
 use std::{ops::ControlFlow, sync::Arc};
 
@@ -13,6 +14,7 @@ use forebay_device::{Device, Read, Request, Session, Tag};
 use forebay_tensor::{DType, Note, Ops, Tensor, ops::Argmax};
 
 use replay::Replay;
+use shortlist::Shortlist;
 
 use crate::{
     error::{Error, Result},
@@ -30,14 +32,15 @@ pub struct SequenceOptions {
     pub chunk: usize,
     /// Logits of every token of a chunk instead of the last one only.
     pub all_logits: bool,
-    /// Whether the device may go on with the largest logit before the host has seen it, as [`Sequence::run_ahead`] does; if not
-    /// given, where host and device do not share their memory.
-    pub ahead: Option<bool>,
+    /// Whether the way between host and device is long. Then the device runs ahead of the host where it can
+    /// ([`Sequence::run_ahead`]), and tells it no more than it looks at ([`Sequence::set_shortlist`]). If not given, where they do
+    /// not share their memory.
+    pub apart: Option<bool>,
 }
 
 impl Default for SequenceOptions {
     fn default() -> Self {
-        Self { context: 4096, kv: DType::F16, chunk: 256, all_logits: false, ahead: None }
+        Self { context: 4096, kv: DType::F16, chunk: 256, all_logits: false, apart: None }
     }
 }
 
@@ -62,11 +65,15 @@ pub struct Sequence {
     /// Tokens of a chunk and then their positions; chunks take turns, so that one is put here while the last one is computed.
     chunks: [Tensor; 2],
     replay: Replay,
+    shortlist: Option<Shortlist>,
     all_logits: bool,
-    may_run_ahead: bool,
+    apart: bool,
     tokens: Vec<u32>,
     found: Found,
 }
+
+/// The longest shortlist: finding more is no less work than looking at all.
+const LONGEST: usize = 256;
 
 /// What there is of the last token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +97,7 @@ impl Sequence {
         ops: Arc<Ops>,
         options: &SequenceOptions,
     ) -> Result<Self> {
-        let SequenceOptions { context, kv, chunk, all_logits, ahead } = *options;
+        let SequenceOptions { context, kv, chunk, all_logits, apart } = *options;
         if !matches!(kv, DType::F32 | DType::F16 | DType::BF16 | DType::Q8_0 | DType::Q4_0) {
             return Err(Error::Option { name: "kv", wanted: "f32, f16, bf16, q8_0 or q4_0".to_owned() });
         }
@@ -122,7 +129,8 @@ impl Sequence {
             model,
             ops,
             all_logits,
-            may_run_ahead: ahead.unwrap_or(!device.caps().unified) && !all_logits,
+            shortlist: None,
+            apart: apart.unwrap_or(!device.caps().unified) && !all_logits,
             tokens: Vec::with_capacity(context),
             found: Found::Nothing,
         })
@@ -280,7 +288,7 @@ impl Sequence {
     pub fn run_ahead(&mut self) -> Result<bool> {
         let known = self.found == Found::Logits && self.replay.is_fed();
         let room = self.len() < self.context() && self.cache.may_overshoot();
-        if !(self.may_run_ahead && known && room) {
+        if !(self.apart && known && room) {
             return Ok(false);
         }
         self.found = Found::Largest { ahead: false };
@@ -288,6 +296,38 @@ impl Sequence {
         self.cache.overshoot();
         self.found = Found::Largest { ahead: true };
         Ok(true)
+    }
+
+    /// Has every step find so many of the largest logits as well, for a sampler that looks at no others; none does not. Where host
+    /// and device are not apart, or the list would be long, it finds none, as the host looks at all of them. What was found of
+    /// the last token is gone, if that changes anything.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn set_shortlist(&mut self, count: Option<usize>) -> Result<()> {
+        let most = LONGEST.min(self.model.sizes().vocabulary - 1);
+        let count = count.filter(|count| self.apart && (1..=most).contains(count));
+        if count != self.shortlist.as_ref().map(Shortlist::len) {
+            self.stay();
+            self.replay.starve();
+            self.replay.forget();
+            self.found = Found::Nothing;
+            self.shortlist = count.map(|count| Shortlist::new(self.session.device(), count)).transpose()?;
+        }
+        Ok(())
+    }
+
+    /// The largest logits of the last token and whose they are, the largest first and of equal ones the lower id; none where no
+    /// [`shortlist`](Self::set_shortlist) is made.
+    ///
+    /// # Errors
+    /// As [`logits`](Self::logits).
+    pub fn shortlist(&self) -> Result<Option<(Read<'_, u32>, Read<'_, f32>)>> {
+        match (&self.shortlist, self.found) {
+            (None, _) => Ok(None),
+            (Some(list), Found::Logits) => list.read().map(Some),
+            (Some(_), _) => Err(Error::NoLogits),
+        }
     }
 
     /// Waits until everything that was taken in is computed.
@@ -394,6 +434,7 @@ impl Sequence {
         self.model.forward(&mut ops, &pass)?;
         let rows = buffers.logits.shape()[0];
         let last = buffers.logits.narrow(0, rows - 1..rows)?;
+        self.shortlist.as_ref().map_or(Ok(()), |list| list.record(&mut ops, &last))?;
         ops.record(&Argmax { x: &last, out: self.replay.give_turn() })?;
         drop(stage.fence()?);
         Ok(())
@@ -406,7 +447,7 @@ impl Sequence {
         }
         self.stay();
         self.found = Found::Nothing;
-        self.replay.feed(id, self.tokens.len())?;
+        self.replay.feed(&mut self.session, id, self.tokens.len())?;
         self.replay_step()
     }
 
@@ -419,8 +460,8 @@ impl Sequence {
     }
 
     fn replay_step(&mut self) -> Result<()> {
-        let (model, cache) = (self.model.as_ref(), &self.cache);
-        self.replay.step(&mut self.session, model, &self.ops, cache, &self.buffers)
+        let (model, cache, list) = (self.model.as_ref(), &self.cache, self.shortlist.as_ref());
+        self.replay.step(&mut self.session, model, &self.ops, cache, &self.buffers, list)
     }
 
     /// Puts tokens and their positions into device memory, which the chunk before the last one has left.

@@ -64,6 +64,15 @@ impl Candidates {
         self.settle();
     }
 
+    /// The largest of all tokens and their logits, in order, as if all others had been left out.
+    pub(super) fn fill_with_largest(&mut self, ids: &[u32], logits: &[f32]) {
+        self.list.clear();
+        self.list.extend(ids.iter().zip(logits).map(|(&id, &logit)| Candidate { id, logit }));
+        self.order = Order::Largest(0);
+        self.changed = true;
+        self.settle();
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.list.len()

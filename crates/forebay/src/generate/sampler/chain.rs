@@ -46,7 +46,23 @@ impl Chain {
     /// # Errors
     /// Those of processors, and [`Error::NoToken`] if nothing can follow.
     pub fn choose(&mut self, logits: &[f32], past: &[u32]) -> Result<u32> {
-        let (most, sum) = self.process(logits, past)?;
+        self.candidates.fill(logits);
+        self.draw(past)
+    }
+
+    /// The tokens that may follow and their probabilities, the likeliest first.
+    ///
+    /// # Errors
+    /// As [`choose`](Self::choose).
+    pub fn chances(&mut self, logits: &[f32], past: &[u32]) -> Result<Vec<(u32, f64)>> {
+        self.candidates.fill(logits);
+        self.process(past)?;
+        Ok(self.candidates.chances())
+    }
+
+    /// Draws from what processors leave of the candidates.
+    fn draw(&mut self, past: &[u32]) -> Result<u32> {
+        let (most, sum) = self.process(past)?;
         let mut left = Step::new(past, self.seed).random(Step::TOKEN) * sum;
         let (mut at, mut known) = (0, 64);
         let last = self.candidates.len() - 1;
@@ -61,19 +77,9 @@ impl Chain {
         }
     }
 
-    /// The tokens that may follow and their probabilities, the likeliest first.
-    ///
-    /// # Errors
-    /// As [`choose`](Self::choose).
-    pub fn chances(&mut self, logits: &[f32], past: &[u32]) -> Result<Vec<(u32, f64)>> {
-        self.process(logits, past)?;
-        Ok(self.candidates.chances())
-    }
-
     /// Runs the processors, and gives the largest logit that is left and the sum of all shares.
-    fn process(&mut self, logits: &[f32], past: &[u32]) -> Result<(f32, f64)> {
+    fn process(&mut self, past: &[u32]) -> Result<(f32, f64)> {
         let step = Step::new(past, self.seed);
-        self.candidates.fill(logits);
         for processor in &mut self.processors {
             processor.apply(&mut self.candidates, &step)?;
             self.candidates.settle();
@@ -84,7 +90,17 @@ impl Chain {
 
 impl Sampler for Chain {
     fn pick(&mut self, sequence: &Sequence) -> Result<u32> {
-        self.choose(&sequence.read_logits()?, sequence.tokens())
+        // A list that is longer than what is looked at has all of that, too.
+        let listed = |count: usize| self.looks_at().is_some_and(|looks_at| looks_at <= count);
+        match sequence.shortlist()? {
+            Some((ids, logits)) if listed(ids.len()) => self.candidates.fill_with_largest(&ids, &logits),
+            _ => self.candidates.fill(&sequence.read_logits()?),
+        }
+        self.draw(sequence.tokens())
+    }
+
+    fn looks_at(&self) -> Option<usize> {
+        self.processors.first().and_then(|first| first.looks_at())
     }
 }
 

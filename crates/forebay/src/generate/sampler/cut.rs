@@ -14,6 +14,10 @@ impl LogitsProcessor for TopK {
         }
         Ok(())
     }
+
+    fn looks_at(&self) -> Option<usize> {
+        (self.0 > 0).then_some(self.0)
+    }
 }
 
 /// Keeps the likeliest that together have this probability; 1 keeps all.

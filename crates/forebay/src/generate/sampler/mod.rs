@@ -57,6 +57,12 @@ pub trait Sampler: Send {
     fn takes_largest(&self) -> bool {
         false
     }
+
+    /// How many of the largest logits it looks at, if it looks at no others. The device may then find them
+    /// ([`Sequence::set_shortlist`]), and bring only those to the host.
+    fn looks_at(&self) -> Option<usize> {
+        None
+    }
 }
 
 impl<S: Sampler + ?Sized> Sampler for &mut S {
@@ -67,6 +73,10 @@ impl<S: Sampler + ?Sized> Sampler for &mut S {
     fn takes_largest(&self) -> bool {
         (**self).takes_largest()
     }
+
+    fn looks_at(&self) -> Option<usize> {
+        (**self).looks_at()
+    }
 }
 
 impl<S: Sampler + ?Sized> Sampler for Box<S> {
@@ -76,6 +86,10 @@ impl<S: Sampler + ?Sized> Sampler for Box<S> {
 
     fn takes_largest(&self) -> bool {
         (**self).takes_largest()
+    }
+
+    fn looks_at(&self) -> Option<usize> {
+        (**self).looks_at()
     }
 }
 
@@ -120,6 +134,11 @@ pub trait LogitsProcessor: Send {
     /// # Errors
     /// Whatever keeps it from saying what may follow.
     fn apply(&mut self, candidates: &mut Candidates, step: &Step<'_>) -> Result<()>;
+
+    /// How many of the largest candidates it looks at, if it leaves all others out.
+    fn looks_at(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// What a processor knows beside the candidates.

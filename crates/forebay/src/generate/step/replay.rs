@@ -10,6 +10,7 @@ use forebay_tensor::{
     ops::{Argmax, Follow},
 };
 
+use super::shortlist::Shortlist;
 use crate::{
     error::Result,
     models::{Model, Pass, activations::Activations, cache::Cache},
@@ -20,6 +21,9 @@ use crate::{
 pub(super) struct Replay {
     /// The next token and its position.
     place: Tensor,
+    /// The same as the host gives it, and what brings it to its place.
+    given: Tensor,
+    giving: Option<Recording>,
     /// What a step found, in memory of the device.
     found: Tensor,
     turns: [Turn; 2],
@@ -42,9 +46,17 @@ impl Replay {
             let request = Request::elements::<u32>(count).tag(Tag::Activations).label(label);
             Ok(Tensor::of(DType::U32, &[count], device.alloc(request)?)?)
         };
-        let turn = || -> Result<Turn> { Ok(Turn { told: told(device)?, recording: None }) };
-        let (place, found) = (words("place", 2)?, words("found", 1)?);
-        Ok(Self { place, found, turns: [turn()?, turn()?], latest: 0, fed: false })
+        let seen = |label, count| seen_by_the_host(device, DType::U32, &[count], label);
+        let turn = || -> Result<Turn> { Ok(Turn { told: seen("told", 1)?, recording: None }) };
+        Ok(Self {
+            place: words("place", 2)?,
+            given: seen("given", 2)?,
+            giving: None,
+            found: words("found", 1)?,
+            turns: [turn()?, turn()?],
+            latest: 0,
+            fed: false,
+        })
     }
 
     /// What the latest stage found; waits for it, and for none after it.
@@ -78,12 +90,29 @@ impl Replay {
         &self.turns[self.latest].told
     }
 
+    /// Steps are to be recorded anew.
+    pub(super) fn forget(&mut self) {
+        self.turns.iter_mut().for_each(|turn| turn.recording = None);
+    }
+
     /// Feeds the next step, unless the latest one did just that.
-    pub(super) fn feed(&mut self, id: u32, position: usize) -> Result<()> {
-        if !self.fed || self.found()? != id {
-            self.fed = false;
-            self.place.copy_from(&[id, position as u32])?;
+    pub(super) fn feed(&mut self, session: &mut Session, id: u32, position: usize) -> Result<()> {
+        if self.fed && self.found()? == id {
+            return Ok(());
         }
+        self.fed = false;
+        self.given.copy_from(&[id, position as u32])?;
+        let giving = match self.giving.take() {
+            Some(giving) => giving,
+            None => {
+                let mut stage = session.stage("give");
+                stage.copy(self.given.buffer(), self.place.buffer())?;
+                stage.record()?
+            }
+        };
+        let fence = session.replay(&giving);
+        self.giving = Some(giving);
+        drop(fence?);
         Ok(())
     }
 
@@ -95,6 +124,7 @@ impl Replay {
         ops: &Ops,
         cache: &Cache,
         buffers: &Activations,
+        shortlist: Option<&Shortlist>,
     ) -> Result<()> {
         let next = 1 - self.latest;
         let recording = match self.turns[next].recording.take() {
@@ -106,6 +136,7 @@ impl Replay {
                 let mut stage = session.stage("token");
                 let mut ops = ops.on(&mut stage);
                 model.forward(&mut ops, &Pass { ids: &ids, positions: &positions, cache, buffers })?;
+                shortlist.map_or(Ok(()), |list| list.record(&mut ops, &buffers.logits))?;
                 ops.record(&Argmax { x: &buffers.logits, out: found })?;
                 ops.record(&Follow { found, ids: &ids, positions: &positions, told })?;
                 stage.record()?
@@ -121,9 +152,14 @@ impl Replay {
     }
 }
 
-/// A word that the device writes and the host reads without asking the driver.
-fn told(device: &Device) -> Result<Tensor> {
-    let request = Request::elements::<u32>(1).tag(Tag::Staging).label("told");
+/// Memory that the device uses and the host sees, so that neither asks the driver for the other's words.
+pub(super) fn seen_by_the_host(
+    device: &Device,
+    dtype: DType,
+    shape: &[usize],
+    label: &'static str,
+) -> Result<Tensor> {
+    let request = Tensor::request(dtype, shape)?.tag(Tag::Staging).label(label);
     let buffer = match device.caps().unified {
         true => device.alloc(request)?,
         false => {
@@ -132,5 +168,5 @@ fn told(device: &Device) -> Result<Tensor> {
             Pool::new(device, options)?.alloc(request.dedicated())?
         }
     };
-    Ok(Tensor::of(DType::U32, &[1], buffer)?)
+    Ok(Tensor::of(dtype, shape, buffer)?)
 }
