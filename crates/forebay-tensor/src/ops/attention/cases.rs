@@ -10,7 +10,10 @@ use super::{
 use crate::{
     DType, Result,
     conformance::{Rig, Work},
-    quant::rounded::{self, Rounded},
+    quant::{
+        self,
+        rounded::{self, Rounded},
+    },
     tiles::cpu::cache::CACHE_TYPES,
 };
 
@@ -63,7 +66,22 @@ pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
             attend(rig, dtype, (4, 1, 32, 32, 520, &positions[..3]), kind)?;
         }
     }
+    // More rows than a block of matrices has, over more keys than one tile, and widths that do not fill what it is made for.
+    let many: Vec<u32> = (120..143).collect();
+    let sizes: [Sizes<'_>; 4] = [
+        (4, 1, 128, 128, 150, &many[..20]),
+        (6, 2, 96, 64, 161, &many[3..14]),
+        (2, 2, 256, 192, 143, &many[16..]),
+        (3, 1, 80, 72, 143, &many),
+    ];
+    for (dtype, sizes, kind) in [DType::F16, DType::BF16]
+        .iter()
+        .flat_map(|d| sizes.iter().flat_map(move |s| kinds.map(|k| (*d, *s, k))))
+    {
+        attend(rig, dtype, sizes, kind)?;
+    }
     not_finite(rig)?;
+    spoiled(rig)?;
     refusals(rig)
 }
 
@@ -106,6 +124,12 @@ fn attend(rig: &mut Rig, dtype: DType, sizes: Sizes<'_>, kind: Kind) -> Result<(
     if dtype == DType::Q8_0 {
         round(&mut q);
     }
+    let on_card = rig.device().kind() == BackendKind::Cuda;
+    let cut = super::cuda::Sizes { dtype, count, heads, groups, width, value_width };
+    let by_matrices = on_card && cut.matrices().is_some();
+    if by_matrices {
+        round_to(dtype, &mut q, kind.scale)?;
+    }
     let numbers = Numbers { scale: kind.scale, softcap: kind.softcap };
     let mut wanted = Vec::new();
     for (i, seen) in all.iter().enumerate() {
@@ -125,7 +149,11 @@ fn attend(rig: &mut Rig, dtype: DType, sizes: Sizes<'_>, kind: Kind) -> Result<(
         }
     }
     // Rounding of a score moves its weight by as much.
-    let tolerance = 2e-6 * (1.0 + kind.scale * (width as f32).sqrt() * 4.0);
+    let mut tolerance = 2e-6 * (1.0 + kind.scale * (width as f32).sqrt() * 4.0);
+    if by_matrices {
+        // Weights are rounded to the type of the values that they meet, some of which are large.
+        tolerance += if dtype == DType::F16 { 1.0 / 256.0 } else { 1.0 / 32.0 };
+    }
     let room = rig.output(DType::F32, &[Attention::parts(count, heads, value_width, capacity)])?;
     let mut whole = Vec::new();
     for parts in [None, Some(&room)] {
@@ -137,10 +165,15 @@ fn attend(rig: &mut Rig, dtype: DType, sizes: Sizes<'_>, kind: Kind) -> Result<(
             parts,
             ..Attention::new(&a, &k, &v, &p, kind.scale, &out)
         };
-        let on_card = rig.device().kind() == BackendKind::Cuda;
         let least = if on_card { super::cuda::LEAST_PART } else { super::PART };
         let split = parts.is_some() && count <= super::MOST_SPLIT && capacity > least;
-        assert_eq!(rig.serves(&op)?, format!("attention_{}{dtype}", if split { "split_" } else { "" }));
+        let way = match (split, by_matrices, width.max(value_width)) {
+            (true, ..) => "split_",
+            (_, true, ..=128) => "matrix_",
+            (_, true, _) => "matrix_wide_",
+            _ => "",
+        };
+        assert_eq!(rig.serves(&op)?, format!("attention_{way}{dtype}"));
         rig.run(&op)?;
         let what = format!("{dtype}, {sizes:?}, {kind:?}, split {split}");
         rig.near(&what, &out, &wanted, tolerance)?;
@@ -162,6 +195,16 @@ fn round(q: &mut [f32]) {
     }
 }
 
+/// What queries become where matrices are multiplied: scaled, and then of the type of the cache.
+fn round_to(dtype: DType, q: &mut [f32], scale: f32) -> Result<()> {
+    q.iter_mut().for_each(|x| *x *= scale);
+    let mut bytes = vec![0; dtype.row_bytes(q.len())?];
+    quant::quantise_row(dtype, q, &mut bytes)?;
+    quant::decode(dtype, &bytes, q)?;
+    q.iter_mut().for_each(|x| *x /= scale);
+    Ok(())
+}
+
 /// An infinite score takes all, what is not a number spoils who sees it and nobody else.
 fn not_finite(rig: &mut Rig) -> Result<()> {
     let q = rig.tensor(&[2, 1, 2], &[1.0f32, 0.0, 1.0, 0.0])?;
@@ -177,6 +220,22 @@ fn not_finite(rig: &mut Rig) -> Result<()> {
         rig.run(&Attention { parts, ..Attention::new(&q, &keys, &values, &p, 1.0, &out) })?;
         rig.same("minus infinity, then no number", &out, &[3.0, f32::NAN])?;
     }
+    Ok(())
+}
+
+/// An infinite value spoils those of many positions that see it, and not those before.
+fn spoiled(rig: &mut Rig) -> Result<()> {
+    let q = rig.tensor(&[7, 2, 8], &[0.0f32; 112])?;
+    let mut values: Vec<f32> = (0..70).flat_map(|position| [position as f32; 16]).collect();
+    values[3 * 16 + 9] = f32::INFINITY;
+    let (keys, _) = rig.rounded(DType::F16, &[1, 70, 8], &[0.0; 560])?;
+    let (values, _) = rig.rounded(DType::F16, &[1, 70, 16], &values)?;
+    let (p, out) = (rig.tensor(&[7], &[6u32, 5, 4, 3, 2, 1, 0])?, rig.output(DType::F32, &[7, 2, 16])?);
+    rig.run(&Attention::new(&q, &keys, &values, &p, 1.0, &out))?;
+    let before: Vec<f32> = [1.0, 0.5, 0.0].into_iter().flat_map(|mean| [mean; 32]).collect();
+    rig.near("positions before an infinite value", &out.narrow(0, 4..7)?, &before, 1e-3)?;
+    let out = out.to_f32()?;
+    assert!((0..8).all(|row| !out[row * 16 + 9].is_finite()), "{out:?}");
     Ok(())
 }
 

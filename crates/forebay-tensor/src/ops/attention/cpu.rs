@@ -31,7 +31,7 @@ pub(super) fn blocks(count: usize, heads: usize) -> usize {
 }
 
 /// The sizes at its end are for cards, which are not told how long buffers are.
-fn signature<T: Unit>() -> Signature {
+pub(super) fn signature<T: Unit>() -> Signature {
     let buffers = [Param::read::<f32>(), Param::read::<T>(), Param::read::<T>(), Param::read::<u32>()];
     let numbers = [Param::u32(), Param::u32(), Param::f32(), Param::f32(), Param::u32(), Param::u32()];
     let all = buffers.into_iter().chain([Param::read::<f32>(), Param::write::<f32>()]).chain(numbers);

@@ -1,10 +1,11 @@
 //! `attention` on a card: how a launch is cut into blocks, and what a block shares. It knows sizes only.
 //!
-//! The numbers are those of `cuda.cu`, where blocks are described.
+//! The numbers are those of `cuda.cu` and `matrix.cu`, where blocks are described.
 
-use forebay_device::Grid;
+use forebay_device::{Grid, KernelDef};
 
-use crate::{DType, Result, op::groups};
+use super::{MOST_SPLIT, cpu};
+use crate::{DType, Result, Served, op::groups};
 
 /// The most parts.
 const MOST_PARTS: usize = 64;
@@ -18,8 +19,33 @@ const TILE_BYTES: usize = 40 << 10;
 const WARPS: usize = 8;
 const THREADS: u32 = 32 * WARPS as u32;
 const JOIN_THREADS: usize = 512;
+/// Rows of a block that multiplies matrices, its threads, the widths that it is made for, and the keys of a tile for each.
+const MATRIX_ROWS: usize = 64;
+const MATRIX_THREADS: u32 = 128;
+const MATRIX_TILES: [(usize, usize); 4] = [(64, 64), (96, 64), (128, 64), (256, 32)];
+/// The widest but the last.
+const NARROW: usize = 128;
+/// Elements that are copied at a time, and tiles that a block has at once: of keys and values, this one and the next.
+const EIGHT: usize = 8;
+const TILES_AT_ONCE: usize = 4;
 /// What tiles begin at multiples of.
 const PIECE: usize = 16;
+
+/// What kernels that multiply matrices serve, and their functions.
+const MATRICES: [(&str, &str); 4] = [
+    ("f16, in matrices", "attention_matrix_f16"),
+    ("bf16, in matrices", "attention_matrix_bf16"),
+    ("f16, in wide matrices", "attention_matrix_wide_f16"),
+    ("bf16, in wide matrices", "attention_matrix_wide_bf16"),
+];
+
+/// The kernels that multiply matrices, which are there on cards only.
+pub(super) fn served() -> [Served; 4] {
+    MATRICES.map(|(types, entry)| {
+        let def = KernelDef::new(entry, cpu::signature::<half::f16>());
+        Served::new(types, def.bundle(include_bytes!("matrix.bundle"), entry))
+    })
+}
 
 /// Parts that what is seen of a cache is cut into.
 pub(super) fn parts_in(capacity: usize) -> usize {
@@ -72,6 +98,30 @@ impl Sizes {
         Ok(grid)
     }
 
+    /// Which of the kernels that multiply matrices serves, if one does: many positions, types that matrices can be of, and
+    /// widths that are copied whole.
+    pub(super) fn matrices(&self) -> Option<usize> {
+        let widest = self.width.max(self.value_width);
+        let whole = self.width.is_multiple_of(EIGHT) && self.value_width.is_multiple_of(EIGHT);
+        let of = [DType::F16, DType::BF16].iter().position(|dtype| *dtype == self.dtype)?;
+        let serves = self.count > MOST_SPLIT && whole && self.matrix_tile().is_some();
+        serves.then_some(if widest > NARROW { of + 2 } else { of })
+    }
+
+    fn matrix_tile(&self) -> Option<(usize, usize)> {
+        let widest = self.width.max(self.value_width);
+        MATRIX_TILES.into_iter().find(|(width, _)| widest <= *width)
+    }
+
+    /// The grid of a kernel that multiplies matrices.
+    pub(super) fn matrix_grid(&self, op: &'static str) -> Result<Grid> {
+        let blocks = self.groups * (self.count * self.heads / self.groups).div_ceil(MATRIX_ROWS);
+        let elements = self.matrix_tile().map_or(0, |(width, keys)| (width + EIGHT) * keys);
+        let mut grid = Grid::linear(groups(op, blocks)?, MATRIX_THREADS);
+        grid.shared_bytes = (TILES_AT_ONCE * elements * 2) as u32;
+        Ok(grid)
+    }
+
     /// The grid that joins parts.
     pub(super) fn join_grid(&self, op: &'static str) -> Result<Grid> {
         let teams = (JOIN_THREADS / self.value_width.next_multiple_of(32)).max(1);
@@ -84,6 +134,35 @@ impl Sizes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn matrices_serve_many_positions_over_halves_of_widths_that_are_copied_whole() {
+        let sizes = |dtype, count, width, value_width| Sizes {
+            dtype,
+            count,
+            heads: 4,
+            groups: 2,
+            width,
+            value_width,
+        };
+        let of = |dtype, count, width, value_width| sizes(dtype, count, width, value_width).matrices();
+        assert_eq!(of(DType::F16, 5, 128, 64), Some(0));
+        assert_eq!(of(DType::BF16, 512, 8, 16), Some(1));
+        assert_eq!(of(DType::F16, 512, 80, 136), Some(2));
+        assert_eq!(of(DType::BF16, 512, 256, 8), Some(3));
+        for (dtype, count, width, value_width) in [
+            (DType::F16, 4, 64, 64),
+            (DType::F32, 9, 64, 64),
+            (DType::F16, 9, 68, 64),
+            (DType::F16, 9, 64, 264),
+        ] {
+            assert_eq!(of(dtype, count, width, value_width), None, "{dtype} {count} {width} {value_width}");
+        }
+        for (width, bytes) in [(64, 4 * 64 * 72 * 2), (80, 4 * 64 * 104 * 2), (200, 4 * 32 * 264 * 2)] {
+            let grid = sizes(DType::F16, 100, width, 64).matrix_grid("attention").unwrap();
+            assert_eq!((grid.groups[0], grid.shared_bytes), (8, bytes));
+        }
+    }
 
     #[test]
     fn every_width_fits_the_memory_that_blocks_share_on_any_card() {

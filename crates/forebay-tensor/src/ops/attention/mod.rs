@@ -16,7 +16,7 @@ use forebay_device::{BackendKind, Kernel, KernelDef, Stage};
 use crate::{
     DType, Op, Result, Served, Tensor,
     op::{
-        argument,
+        Loaded, argument,
         contract::{ensure, finite, positive},
         grid, optional, size,
     },
@@ -130,16 +130,21 @@ pub struct Kernels {
     whole: PerType,
     split: PerType,
     join: Kernel,
+    /// Those that multiply matrices, on a card.
+    matrices: Option<[Kernel; 4]>,
 }
 
-impl crate::op::Loaded for Kernels {
+impl Loaded for Kernels {
     fn load(device: &forebay_device::Device, served: &[Served]) -> Result<Self> {
         let (whole, rest) = served.split_at(CACHE_TYPES.len());
-        let (split, join) = rest.split_at(CACHE_TYPES.len());
+        let (split, rest) = rest.split_at(CACHE_TYPES.len());
+        let (join, matrices) = rest.split_at(1);
+        let on_card = device.kind() == BackendKind::Cuda;
         Ok(Self {
             whole: PerType::load(device, whole)?,
             split: PerType::load(device, split)?,
             join: Kernel::load(device, join)?,
+            matrices: on_card.then(|| Loaded::load(device, matrices)).transpose()?,
         })
     }
 }
@@ -179,6 +184,11 @@ impl<'a> Attention<'a> {
             _ => (PART, parts_in(capacity)),
         };
         self.room(least).map(|room| (room, parts))
+    }
+
+    fn cut(&self) -> Result<cuda::Sizes> {
+        let ([count, heads, width], [groups, _, value_width]) = (axes(self.q)?, axes(self.values)?);
+        Ok(cuda::Sizes { dtype: self.keys.dtype(), count, heads, groups, width, value_width })
     }
 
     fn words(&self, cut: &cuda::Sizes, capacity: usize, parts: usize) -> Result<Words> {
@@ -243,6 +253,7 @@ impl Op for Attention<'_> {
         let mut served = per_type(cpu::whole);
         served.extend(per_type(cpu::split));
         served.push(Served::new("parts", join));
+        served.extend(cuda::served());
         served
     }
 
@@ -264,18 +275,24 @@ impl Op for Attention<'_> {
     }
 
     fn kernel<'k>(&self, kernels: &'k Kernels) -> Result<&'k Kernel> {
-        let kernels = if self.room_of(kernels).is_some() { &kernels.split } else { &kernels.whole };
-        kernels.of(self.keys.dtype())
+        let dtype = self.keys.dtype();
+        if self.room_of(kernels).is_some() {
+            return kernels.split.of(dtype);
+        }
+        match (&kernels.matrices, self.cut()?.matrices()) {
+            (Some(matrices), Some(which)) => Ok(&matrices[which]),
+            _ => kernels.whole.of(dtype),
+        }
     }
 
     fn launch(&self, kernels: &Kernels, stage: &mut Stage<'_>) -> Result<()> {
         if self.q.elements() == 0 {
             return Ok(());
         }
-        let ([count, heads, width], [groups, capacity, value_width]) = (axes(self.q)?, axes(self.values)?);
+        let (cut, capacity) = (self.cut()?, self.keys.shape()[1]);
+        let cuda::Sizes { count, heads, groups, value_width, .. } = cut;
         let kernel = self.kernel(kernels)?;
         let on_card = kernel.backend() == BackendKind::Cuda;
-        let cut = cuda::Sizes { dtype: self.keys.dtype(), count, heads, groups, width, value_width };
         let (room, parts) = self.room_of(kernels).unzip();
         let parts: usize = parts.unwrap_or(0);
         let (sinks, w) = (optional(self.sinks, self.q)?, self.words(&cut, capacity, parts)?);
@@ -309,9 +326,10 @@ impl Op for Attention<'_> {
             ]
         };
         let Some(room) = room else {
-            let grid = match on_card {
-                true => cut.grid(Self::NAME, 1)?,
-                false => grid(Self::NAME, groups * cpu::blocks(count, heads / groups))?,
+            let grid = match (on_card, cut.matrices()) {
+                (true, Some(_)) => cut.matrix_grid(Self::NAME)?,
+                (true, None) => cut.grid(Self::NAME, 1)?,
+                (false, _) => grid(Self::NAME, groups * cpu::blocks(count, heads / groups))?,
             };
             return Ok(stage.launch(kernel, grid, &arguments(self.out.arg()))?);
         };
