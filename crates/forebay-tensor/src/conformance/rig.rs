@@ -148,18 +148,18 @@ impl Rig {
     pub(crate) fn weight(&mut self, dtype: DType, shape: &[usize]) -> Result<(Tensor, Vec<f32>)> {
         let tensor = self.output(dtype, shape)?;
         let mut values = vec![0.0; tensor.elements()];
-        let (block, block_bytes) = (dtype.block_elements(), dtype.block_bytes());
-        for (i, values) in values.chunks_mut(block).enumerate() {
-            let bytes = tensor.buffer().slice((i * block_bytes) as u64..((i + 1) * block_bytes) as u64)?;
+        let block_bytes = dtype.block_bytes();
+        let mut bytes = vec![0; values.len() / dtype.block_elements() * block_bytes];
+        for (values, bytes) in values.chunks_mut(dtype.block_elements()).zip(bytes.chunks_mut(block_bytes)) {
             loop {
-                let random: Vec<u8> = (0..block_bytes).map(|_| self.chance.bits() as u8).collect();
-                quant::decode(dtype, &random, values)?;
+                bytes.fill_with(|| self.chance.bits() as u8);
+                quant::decode(dtype, bytes, values)?;
                 if values.iter().all(|x| x.abs() < 1e4) {
-                    bytes.copy_from(&random)?;
                     break;
                 }
             }
         }
+        tensor.buffer().copy_from(&bytes)?;
         Ok((tensor, values))
     }
 

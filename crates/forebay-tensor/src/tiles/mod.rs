@@ -114,14 +114,16 @@ pub(crate) enum Rows {
     By128,
 }
 
-/// What ends the types of kernels for many rows of activations.
-const OF_MANY: &str = " by many rows";
+/// What ends the types of a card's kernels for many rows of activations with weights in rows.
+const BY_64: &str = " by 64 rows";
+const BY_128: &str = " by 128 rows";
 
 /// The kernels of weights, however they lie, and the level of the CPU that they use.
 #[derive(Debug)]
 pub struct WeightKernels {
     rows: PerType,
-    many: PerType,
+    rows_by_64: PerType,
+    rows_by_128: PerType,
     points: PerType,
     panels: PerType,
     few: PerType,
@@ -132,7 +134,7 @@ pub struct WeightKernels {
 
 impl Loaded for WeightKernels {
     fn load(device: &Device, served: &[Served]) -> Result<Self> {
-        let endings = [IN_PANELS, FEW_ROWS, ROWS_64, ROWS_128, BY_INTEGERS, OF_MANY, ""];
+        let endings = [IN_PANELS, FEW_ROWS, ROWS_64, ROWS_128, BY_INTEGERS, BY_64, BY_128, ""];
         let mut found = endings.map(|_| PerType { kernels: Vec::new() });
         for one in with_code(device, served) {
             let ending = |ending: &&str| one.types().strip_suffix(ending);
@@ -140,8 +142,8 @@ impl Loaded for WeightKernels {
             let dtype = ending(&endings[place]).unwrap_or_default().parse()?;
             found[place].kernels.push((dtype, one.load(device)?));
         }
-        let [panels, few, by_64, by_128, points, many, rows] = found;
-        Ok(Self { rows, many, points, panels, few, by_64, by_128, level: Level::best() })
+        let [panels, few, by_64, by_128, points, rows_by_64, rows_by_128, rows] = found;
+        Ok(Self { rows, rows_by_64, rows_by_128, points, panels, few, by_64, by_128, level: Level::best() })
     }
 }
 
@@ -155,9 +157,13 @@ impl WeightKernels {
         }
     }
 
-    /// The kernel of a type in rows for many rows of activations, where the device has one.
-    pub(crate) fn of_many(&self, dtype: DType) -> Option<&Kernel> {
-        self.many.of(dtype).ok()
+    /// The kernel of a card for rows of a type and several rows of activations, where there is one.
+    pub(crate) fn of_many(&self, dtype: DType, rows: Rows) -> Option<&Kernel> {
+        match rows {
+            Rows::One | Rows::Few => None,
+            Rows::By64 => self.rows_by_64.of(dtype).ok(),
+            Rows::By128 => self.rows_by_128.of(dtype).ok(),
+        }
     }
 
     /// The kernel of a card for panels of a type and several rows of activations.
@@ -205,12 +211,15 @@ pub(crate) fn per_points(points: impl Fn(DType) -> KernelDef) -> impl Iterator<I
     with_points().map(move |dtype| Served::new(format!("{dtype}{BY_INTEGERS}"), points(dtype)))
 }
 
-/// The kernels for many rows of activations with a weight in rows.
-pub(crate) fn per_many(many: impl Fn(DType) -> KernelDef) -> impl Iterator<Item = Served> {
-    quant::formats()
-        .iter()
-        .map(quant::Format::dtype)
-        .map(move |dtype| Served::new(format!("{dtype}{OF_MANY}"), many(dtype)))
+/// A card's kernels for many rows of activations with a weight in rows, where there are any.
+pub(crate) fn per_many(kernel: impl Fn(DType, Rows) -> Option<KernelDef>) -> Vec<Served> {
+    let types = || quant::formats().iter().map(quant::Format::dtype);
+    let all = [(BY_64, Rows::By64), (BY_128, Rows::By128)];
+    let all = all.into_iter().flat_map(|many| types().map(move |dtype| (dtype, many)));
+    let served = |(dtype, (ending, rows))| {
+        kernel(dtype, rows).map(|kernel| Served::new(format!("{dtype}{ending}"), kernel))
+    };
+    all.filter_map(served).collect()
 }
 
 /// The types whose rows have integer products.

@@ -32,6 +32,11 @@ pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
         product(rig, dtype, sizes)?;
     }
     product(rig, DType::Q5_K, [130, 65, 512])?;
+    for (dtype, sizes) in
+        [(DType::F32, [129, 6100, 9]), (DType::F16, [257, 4090, 24]), (DType::BF16, [140, 6111, 40])]
+    {
+        product(rig, dtype, sizes)?;
+    }
     for (dtype, width) in [(DType::MXFP4, 96), (DType::Q6_K, 512), (DType::F16, 131), (DType::F32, 7)] {
         for count in [1, 9, 20] {
             product_of_last_rows(rig, dtype, [count, 9, width])?;

@@ -74,28 +74,29 @@ extern "C" __global__ void __launch_bounds__(WARPS *WARP, 8) matmul_rows_blocks(
     keep(out, own, rows, sums);
 }
 
-extern "C" __global__ void __launch_bounds__(256) matmul_rows_tiles(
+template <int SIDE, class Weight>
+__device__ __forceinline__ void multiply_tiles(
     const uint8_t *weight, const float *x, float *out, uint32_t rows, uint32_t how, uint32_t width, uint32_t count
 ) {
-    __shared__ Sides sides;
-    Type type = type_of(how);
+    extern __shared__ uint4 room[];
     uint32_t tiles_of_x = (count + SIDE - 1) / SIDE;
     uint32_t first_of_x = blockIdx.x % tiles_of_x * SIDE, first_row = blockIdx.x / tiles_of_x * SIDE;
-    uint32_t row = first_row + threadIdx.x / 4, place = first_of_x + threadIdx.x / 4;
-    float sums[4][4] = {};
-    multiply_tile(
-        sides, type, row < rows ? weight + row * row_bytes(type, width) : nullptr,
-        place < count ? x + (size_t)place * width : nullptr, width, sums
-    );
-    first_row += threadIdx.x % 16 * 4;
-    first_of_x += threadIdx.x / 16 * 4;
-#pragma unroll
-    for (int n = 0; n < 4; n++) {
-#pragma unroll
-        for (int m = 0; m < 4; m++) {
-            if (first_of_x + n < count && first_row + m < rows) {
-                out[(size_t)(first_of_x + n) * rows + first_row + m] = sums[n][m];
-            }
-        }
-    }
+    Tile tile = {type_of(how), weight, x, first_row, rows, first_of_x, count, width};
+    Sums<SIDE> sums = {};
+    multiply_tile<SIDE, Weight>(reinterpret_cast<Stage<SIDE> *>(room), tile, sums);
+    keep_tile(out, tile, sums);
 }
+
+#define TILES(NAME, SIDE, WEIGHT, BLOCKS) \
+    extern "C" __global__ void __launch_bounds__(256, BLOCKS) NAME( \
+        const uint8_t *weight, const float *x, float *out, uint32_t rows, uint32_t how, uint32_t width, uint32_t count \
+    ) { \
+        multiply_tiles<SIDE, WEIGHT>(weight, x, out, rows, how, width, count); \
+    }
+TILES(matmul_rows_small_tiles_f32, 64, OfF32, 2)
+TILES(matmul_rows_small_tiles_f16, 64, OfF16, 2)
+TILES(matmul_rows_small_tiles_bf16, 64, OfBf16, 2)
+TILES(matmul_rows_small_tiles_blocks, 64, OfBlocks, 2)
+TILES(matmul_rows_large_tiles_f32, 128, OfF32, 1)
+TILES(matmul_rows_large_tiles_f16, 128, OfF16, 1)
+TILES(matmul_rows_large_tiles_bf16, 128, OfBf16, 2)

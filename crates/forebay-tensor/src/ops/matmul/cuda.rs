@@ -8,7 +8,10 @@ use super::{Matmul, cpu};
 use crate::{
     DType, Op, Result,
     op::{THREADS, groups, size},
-    tiles::cuda::{THREADS_OF_ROWS, entry_of_rows, rows_of_block},
+    tiles::{
+        Rows,
+        cuda::{THREADS_OF_ROWS, entry_of_rows, rows_of_block},
+    },
 };
 
 /// The most rows of activations that warps multiply; more are multiplied in tiles.
@@ -16,7 +19,12 @@ const FEW: usize = 16;
 /// Rows of activations that a block of warps multiplies.
 const TOGETHER: usize = 8;
 /// Rows of either side of a tile.
-const SIDE: usize = 64;
+const SMALL: usize = 64;
+const LARGE: usize = 128;
+/// As many large tiles keep a card busy.
+const BUSY: usize = 96;
+/// Shared memory for each row of a tile: two stages of two sides, each in two numbers of 40 elements of 2 bytes.
+const BYTES_OF_ROW: usize = 2 * 2 * 2 * 40 * 2;
 
 const BUNDLE: &[u8] = include_bytes!("cuda.bundle");
 
@@ -26,23 +34,70 @@ pub(super) fn rows(kernel: KernelDef, dtype: DType) -> KernelDef {
     kernel.bundle(BUNDLE, entry_of_rows(dtype, entries))
 }
 
-/// The kernel for many.
-pub(super) fn tiles(dtype: DType) -> KernelDef {
-    KernelDef::new(format!("matmul_tiles_{dtype}"), cpu::signature_of_floats())
-        .bundle(BUNDLE, "matmul_rows_tiles")
+/// The kernels for many; types that are not plain have none for large tiles.
+pub(super) fn tiles(dtype: DType, rows: Rows) -> Option<KernelDef> {
+    let small = [
+        "matmul_rows_small_tiles_f32",
+        "matmul_rows_small_tiles_f16",
+        "matmul_rows_small_tiles_bf16",
+        "matmul_rows_small_tiles_blocks",
+    ];
+    let large =
+        ["matmul_rows_large_tiles_f32", "matmul_rows_large_tiles_f16", "matmul_rows_large_tiles_bf16", ""];
+    let (size, entries) = match rows {
+        Rows::By64 => ("small", small),
+        Rows::By128 if dtype.is_plain() => ("large", large),
+        _ => return None,
+    };
+    let kernel = KernelDef::new(format!("matmul_{size}_tiles_{dtype}"), cpu::signature_of_floats());
+    Some(kernel.bundle(BUNDLE, entry_of_rows(dtype, entries)))
 }
 
-/// Whether so many rows are many.
-pub(super) fn is_many(count: usize) -> bool {
-    count > FEW
+/// How many rows of activations are multiplied at a time, of so many, by a weight of so many rows.
+pub(super) fn rows_at_a_time(dtype: DType, count: usize, rows: usize) -> Rows {
+    match count {
+        0 | 1 => Rows::One,
+        2..=FEW => Rows::Few,
+        _ if dtype.is_plain() && tiles_of(count, rows, LARGE) >= BUSY => Rows::By128,
+        _ => Rows::By64,
+    }
+}
+
+fn tiles_of(count: usize, rows: usize, side: usize) -> usize {
+    count.div_ceil(side).saturating_mul(rows.div_ceil(side))
 }
 
 /// The blocks for so many rows of activations and of the weight.
 pub(super) fn grid(dtype: DType, count: usize, rows: usize) -> Result<Grid> {
-    let (blocks, threads) = if is_many(count) {
-        (count.div_ceil(SIDE).saturating_mul(rows.div_ceil(SIDE)), THREADS as usize)
-    } else {
-        (count.div_ceil(TOGETHER).saturating_mul(rows.div_ceil(rows_of_block(dtype))), THREADS_OF_ROWS)
+    let groups = |blocks| groups(Matmul::NAME, blocks);
+    let side = match rows_at_a_time(dtype, count, rows) {
+        Rows::One | Rows::Few => {
+            let blocks = count.div_ceil(TOGETHER).saturating_mul(rows.div_ceil(rows_of_block(dtype)));
+            return Ok(Grid::linear(groups(blocks)?, size(Matmul::NAME, "threads", THREADS_OF_ROWS)?));
+        }
+        Rows::By64 => SMALL,
+        Rows::By128 => LARGE,
     };
-    Ok(Grid::linear(groups(Matmul::NAME, blocks)?, size(Matmul::NAME, "threads", threads)?))
+    let shared_bytes = size(Matmul::NAME, "shared bytes", side * BYTES_OF_ROW)?;
+    Ok(Grid { shared_bytes, ..Grid::linear(groups(tiles_of(count, rows, side))?, THREADS) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_are_large_where_they_keep_a_card_busy() {
+        assert_eq!(rows_at_a_time(DType::F16, 16, 1 << 20), Rows::Few);
+        assert_eq!(rows_at_a_time(DType::F16, 17, 4096), Rows::By64);
+        assert_eq!(rows_at_a_time(DType::F16, 512, 1024), Rows::By64);
+        assert_eq!(rows_at_a_time(DType::F16, 512, 4096), Rows::By128);
+        assert_eq!(rows_at_a_time(DType::IQ2_S, 512, 4096), Rows::By64);
+        let large = grid(DType::BF16, 512, 4000).unwrap();
+        assert_eq!((large.groups, large.shared_bytes), ([4 * 32, 1, 1], 81_920));
+        let small = grid(DType::Q4_K, 65, 65).unwrap();
+        assert_eq!((small.groups, small.threads, small.shared_bytes), ([4, 1, 1], [256, 1, 1], 40_960));
+        assert_eq!(grid(DType::F16, 9, 17).unwrap(), Grid::linear(2 * 3, 128));
+        assert_eq!(grid(DType::Q4_K, 8, 17).unwrap(), Grid::linear(5, 128));
+    }
 }

@@ -83,9 +83,9 @@ impl Op for Matmul<'_> {
     fn kernel<'k>(&self, kernels: &'k WeightKernels) -> Result<&'k Kernel> {
         let (dtype, lie, count) = (self.weight.dtype(), self.weight.lie(), self.x.shape()[0]);
         let several = match lie {
-            Lie::Rows if cuda::is_many(count) => kernels.of_many(dtype),
+            Lie::Rows => kernels.of_many(dtype, cuda::rows_at_a_time(dtype, count, self.weight.shape()[0])),
             Lie::Panels => kernels.of_rows(dtype, panels::rows_at_a_time(self)),
-            _ => None,
+            Lie::Points => None,
         };
         several.map_or_else(|| kernels.of(dtype, lie), Ok)
     }
