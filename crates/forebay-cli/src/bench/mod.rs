@@ -2,9 +2,10 @@
 //!
 //! Each test runs as others report it: a prompt of so many tokens, or so many tokens one after another, at a depth that was filled
 //! before the clock starts. The first round of a test is not counted.
-//! Next room: `bandwidth`, what memory gives in the same run.
+//! Next rooms: `bandwidth`, what memory gives in the same run; `profile`, where the time of a step goes.
 
 mod bandwidth;
+mod profile;
 
 use std::{
     env, fs,
@@ -64,6 +65,9 @@ pub(crate) struct BenchArgs {
     /// Rounds of each test that count
     #[arg(short, long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     repetitions: u32,
+    /// Say on standard error how long each kernel takes in the step behind the last test
+    #[arg(long)]
+    profile: bool,
     /// Print a JSON object
     #[arg(long)]
     json: bool,
@@ -164,6 +168,9 @@ fn measure(engine: &Engine, args: &BenchArgs, name: &str, file: Option<&Path>) -
         found.push(rounds);
     }
     drop(progress);
+    if args.profile {
+        profile::tell(&mut sequence)?;
+    }
     let peak = Peak { host: peak_memory(), card: peak_on_card(engine.device()) };
     let bandwidth = bandwidth::of(engine.device())?;
     print(engine, args, name, &found, &peak, bandwidth)

@@ -155,6 +155,10 @@ fn bench_reports_each_test_and_asks_for_no_memory_in_between() {
     assert!(told["bandwidth"].as_f64().unwrap() > 1e8 && told["threads"] == 1, "{told}");
     let text = success(forebay(&["bench", &model, "-p", "4", "-n", "0", "-r", "1"]));
     assert!(text.contains("\npp4 ") && !text.contains("tg"), "{text}");
+    let profiled = forebay(&["bench", &model, "-p", "4", "-n", "2", "-r", "1", "--profile"]);
+    let told = String::from_utf8_lossy(&profiled.stderr).into_owned();
+    assert!(told.lines().any(|line| line.starts_with("argmax ") && line.ends_with(" %")), "{told}");
+    success(profiled);
     let (code, line) = failure(&["bench", &model, "-p", "0", "-n", "0"]);
     assert!(code == 2 && line.contains("nothing to measure"), "{line}");
     let made = folder.path().join("made.gguf");

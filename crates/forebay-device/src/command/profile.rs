@@ -36,7 +36,7 @@ pub struct LaunchProfile {
 }
 
 /// How long the commands of a stage took.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct StageProfile {
     /// In the order in which they were recorded.

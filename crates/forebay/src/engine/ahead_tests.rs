@@ -100,6 +100,10 @@ fn whatever_is_fed_after_a_step_ran_ahead_counts() {
             pair.feed(true, |sequence| sequence.feed(&[4, 5, 6, 9]).unwrap());
             pair.feed(false, other);
         }
+        pair.feed(true, |sequence| {
+            let profile = sequence.feed_profiled(6).unwrap();
+            assert!(profile.launches.iter().any(|launch| &*launch.kernel == "follow"));
+        });
         pair.both(true, |sequence| sequence.checkpoint().unwrap());
         // It has run ahead already, and nobody has decided.
         pair.both(false, |sequence| sequence.roll_back(sequence.len()).unwrap());

@@ -6,14 +6,16 @@
 //! Next rooms: `replay`, for single tokens; `shortlist`, for what samplers look at; [`sampler`](super::sampler), which makes a token of logits.
 
 mod replay;
+mod seen;
 mod shortlist;
 
 use std::{ops::ControlFlow, sync::Arc};
 
-use forebay_device::{Device, Read, Request, Session, Tag};
+use forebay_device::{Device, Fence, Read, Request, Session, StageProfile, Tag};
 use forebay_tensor::{DType, Note, Ops, Tensor, ops::Argmax};
 
 use replay::Replay;
+use seen::Seen;
 use shortlist::Shortlist;
 
 use crate::{
@@ -64,6 +66,7 @@ pub struct Sequence {
     buffers: Activations,
     /// Tokens of a chunk and then their positions; chunks take turns, so that one is put here while the last one is computed.
     chunks: [Tensor; 2],
+    seen: Seen,
     replay: Replay,
     shortlist: Option<Shortlist>,
     all_logits: bool,
@@ -114,6 +117,7 @@ impl Sequence {
             let request = Request::elements::<u32>(2 * rows).tag(Tag::Activations).label("chunk");
             Ok(Tensor::of(DType::U32, &[2 * rows], device.alloc(request)?)?)
         };
+        let seen = Seen::new(device)?;
         Ok(Self {
             cache: Cache::new(device, model.sizes(), &model.keeps(), kv, context, rows)?,
             buffers: Activations::new(
@@ -124,7 +128,8 @@ impl Sequence {
                 if all_logits { rows } else { 1 },
             )?,
             chunks: [list()?, list()?],
-            replay: Replay::new(device)?,
+            replay: Replay::new(device, &seen)?,
+            seen,
             session: device.session()?,
             model,
             ops,
@@ -292,7 +297,7 @@ impl Sequence {
             return Ok(false);
         }
         self.found = Found::Largest { ahead: false };
-        self.replay_step()?;
+        drop(self.replay_step()?);
         self.cache.overshoot();
         self.found = Found::Largest { ahead: true };
         Ok(true)
@@ -312,7 +317,7 @@ impl Sequence {
             self.replay.starve();
             self.replay.forget();
             self.found = Found::Nothing;
-            self.shortlist = count.map(|count| Shortlist::new(self.session.device(), count)).transpose()?;
+            self.shortlist = count.map(|count| Shortlist::new(&self.seen, count)).transpose()?;
         }
         Ok(())
     }
@@ -390,6 +395,22 @@ impl Sequence {
         Ok(notes)
     }
 
+    /// Takes a token in and tells how long each launch of that took. They run one by one then, with a look at the clock between
+    /// them, which takes longer in all.
+    ///
+    /// # Errors
+    /// As [`feed`](Self::feed).
+    pub fn feed_profiled(&mut self, id: u32) -> Result<StageProfile> {
+        self.check(&[id])?;
+        self.session.set_profiling(true);
+        let fence = self.fed_step(id);
+        self.session.set_profiling(false);
+        let fence = fence?;
+        self.took_in(&[id]);
+        fence.wait()?;
+        Ok(fence.profile().unwrap_or_default())
+    }
+
     fn check(&self, ids: &[u32]) -> Result<()> {
         if ids.is_empty() {
             return Err(Error::EmptyPrompt);
@@ -415,10 +436,14 @@ impl Sequence {
             [id] if !self.all_logits => self.step(*id)?,
             ids => self.chunk(ids)?,
         }
+        self.took_in(ids);
+        Ok(())
+    }
+
+    fn took_in(&mut self, ids: &[u32]) {
         self.cache.advance(ids.len());
         self.tokens.extend_from_slice(ids);
         self.found = Found::Logits;
-        Ok(())
     }
 
     /// Several tokens in a stage of their own.
@@ -445,6 +470,10 @@ impl Sequence {
         if self.found == (Found::Largest { ahead: true }) && self.replay.found_before()? == id {
             return Ok(());
         }
+        self.fed_step(id).map(drop)
+    }
+
+    fn fed_step(&mut self, id: u32) -> Result<Fence> {
         self.stay();
         self.found = Found::Nothing;
         self.replay.feed(&mut self.session, id, self.tokens.len())?;
@@ -459,7 +488,7 @@ impl Sequence {
         }
     }
 
-    fn replay_step(&mut self) -> Result<()> {
+    fn replay_step(&mut self) -> Result<Fence> {
         let (model, cache, list) = (self.model.as_ref(), &self.cache, self.shortlist.as_ref());
         self.replay.step(&mut self.session, model, &self.ops, cache, &self.buffers, list)
     }

@@ -4,13 +4,13 @@
 //! can be handed over before the host knows the token. Steps take turns in where they tell what they found, so that
 //! the host reads it while the next one runs. Next room: [`step`](super), which decides when.
 
-use forebay_device::{Device, MemoryKind, Pool, PoolOptions, Recording, Request, Session, Tag};
+use forebay_device::{Device, Fence, Recording, Request, Session, Tag};
 use forebay_tensor::{
     DType, Ops, Tensor,
     ops::{Argmax, Follow},
 };
 
-use super::shortlist::Shortlist;
+use super::{seen::Seen, shortlist::Shortlist};
 use crate::{
     error::Result,
     models::{Model, Pass, activations::Activations, cache::Cache},
@@ -41,16 +41,16 @@ struct Turn {
 }
 
 impl Replay {
-    pub(super) fn new(device: &Device) -> Result<Self> {
+    pub(super) fn new(device: &Device, seen: &Seen) -> Result<Self> {
         let words = |label: &'static str, count: usize| -> Result<Tensor> {
             let request = Request::elements::<u32>(count).tag(Tag::Activations).label(label);
             Ok(Tensor::of(DType::U32, &[count], device.alloc(request)?)?)
         };
-        let seen = |label, count| seen_by_the_host(device, DType::U32, &[count], label);
-        let turn = || -> Result<Turn> { Ok(Turn { told: seen("told", 1)?, recording: None }) };
+        let turn =
+            || -> Result<Turn> { Ok(Turn { told: seen.tensor(DType::U32, &[1], "told")?, recording: None }) };
         Ok(Self {
             place: words("place", 2)?,
-            given: seen("given", 2)?,
+            given: seen.tensor(DType::U32, &[2], "given")?,
             giving: None,
             found: words("found", 1)?,
             turns: [turn()?, turn()?],
@@ -125,7 +125,7 @@ impl Replay {
         cache: &Cache,
         buffers: &Activations,
         shortlist: Option<&Shortlist>,
-    ) -> Result<()> {
+    ) -> Result<Fence> {
         let next = 1 - self.latest;
         let recording = match self.turns[next].recording.take() {
             Some(recording) => recording,
@@ -146,27 +146,8 @@ impl Replay {
         self.turns[next].recording = Some(recording);
         // A step that was refused has left nothing behind, and one that is under way will have.
         self.fed = fence.is_ok();
-        drop(fence?);
+        let fence = fence?;
         self.latest = next;
-        Ok(())
+        Ok(fence)
     }
-}
-
-/// Memory that the device uses and the host sees, so that neither asks the driver for the other's words.
-pub(super) fn seen_by_the_host(
-    device: &Device,
-    dtype: DType,
-    shape: &[usize],
-    label: &'static str,
-) -> Result<Tensor> {
-    let request = Tensor::request(dtype, shape)?.tag(Tag::Staging).label(label);
-    let buffer = match device.caps().unified {
-        true => device.alloc(request)?,
-        false => {
-            let mut options = PoolOptions::default();
-            options.kind = MemoryKind::Staging;
-            Pool::new(device, options)?.alloc(request.dedicated())?
-        }
-    };
-    Ok(Tensor::of(dtype, shape, buffer)?)
 }

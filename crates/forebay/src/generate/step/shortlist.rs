@@ -2,10 +2,10 @@
 //!
 //! Larger logits come first, of equal ones the lower id, as candidates of samplers do. Next room: `replay`.
 
-use forebay_device::{Device, Read};
+use forebay_device::Read;
 use forebay_tensor::{DType, Recorder, Tensor, ops::TopK};
 
-use super::replay::seen_by_the_host;
+use super::seen::Seen;
 use crate::error::Result;
 
 /// So many of the largest logits.
@@ -16,8 +16,8 @@ pub(super) struct Shortlist {
 }
 
 impl Shortlist {
-    pub(super) fn new(device: &Device, count: usize) -> Result<Self> {
-        let list = |dtype| seen_by_the_host(device, dtype, &[1, count], "shortlist");
+    pub(super) fn new(seen: &Seen, count: usize) -> Result<Self> {
+        let list = |dtype| seen.tensor(dtype, &[1, count], "shortlist");
         Ok(Self { ids: list(DType::U32)?, logits: list(DType::F32)? })
     }
 
