@@ -22,6 +22,10 @@
 #define MOST_PARTS 64
 // Times that all columns of a block's threads go into the widest row.
 #define PASSES 2
+// Parts that a thread asks for before it knows their factors.
+#define HELD 16
+// Threads of a block that joins; `cuda.rs` has the same.
+#define JOIN_THREADS 512
 // A weight that is none: its position is not seen.
 #define UNSEEN (-1.0f)
 
@@ -206,8 +210,8 @@ __device__ void attend(const Arguments &a) {
     __shared__ Room room;
     uint32_t warp = threadIdx.x / WARP;
     uint32_t own = a.heads / a.groups, all = a.count * own, chunks = (all + ROWS - 1) / ROWS;
-    uint32_t parts = max(a.parts, 1u), part = blockIdx.x % parts, place = blockIdx.x / parts;
-    // Late rows see more, so they begin first.
+    // First parts are seen even if little is, and late rows see more; so they begin first.
+    uint32_t part = blockIdx.x / (a.groups * chunks), place = blockIdx.x % (a.groups * chunks);
     uint32_t group = place / chunks, first_row = (chunks - 1 - place % chunks) * ROWS;
     Sight sight(a.positions, a.count, a.capacity, a.after, a.length, room.largest);
 
@@ -221,21 +225,6 @@ __device__ void attend(const Arguments &a) {
 
     uint32_t stride = a.width + a.width % 2;
     float *queries = (float *)shared;
-    if (threadIdx.x < ROWS) {
-        uint32_t row = first_row + threadIdx.x;
-        Seen seen = row < all ? sight.seen(row / own) : Seen{0, 0};
-        auto clamped = [&](uint64_t at) { return (uint32_t)(min(max(at, range.start), range.end) - range.start); };
-        room.start[threadIdx.x] = clamped(seen.start), room.end[threadIdx.x] = clamped(seen.end);
-        room.seen[threadIdx.x] = seen.start < seen.end;
-        room.most[threadIdx.x] = -INFINITY, room.sum[threadIdx.x] = 0.0f;
-    }
-#pragma unroll 1
-    for (uint32_t r = warp; r < ROWS; r += WARPS) {
-        uint32_t row = first_row + r, i = row / own, head = group * own + row % own;
-        const float *q = a.q + ((size_t)i * a.heads + head) * a.width;
-        load_query(q, queries + r * stride, a.width, stride, row < all, T::BYTES == Q8_0::BYTES);
-    }
-
     uint32_t key_bytes = a.width / T::ELEMENTS * T::BYTES, value_bytes = a.value_width / T::ELEMENTS * T::BYTES;
     const uint8_t *keys = a.keys + (size_t)group * a.capacity * key_bytes;
     const uint8_t *values = a.values + (size_t)group * a.capacity * value_bytes;
@@ -250,10 +239,26 @@ __device__ void attend(const Arguments &a) {
         end_group();
     };
 
-    Teams teams(a.value_width);
-    float2 sums[PASSES][ROWS] = {};
     fetch(key_tile, keys + (size_t)slot * key_bytes, tile * key_bytes);
     fetch(value_tile, values + (size_t)slot * value_bytes, tile * value_bytes);
+
+    // Queries come while the first tiles are under way.
+    if (threadIdx.x < ROWS) {
+        uint32_t row = first_row + threadIdx.x;
+        Seen seen = row < all ? sight.seen(row / own) : Seen{0, 0};
+        auto clamped = [&](uint64_t at) { return (uint32_t)(min(max(at, range.start), range.end) - range.start); };
+        room.start[threadIdx.x] = clamped(seen.start), room.end[threadIdx.x] = clamped(seen.end);
+        room.seen[threadIdx.x] = seen.start < seen.end;
+        room.most[threadIdx.x] = -INFINITY, room.sum[threadIdx.x] = 0.0f;
+    }
+#pragma unroll 1
+    for (uint32_t r = warp; r < ROWS; r += WARPS) {
+        uint32_t row = first_row + r, i = row / own, head = group * own + row % own;
+        const float *q = a.q + ((size_t)i * a.heads + head) * a.width;
+        load_query(q, queries + r * stride, a.width, stride, row < all, T::BYTES == Q8_0::BYTES);
+    }
+    Teams teams(a.value_width);
+    float2 sums[PASSES][ROWS] = {};
     await<1>();
     __syncthreads();
 #pragma unroll 1
@@ -336,7 +341,7 @@ ATTENTION(attention_q8_0, Q8_0)
 ATTENTION(attention_q4_0, Q4_0)
 
 // Joins the records of a head at a position: warps have all columns, and teams of them take parts by turns.
-KERNEL attention_join(const float *records, const uint32_t *positions, const float *sinks, float *out, uint32_t own,
+KERNEL __launch_bounds__(JOIN_THREADS) attention_join(const float *records, const uint32_t *positions, const float *sinks, float *out, uint32_t own,
                       uint32_t groups, uint32_t width, uint32_t capacity, uint32_t after, uint32_t length,
                       uint32_t count, uint32_t parts) {
     extern __shared__ __align__(16) float sums[];
@@ -356,30 +361,51 @@ KERNEL attention_join(const float *records, const uint32_t *positions, const flo
     uint32_t each = part_length(range, parts), used = ((uint32_t)(range.end - range.start) + each - 1) / each;
     records += (size_t)blockIdx.x * parts * (width + 2);
     auto record = [&](uint32_t part) { return records + (size_t)part * (width + 2); };
+
+    // What a thread adds first is under way while factors are found.
+    uint32_t lanes = (width + WARP - 1) / WARP * WARP, teams = max(blockDim.x / lanes, 1u);
+    uint32_t team = threadIdx.x / lanes, column = threadIdx.x % lanes;
+    float held[HELD];
+#pragma unroll
+    for (int i = 0; i < HELD; i++) {
+        uint32_t p = team + i * teams;
+        held[i] = team < teams && p < used && column < width ? record(p)[column] : 0.0f;
+    }
     if (threadIdx.x < WARP) {
-        float most = -INFINITY, sum = 0.0f;
-#pragma unroll 1
-        for (uint32_t p = threadIdx.x; p < used; p += WARP) most = fmaxf(most, record(p)[width]);
+        float most = -INFINITY, sum = 0.0f, own_most[MOST_PARTS / WARP], own_sum[MOST_PARTS / WARP];
+#pragma unroll
+        for (int i = 0; i < MOST_PARTS / WARP; i++) {
+            uint32_t p = threadIdx.x + i * WARP;
+            own_most[i] = p < used ? record(p)[width] : -INFINITY, own_sum[i] = p < used ? record(p)[width + 1] : 0.0f;
+            most = fmaxf(most, own_most[i]);
+        }
         most = warp_max(most);
-#pragma unroll 1
-        for (uint32_t p = threadIdx.x; p < used; p += WARP) {
+#pragma unroll
+        for (int i = 0; i < MOST_PARTS / WARP; i++) {
             // A part in which nothing is seen has a sum of zero, and is none.
-            float own_sum = record(p)[width + 1], factor = own_sum == 0.0f ? 0.0f : expf(record(p)[width] - most);
-            factors[p] = factor, sum += own_sum * factor;
+            float factor = own_sum[i] == 0.0f ? 0.0f : expf(own_most[i] - most);
+            factors[threadIdx.x + i * WARP] = factor, sum += own_sum[i] * factor;
         }
         sum = warp_sum(sum);
         if (threadIdx.x == 0) last = last_factor(most, sum, sinks ? sinks + head : nullptr);
     }
     __syncthreads();
-    uint32_t lanes = (width + WARP - 1) / WARP * WARP, teams = max(blockDim.x / lanes, 1u);
-    uint32_t team = threadIdx.x / lanes;
-#pragma unroll 1
-    for (uint32_t c = threadIdx.x % lanes; team < teams && c < width; c += teams == 1 ? blockDim.x : lanes) {
+    auto add = [&](float sum, uint32_t from, uint32_t c) {
+#pragma unroll 4
+        for (uint32_t p = team + from * teams; p < used; p += teams) sum = fmaf(factors[p], record(p)[c], sum);
+        return sum;
+    };
+    if (team < teams && column < width) {
         float sum = 0.0f;
-#pragma unroll 8
-        for (uint32_t p = team; p < used; p += teams) sum = fmaf(factors[p], record(p)[c], sum);
-        sums[team * width + c] = sum;
+#pragma unroll
+        for (int i = 0; i < HELD; i++) {
+            uint32_t p = team + i * teams;
+            if (p < used) sum = fmaf(factors[p], held[i], sum);
+        }
+        sums[team * width + column] = add(sum, HELD, column);
     }
+    // A row that is wider than the block has one team.
+    for (uint32_t c = column + blockDim.x; c < width; c += blockDim.x) sums[c] = add(0.0f, 0, c);
     __syncthreads();
 #pragma unroll 1
     for (uint32_t c = threadIdx.x; c < width; c += blockDim.x) {
