@@ -81,10 +81,11 @@ __device__ __forceinline__ void multiply_tiles(
     extern __shared__ uint4 room[];
     uint32_t tiles_of_x = (count + SIDE - 1) / SIDE;
     uint32_t first_of_x = blockIdx.x % tiles_of_x * SIDE, first_row = blockIdx.x / tiles_of_x * SIDE;
-    Tile tile = {type_of(how), weight, x, first_row, rows, first_of_x, count, width};
+    uint32_t own = min(count - first_of_x, SIDE);
+    Tile tile = {type_of(how), weight, x, first_row, rows, width, nullptr, first_of_x, own, 1};
     Sums<SIDE> sums = {};
     multiply_tile<SIDE, Weight>(reinterpret_cast<Stage<SIDE> *>(room), tile, sums);
-    keep_tile(out, tile, sums);
+    keep_tile(out, nullptr, tile, sums);
 }
 
 #define TILES(NAME, SIDE, WEIGHT, BLOCKS) \

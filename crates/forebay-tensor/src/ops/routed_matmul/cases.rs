@@ -27,6 +27,11 @@ pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
         in_rows(rig, DType::F16, [2, 3, width], [2, 5])?;
         in_rows(rig, DType::BF16, [3, 37, width], [7, 3])?;
     }
+    // So many results that an expert makes many at a time on a card.
+    for (dtype, width) in [(DType::F32, 45), (DType::F16, 40), (DType::BF16, 33), (DType::IQ3_S, 256)] {
+        in_rows(rig, dtype, [3, 70, width], [40, 3])?;
+        in_rows(rig, dtype, [1, 5, width], [131, 1])?;
+    }
     in_rows(rig, DType::F32, [2, 0, 8], [2, 1])?;
     in_rows(rig, DType::F32, [2, 3, 8], [2, 0])?;
 
@@ -66,6 +71,9 @@ pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
     let square = Weight::rows(&square)?;
     rig.refuses_overlap(&RoutedMatmul { weight: &square, x: &x, ids: &ids, bias: None, out: &floats })?;
     rig.fails(&op, "expert 2 is not among 2")?;
+    let (x, ids) = (rig.tensor(&[70, 64], &[1.0f32; 70 * 64])?, rig.tensor(&[70, 1], &[u32::MAX; 70])?);
+    let out = rig.output(DType::F32, &[70, 1, 4])?;
+    rig.fails(&RoutedMatmul { x: &x, ids: &ids, out: &out, ..op }, "expert 4294967295 is not among 2")?;
 
     let (weight, _) = packed(rig, DType::Q8_0, None, [2, 4, 64])?;
     let (x, ids) = (rig.tensor(&[1, 64], &[1.0f32; 64])?, rig.tensor(&[1, 2], &[1u32, 2])?);

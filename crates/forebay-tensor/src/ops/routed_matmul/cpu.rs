@@ -81,8 +81,8 @@ fn check(expert: usize, experts: usize) {
 
 /// Multiplies rows of floats; a group owns [`PART`] rows of every expert.
 fn floats(dtype: DType) -> KernelDef {
-    let signature = signature(Param::read::<f32>(), Param::read::<u32>(), Param::write::<f32>());
-    KernelDef::new(format!("routed_matmul_floats_{dtype}"), signature).cpu_shares(move |share| {
+    let name = format!("routed_matmul_floats_{dtype}");
+    KernelDef::new(name, signature_of_floats()).cpu_shares(move |share| {
         if !with_plain(dtype, Floats(share)) {
             panic!("{dtype} is no type of floats");
         }
@@ -108,6 +108,11 @@ pub(super) fn points(dtype: DType) -> KernelDef {
             panic!("the codes of {dtype} are not looked up");
         }
     })
+}
+
+/// The signature of kernels that multiply floats and split nothing.
+pub(super) fn signature_of_floats() -> Signature {
+    signature(Param::read::<f32>(), Param::read::<u32>(), Param::write::<f32>())
 }
 
 /// Weight, activations, ids, bias, output; rows, width, experts, results that share a row, how the weight lies, and results.

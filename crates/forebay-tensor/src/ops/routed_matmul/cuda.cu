@@ -1,8 +1,8 @@
-// `routed_matmul_rows_*(weight, x, ids, bias, out, rows, width, experts, takers, how)`: results of experts whose weights
+// `routed_matmul_rows_*(weight, x, ids, bias, out, rows, width, experts, takers, how, results)`: results of experts whose weights
 // lie in rows. A block makes a few elements of one result; results are counted first, so that those of one expert read
 // its rows together. Without biases their address is zero. An expert that is not there gives what is not a number.
 
-#include "../../tiles/cuda/rows.cuh"
+#include "../../tiles/cuda/tile.cuh"
 
 // What a warp multiplies: the row of activations of a result, and the rows of its expert from `row` on.
 struct Own {
@@ -77,3 +77,72 @@ extern "C" __global__ void __launch_bounds__(WARPS *WARP, 8) routed_matmul_rows_
     }
     keep(bias, out, own, rows, experts, sums);
 }
+
+// The results of one expert that a block makes: of those that chose it, in their order, 64 at a time.
+struct Chosen {
+    uint32_t places[64], of_warp[8], count;
+
+    // Looks for the `which`-th 64 places whose id is the expert's; an id past all experts is that of the one after the last.
+    // How many were found is in `count`. All threads of the block come here.
+    __device__ void find(const uint32_t *ids, uint32_t all, uint32_t expert, uint32_t experts, uint32_t which) {
+        uint32_t first = 64 * which, before = 0, warp = threadIdx.x / WARP;
+        for (uint32_t begin = 0; begin < all && before < first + 64; begin += blockDim.x) {
+            uint32_t place = begin + threadIdx.x;
+            bool is_own = place < all && min(ids[place], experts) == expert;
+            uint32_t lanes = __ballot_sync(~0u, is_own);
+            __syncthreads();
+            if (lane() == 0) of_warp[warp] = __popc(lanes);
+            __syncthreads();
+            uint32_t rank = before + __popc(lanes & ((1u << lane()) - 1));
+            for (uint32_t i = 0; i < blockDim.x / WARP; i++) {
+                if (i < warp) rank += of_warp[i];
+                before += of_warp[i];
+            }
+            if (is_own && rank >= first && rank < first + 64) places[rank - first] = place;
+        }
+        count = before <= first ? 0 : min(before - first, 64);
+        __syncthreads();
+    }
+};
+
+// Blocks are counted by rows of an expert, then by experts and one more for ids that are none, then by parts of the results.
+template <class Weight>
+__device__ __forceinline__ void multiply_chosen(
+    const uint8_t *weight, const float *x, const uint32_t *ids, const float *bias, float *out, uint32_t rows,
+    uint32_t width, uint32_t experts, uint32_t takers, uint32_t how, uint32_t all
+) {
+    extern __shared__ uint4 room[];
+    __shared__ Chosen chosen;
+    uint32_t tiles = (rows + 63) / 64, parts = gridDim.x / (tiles * (experts + 1));
+    uint32_t first_row = blockIdx.x % tiles * 64, expert = blockIdx.x / tiles % (experts + 1);
+    Type type = type_of(how);
+    for (uint32_t which = blockIdx.x / (tiles * (experts + 1));; which += parts) {
+        chosen.find(ids, all, expert, experts, which);
+        uint32_t count = chosen.count;
+        if (count == 0) return;
+        Sums<64> sums = {};
+        Tile tile = {type, weight, x, first_row, rows, width, chosen.places, 0, count, takers};
+        if (expert == experts) {
+#pragma unroll
+            for (int i = 0; i < 16; i++) reinterpret_cast<float *>(sums.of)[i] = not_a_number();
+            keep_tile(out, nullptr, tile, sums);
+        } else {
+            tile.weight += expert * (size_t)rows * row_bytes(type, width);
+            multiply_tile<64, Weight>(reinterpret_cast<Stage<64> *>(room), tile, sums);
+            keep_tile(out, bias ? bias + (size_t)expert * rows : nullptr, tile, sums);
+        }
+        __syncthreads();
+    }
+}
+
+#define TILES(NAME, WEIGHT) \
+    extern "C" __global__ void __launch_bounds__(256, 2) NAME( \
+        const uint8_t *weight, const float *x, const uint32_t *ids, const float *bias, float *out, uint32_t rows, \
+        uint32_t width, uint32_t experts, uint32_t takers, uint32_t how, uint32_t results \
+    ) { \
+        multiply_chosen<WEIGHT>(weight, x, ids, bias, out, rows, width, experts, takers, how, results); \
+    }
+TILES(routed_matmul_rows_tiles_f32, OfF32)
+TILES(routed_matmul_rows_tiles_f16, OfF16)
+TILES(routed_matmul_rows_tiles_bf16, OfBf16)
+TILES(routed_matmul_rows_tiles_blocks, OfBlocks)

@@ -1,29 +1,26 @@
 //! Multiplies rows of activations by the weights of the experts that were chosen for them.
 //!
 //! The kernels of `matmul`: `floats` serves experts of plain types, `decode` those of other formats that lie in rows,
-//! `panels` those that were packed, and `points` rows whose codes are looked up. Next rooms: `reference` for what it means, `cpu` for how it runs, `router` for who chooses, `mix` for what
-//! becomes of the results.
+//! `panels` those that were packed, and `points` rows whose codes are looked up. Next rooms: `reference` for what it means,
+//! `cpu` and `cuda` for how it runs, `router` for who chooses, `mix` for what becomes of the results.
 
 #[cfg(any(test, feature = "conformance"))]
 pub(crate) mod cases;
 mod cpu;
+mod cuda;
 #[cfg(any(test, feature = "conformance"))]
 mod reference;
 
-use forebay_device::{BackendKind, Kernel, Stage};
+use forebay_device::{BackendKind, Grid, Kernel, Stage};
 
 use crate::{
     Op, Result, Served, Tensor, Weight,
-    op::{argument, contract::ensure, grid_by_device, groups as groups_of, optional, size},
+    op::{argument, contract::ensure, grid, groups, optional, size},
     quant::panel::PanelLayout,
     tiles::{
         self, Lie, WeightKernels,
-        cuda::{
-            THREADS_OF_ROWS, entry_of_rows,
-            panels::{PANEL_THREADS, for_format, panel_shared_bytes},
-            rows_of_block,
-        },
-        per_points, per_weight,
+        cuda::panels::{PANEL_THREADS, for_format, panel_shared_bytes},
+        per_many, per_points, per_weight,
     },
 };
 
@@ -72,19 +69,13 @@ impl Op for RoutedMatmul<'_> {
     const NAME: &'static str = "routed_matmul";
 
     fn served() -> Vec<Served> {
-        let entries = [
-            "routed_matmul_rows_f32",
-            "routed_matmul_rows_f16",
-            "routed_matmul_rows_bf16",
-            "routed_matmul_rows_blocks",
-        ];
-        let rows =
-            |dtype| cpu::rows(dtype).bundle(include_bytes!("cuda.bundle"), entry_of_rows(dtype, entries));
+        let rows = |dtype| cuda::rows(cpu::rows(dtype), dtype);
         let panels = |dtype| {
             let entry = for_format!(dtype, "routed_panels_");
             cpu::panels(dtype).bundle(include_bytes!("panels.bundle"), entry)
         };
-        per_weight(rows, panels).into_iter().chain(per_points(cpu::points)).collect()
+        let others = per_points(cpu::points).chain(per_many(cuda::tiles));
+        per_weight(rows, panels).into_iter().chain(others).collect()
     }
 
     fn check(&self) -> Result<()> {
@@ -104,7 +95,10 @@ impl Op for RoutedMatmul<'_> {
     }
 
     fn kernel<'k>(&self, kernels: &'k WeightKernels) -> Result<&'k Kernel> {
-        kernels.of(self.weight.dtype(), self.weight.lie())
+        let (dtype, lie) = (self.weight.dtype(), self.weight.lie());
+        let rows = cuda::rows_at_a_time(self.ids.elements(), self.weight.shape()[0]);
+        let many = if lie == Lie::Rows { kernels.of_many(dtype, rows) } else { None };
+        many.map_or_else(|| kernels.of(dtype, lie), Ok)
     }
 
     fn launch(&self, kernels: &WeightKernels, stage: &mut Stage<'_>) -> Result<()> {
@@ -124,18 +118,18 @@ impl Op for RoutedMatmul<'_> {
         let arguments = [weight, x, ids, bias.arg(), out, row_count, width, experts, takers, how, results];
         let kernel = self.kernel(kernels)?;
         let (places, dtype, lie) = (self.ids.elements(), self.weight.dtype(), self.weight.lie());
-        let by_result = lie == Lie::Rows && !dtype.is_plain();
-        let groups = if by_result { places } else { rows.div_ceil(PART) };
-        let blocks = match lie {
-            Lie::Panels => [rows.div_ceil(PART), PANEL_THREADS],
-            _ => [places.saturating_mul(rows.div_ceil(rows_of_block(dtype))), THREADS_OF_ROWS],
+        let grid = match (lie, kernel.backend()) {
+            (Lie::Rows, BackendKind::Cuda) => cuda::grid(dtype, places, self.weight.shape()[0], rows)?,
+            (_, BackendKind::Cuda) => {
+                let layout = PanelLayout::of(dtype, self.weight.scale_type());
+                let shared_bytes = layout.map_or(0, |layout| panel_shared_bytes(&layout));
+                let [across, down] = [rows.div_ceil(PART), places.min(MOST_BLOCKS)];
+                let [across, down] = [groups(Self::NAME, across)?, groups(Self::NAME, down)?];
+                Grid { groups: [across, down, 1], threads: [PANEL_THREADS as u32, 1, 1], shared_bytes }
+            }
+            (Lie::Rows, _) if !dtype.is_plain() => grid(Self::NAME, places)?,
+            _ => grid(Self::NAME, rows.div_ceil(PART))?,
         };
-        let mut grid = grid_by_device(Self::NAME, kernel, groups, blocks)?;
-        if let (BackendKind::Cuda, Lie::Panels) = (kernel.backend(), lie) {
-            let layout = PanelLayout::of(dtype, self.weight.scale_type());
-            grid.shared_bytes = layout.map_or(0, |layout| panel_shared_bytes(&layout));
-            grid.groups[1] = groups_of(Self::NAME, places.min(MOST_BLOCKS))?;
-        }
         Ok(stage.launch(kernel, grid, &arguments)?)
     }
 }

@@ -150,12 +150,17 @@ struct OfBlocks : OfFloats {
     }
 };
 
-// The rows of both sides of a tile, of which a thread brings an eighth part of every 64.
+// The rows of both sides of a tile, of which a thread brings an eighth part of every 64. A row of activations makes
+// `takers` results one after another; which of them a tile makes is in `places`, or those from `first_place` on.
 struct Tile {
     Type type;
     const uint8_t *weight;
     const float *x;
-    uint32_t first_row, rows, first_of_x, count, width;
+    uint32_t first_row, rows, width;
+    const uint32_t *places;
+    uint32_t first_place, count, takers;
+
+    __device__ __forceinline__ uint32_t place(uint32_t i) const { return places ? places[i] : first_place + i; }
 
     __device__ __forceinline__ const uint8_t *row(uint32_t i) const {
         uint32_t row = first_row + i;
@@ -163,8 +168,7 @@ struct Tile {
     }
 
     __device__ __forceinline__ const float *row_of_x(uint32_t i) const {
-        uint32_t row = first_of_x + i;
-        return row < count ? x + (size_t)row * width : nullptr;
+        return i < count ? x + (size_t)(place(i) / takers) * width : nullptr;
     }
 };
 
@@ -251,20 +255,26 @@ __device__ __forceinline__ void multiply_tile(Stage<SIDE> *stages, const Tile &t
     }
 }
 
-// Writes the products of a tile.
+// Writes the products of a tile, with a bias for each row of the weight if there is one.
 template <int SIDE>
-__device__ __forceinline__ void keep_tile(float *out, const Tile &tile, const Sums<SIDE> &sums) {
+__device__ __forceinline__ void keep_tile(float *out, const float *bias, const Tile &tile, const Sums<SIDE> &sums) {
     uint32_t warp = threadIdx.x / WARP;
-    uint32_t down = tile.first_of_x + warp % ALONG_X * (SIDE / ALONG_X) + lane() / 4;
+    uint32_t down = warp % ALONG_X * (SIDE / ALONG_X) + lane() / 4;
     uint32_t across = tile.first_row + warp / ALONG_X * (SIDE / ALONG_WEIGHT) + lane() % 4 * 2;
 #pragma unroll
     for (int i = 0; i < Sums<SIDE>::DOWN; i++) {
 #pragma unroll
-        for (int j = 0; j < Sums<SIDE>::ACROSS; j++) {
+        for (int half = 0; half < 2; half++) {
+            uint32_t result = down + 16 * i + 8 * half;
+            if (result >= tile.count) continue;
+            float *row_of_out = out + (size_t)tile.place(result) * tile.rows;
 #pragma unroll
-            for (int n = 0; n < 4; n++) {
-                uint32_t place = down + 16 * i + n / 2 * 8, row = across + 8 * j + n % 2;
-                if (place < tile.count && row < tile.rows) out[(size_t)place * tile.rows + row] = sums.of[i][j][n];
+            for (int j = 0; j < Sums<SIDE>::ACROSS; j++) {
+#pragma unroll
+                for (int n = 0; n < 2; n++) {
+                    uint32_t row = across + 8 * j + n;
+                    if (row < tile.rows) row_of_out[row] = sums.of[i][j][2 * half + n] + (bias ? bias[row] : 0.0f);
+                }
             }
         }
     }
