@@ -84,6 +84,8 @@ __device__ __forceinline__ float inverse_of(float scale) { return scale == 0.0f 
 __device__ __forceinline__ void write_scale(float d, uint8_t *block) {
     if (threadIdx.x % 4 != 0) return;
     uint32_t bits = __half_as_ushort(__float2half_rn(d));
+    // The assembler takes a byte of a half for the half as a whole number, unless it does not see where the bits are from.
+    asm("" : "+r"(bits));
     block[0] = bits & 255;
     block[1] = bits >> 8;
 }
