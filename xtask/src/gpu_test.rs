@@ -20,7 +20,10 @@ use crate::workspace::{self, Workspace};
 const SCRIPT: &str = r#"#!/bin/sh
 # Runs the contract suite on the first NVIDIA card. Arguments go before each program: `./run.sh compute-sanitizer`.
 # Models are judged where there are references, Python with numpy and safetensors, and no arguments; several at once.
+# The programs lie in parts/ once this has begun, `forebay` among them; `./run.sh true` does no more than that.
 cd "$(dirname "$0")" || exit 1
+rm -rf parts && mkdir parts && tar xzf parts.tar.gz -C parts && cd parts || exit 1
+[ "$1" = true ] && exit
 logs="${OUT:-.}"
 export FOREBAY_TEST_DEVICES=cuda LIMIT="${LIMIT:-300}"
 table=""
@@ -55,23 +58,28 @@ pub(crate) fn command(args: &[String]) -> Result<bool> {
     ensure!(args.is_empty(), "gpu-test takes no argument");
     let workspace = Workspace::open()?;
     let folder = workspace.root.join("target").join("gpu-test");
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let parts = folder.with_extension("parts");
+    for folder in [&folder, &parts] {
+        let _ = fs::remove_dir_all(folder);
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
     let mut names = Vec::new();
     for (name, built) in programs(&workspace.root)? {
-        put(&built, &folder.join(&name))?;
+        put(&built, &parts.join(&name))?;
         names.push(name);
     }
     ensure!(!names.is_empty(), "there is no test to build");
-    put(&forebay(&workspace.root)?, &folder.join("forebay"))?;
+    put(&forebay(&workspace.root)?, &parts.join("forebay"))?;
     match std::env::var_os("FOREBAY_FIXTURES") {
-        Some(from) => fixtures::gather(Path::new(&from), &folder.join("fixtures"))?,
+        Some(from) => fixtures::gather(Path::new(&from), &parts.join("fixtures"))?,
         None => println!("left out: models and their references, as FOREBAY_FIXTURES is not set"),
     }
     let script = folder.join("run.sh");
     fs::write(&script, SCRIPT.replace("PROGRAMS", &names.join(" ")))?;
+    let bytes = pack(&parts, &folder.join("parts.tar.gz"))?;
     println!(
-        "copy target/gpu-test to a machine with an NVIDIA card and driver, and run there:\n\n    sh gpu-test/run.sh"
+        "copy target/gpu-test ({:.1} MB) to a machine with an NVIDIA card and driver, and run there:\n\n    sh gpu-test/run.sh",
+        bytes as f64 / 1e6
     );
     Ok(true)
 }
@@ -82,6 +90,15 @@ fn put(program: &Path, to: &Path) -> Result<()> {
     // Symbols do no harm but take room.
     let _ = Command::new("strip").arg(to).output();
     Ok(())
+}
+
+/// Packs a folder, and says how many bytes that makes.
+fn pack(folder: &Path, to: &Path) -> Result<u64> {
+    let mut tar = Command::new("tar");
+    tar.env("GZIP", "-9").arg("-czf").arg(to).arg("-C").arg(folder).arg(".");
+    let output = tar.output().context("cannot start tar")?;
+    ensure!(output.status.success(), "tar failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(fs::metadata(to)?.len())
 }
 
 /// Builds the tests of the testkit, and says where each is.
@@ -139,5 +156,36 @@ mod tests {
         assert_eq!(executable(&line("bin", false)), Some("/p".into()));
         assert_eq!(executable(&line("test", true)), None);
         assert_eq!(executable(r#"{"reason":"build-finished","success":true}"#), None);
+    }
+
+    #[test]
+    fn what_is_packed_is_what_the_script_unpacks() {
+        let root = std::env::temp_dir().join(format!("forebay-gpu-test-{}", std::process::id()));
+        let parts = root.join("gpu-test.parts");
+        fs::create_dir_all(&parts).unwrap();
+        let program = |name: &str, body: &str| {
+            let path = parts.join(name);
+            fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
+            let done = Command::new("chmod").arg("+x").arg(path).status().unwrap();
+            assert!(done.success());
+        };
+        program("good", "echo 'test result: ok. 3 passed'");
+        program("bad", "echo 'test x ... FAILED'; exit 1");
+        assert!(pack(&parts, &root.join("parts.tar.gz")).unwrap() > 0);
+        fs::write(root.join("run.sh"), SCRIPT.replace("PROGRAMS", "good bad")).unwrap();
+        let run = |argument: &str| {
+            let mut sh = Command::new("sh");
+            let output = sh.arg(root.join("run.sh")).arg(argument).env_remove("OUT").output().unwrap();
+            (output.status.code(), String::from_utf8(output.stdout).unwrap())
+        };
+        assert_eq!(run("true"), (Some(0), String::new()));
+        let (code, told) = run("env");
+        assert_eq!(code, Some(1));
+        for line in ["good: exit 0, test result: ok. 3 passed", "bad: exit 1, no result", "test x ... FAILED"]
+        {
+            assert!(told.lines().any(|told| told == line), "{told}");
+        }
+        assert!(root.join("parts/good.log").exists());
+        fs::remove_dir_all(root).unwrap();
     }
 }

@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 
 /// Files and folders of models. All formats are small files of one architecture; all others have one file or two.
 pub(super) const TRAVEL: &[&str] = &[
-    "models/llama/gguf/llama.F16.gguf",
     "models/llama/gguf/llama.MXFP4.gguf",
     "models/llama/gguf/llama.Q3_K_M.gguf",
     "models/llama/gguf/llama.Q4_K_M.gguf",
@@ -117,5 +116,29 @@ mod tests {
         let lacking = json!({ "models": [{ "files": others }] });
         let error = travelling(&lacking).unwrap_err().to_string();
         assert!(error.contains(TRAVEL[TRAVEL.len() - 1]), "{error}");
+    }
+
+    #[test]
+    fn what_travels_is_whole_and_small() {
+        let Some(from) = std::env::var_os("FOREBAY_FIXTURES") else {
+            println!("left out: FOREBAY_FIXTURES is not set");
+            return;
+        };
+        let to = std::env::temp_dir().join(format!("forebay-travel-{}", std::process::id()));
+        gather(Path::new(&from), &to).unwrap();
+        let manifest: Value = serde_json::from_slice(&fs::read(to.join(MANIFEST)).unwrap()).unwrap();
+        let all = files_of(&manifest).flat_map(|file| [&file["path"], &file["ref"]]);
+        let bytes: u64 = all.map(|path| size(&to.join(path.as_str().unwrap()))).sum();
+        assert!((1 << 20..24 << 20).contains(&bytes), "{bytes} bytes travel");
+        assert!(size(&to.join(JUDGE)) > 0);
+        fs::remove_dir_all(to).unwrap();
+    }
+
+    /// Bytes of a file, or of all in a folder.
+    fn size(path: &Path) -> u64 {
+        match fs::read_dir(path) {
+            Ok(entries) => entries.map(|entry| size(&entry.unwrap().path())).sum(),
+            Err(_) => fs::metadata(path).unwrap().len(),
+        }
     }
 }
