@@ -105,6 +105,12 @@ impl KernelDef {
         }
     }
 
+    /// The same kernel under another name.
+    #[must_use]
+    pub fn named(self, name: impl Into<Arc<str>>) -> Self {
+        Self { name: name.into(), ..self }
+    }
+
     /// Adds a Rust function, called once for every group of the grid.
     ///
     /// Where a written parameter has no [`per_group`](crate::Param::per_group) and no

@@ -11,7 +11,7 @@ use std::fmt;
 use forebay_device::{BackendKind, Buffer, Caps, Device, Grid, Kernel, KernelDef, Stage};
 
 pub(crate) use self::contract::{argument, bad_value, groups, size};
-use crate::{DType, Result, Tensor};
+use crate::{DType, Level, Result, Tensor};
 
 /// An op with its arguments.
 pub trait Op {
@@ -28,7 +28,18 @@ pub trait Op {
     /// # Errors
     /// What the device says.
     fn load(device: &Device) -> Result<Self::Kernels> {
-        Self::Kernels::load(device, &Self::served())
+        Self::load_at(device, Level::best())
+    }
+
+    /// Loads the kernels for a level of the CPU, which this machine has.
+    ///
+    /// # Errors
+    /// What the device says.
+    fn load_at(device: &Device, level: Level) -> Result<Self::Kernels> {
+        let served: Vec<_> = Self::served().into_iter().map(|one| one.at(level)).collect();
+        let mut kernels = Self::Kernels::load(device, &served)?;
+        kernels.set_level(level);
+        Ok(kernels)
     }
 
     /// Whether the arguments suit each other and the op.
@@ -57,6 +68,9 @@ pub trait Loaded: Sized + Send + Sync + 'static {
     /// # Errors
     /// What the device says.
     fn load(device: &Device, served: &[Served]) -> Result<Self>;
+
+    /// Uses a level of the CPU from now on, where launches tell kernels which.
+    fn set_level(&mut self, _level: Level) {}
 }
 
 /// For an op of one kernel.
@@ -86,12 +100,30 @@ pub(crate) fn record<O: Op>(op: &O, kernels: &O::Kernels, stage: &mut Stage<'_>)
 pub struct Served {
     types: String,
     def: KernelDef,
+    /// Makes it for a level of the CPU, if it does not learn from its launches which one to use.
+    per_level: Option<Box<dyn Fn(Level) -> KernelDef>>,
 }
 
 impl Served {
     /// What a kernel serves, in words or by the name of a type.
     pub(crate) fn new(types: impl Into<String>, def: KernelDef) -> Self {
-        Self { types: types.into(), def }
+        Self { types: types.into(), def, per_level: None }
+    }
+
+    /// As [`new`](Self::new), for a kernel that is compiled for every level of the CPU.
+    pub(crate) fn per_level(types: impl Into<String>, make: impl Fn(Level) -> KernelDef + 'static) -> Self {
+        let (types, def) = (types.into(), make(Level::best()));
+        Self { types, def, per_level: Some(Box::new(make)) }
+    }
+
+    /// The kernel for a level. It has a name of its own unless the level is the best, since a device keeps one of a name.
+    fn at(mut self, level: Level) -> Self {
+        if let Some(make) = &self.per_level
+            && level != Level::best()
+        {
+            self.def = make(level).named(format!("{}_{level}", self.def.name()));
+        }
+        self
     }
 
     /// The types of elements or weights, or what else distinguishes the arguments that it serves.

@@ -22,6 +22,7 @@ macro_rules! registry {
         /// See [`Add`](crate::ops::Add) for an example.
         pub struct Ops {
             $($folder: <ops::$op<'static> as Op>::Kernels,)*
+            level: Level,
         }
 
         impl Ops {
@@ -30,7 +31,18 @@ macro_rules! registry {
             /// # Errors
             /// What the device says.
             pub fn open(device: &Device) -> Result<Self> {
-                Ok(Self { $($folder: <ops::$op<'static> as Op>::load(device)?,)* })
+                Self::open_at(device, Level::best())
+            }
+
+            /// As [`open`](Self::open), for a level of the CPU. Numbers in results do not depend on it, to the bit.
+            ///
+            /// # Errors
+            /// [`Error::AbsentLevel`] if this machine does not have it, and what the device says.
+            pub fn open_at(device: &Device, level: Level) -> Result<Self> {
+                if !level.is_here() {
+                    return Err(Error::AbsentLevel { level: level.name() });
+                }
+                Ok(Self { $($folder: <ops::$op<'static> as Op>::load_at(device, level)?,)* level })
             }
         }
 
@@ -103,23 +115,9 @@ impl Ops {
         Ok(op.kernel(O::kernels(self))?.name())
     }
 
-    /// The level of the CPU that products with packed weights use: the best there is, unless another was asked for.
+    /// The level of the CPU that kernels use: the best there is, unless another was asked for.
     pub fn level(&self) -> Level {
-        self.matmul.level()
-    }
-
-    /// Uses another level of the CPU from now on. Results stay the same, to the bit.
-    ///
-    /// # Errors
-    /// [`Error::AbsentLevel`] if this machine does not have it.
-    pub fn set_level(&mut self, level: Level) -> Result<()> {
-        if !level.is_here() {
-            return Err(Error::AbsentLevel { level: level.name() });
-        }
-        for kernels in [&mut self.matmul, &mut self.routed_matmul, &mut self.embed] {
-            kernels.set_level(level);
-        }
-        Ok(())
+        self.level
     }
 
     /// A stage together with these ops.
@@ -177,10 +175,10 @@ mod tests {
     use crate::conformance::Rig;
     use forebay_device::DeviceOptions;
 
-    /// The bits of all results of an op on a device of so many workers.
-    fn bits(subject: &Subject, workers: usize) -> Vec<Vec<u8>> {
+    /// The bits of all results of an op on a device of so many workers, on a level of the machine.
+    fn bits(subject: &Subject, workers: usize, level: Level) -> Vec<Vec<u8>> {
         let device = Device::open(&DeviceOptions::cpu().threads(workers)).unwrap();
-        let mut rig = Rig::new(&device, 1).unwrap();
+        let mut rig = Rig::new(&device, 1).unwrap().at(level);
         (subject.cases)(&mut rig).unwrap_or_else(|error| panic!("{}: {error}", subject.name));
         let missing = rig.facts().missing();
         assert!(missing.is_empty(), "the cases of {} leave out: {missing:?}", subject.name);
@@ -188,12 +186,26 @@ mod tests {
     }
 
     #[test]
-    fn every_op_agrees_with_its_oracle_and_with_any_number_of_workers() {
+    fn every_op_agrees_with_its_oracle_on_every_level_and_with_any_number_of_workers() {
+        let others = Level::ALL.into_iter().filter(|level| level.is_here() && *level != Level::best());
         for subject in subjects() {
-            let (one, many) = (bits(subject, 1), bits(subject, 3));
-            let odd = one.iter().zip(&many).position(|(a, b)| a != b);
-            assert_eq!(odd, None, "{}: the result with this number differs", subject.name);
-            assert_eq!(one.len(), many.len(), "{}", subject.name);
+            let one = bits(subject, 1, Level::best());
+            for (workers, level) in others.clone().map(|level| (1, level)).chain([(3, Level::best())]) {
+                let many = bits(subject, workers, level);
+                let odd = one.iter().zip(&many).position(|(a, b)| a != b);
+                let what = format!("{} by {workers} on {level}", subject.name);
+                assert_eq!(odd, None, "{what}: the result with this number differs");
+                assert_eq!(one.len(), many.len(), "{what}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_level_that_the_machine_lacks_is_refused() {
+        let device = Device::open(&DeviceOptions::cpu().threads(1)).unwrap();
+        for level in Level::ALL {
+            let opened = Ops::open_at(&device, level);
+            assert_eq!(opened.map(|ops| ops.level()).ok(), level.is_here().then_some(level));
         }
     }
 }

@@ -31,7 +31,7 @@ const MODULES: &[(&str, &[&[&str]])] = &[
         "crates/forebay-tensor/src/",
         &[
             &["error"],
-            &["dtype", "shape", "layout"],
+            &["dtype", "shape", "layout", "level"],
             &["quant"],
             &["tensor"],
             &["op", "select"],

@@ -8,7 +8,7 @@ use std::{any::Any, collections::HashMap, time::Instant};
 use forebay_device::{BackendKind, Buffer, Device, Session};
 
 use super::{Chance, Facts, Rate, Work};
-use crate::{DType, Element, Error, Layout, Op, Result, Tensor, op, quant};
+use crate::{DType, Element, Error, Layout, Level, Op, Result, Tensor, op, quant};
 
 /// Guard bytes on each side of a tensor.
 const GUARD: u64 = 256;
@@ -45,6 +45,7 @@ pub struct Rig {
     seen: Vec<Vec<u8>>,
     facts: Facts,
     rates: Vec<Rate>,
+    level: Level,
 }
 
 impl Rig {
@@ -62,7 +63,14 @@ impl Rig {
             seen: Vec::new(),
             facts: Facts::default(),
             rates: Vec::new(),
+            level: Level::best(),
         })
+    }
+
+    /// The same on a level of the CPU, which this machine has.
+    #[must_use]
+    pub fn at(self, level: Level) -> Self {
+        Self { level, ..self }
     }
 
     /// The kinds of cases that were met.
@@ -87,7 +95,7 @@ impl Rig {
 
     /// The kernels of an op, to change how they run.
     pub(crate) fn kernels_of<O: Op>(&mut self) -> Result<&mut O::Kernels> {
-        kernels::<O>(&mut self.kernels, &self.device)
+        kernels::<O>(&mut self.kernels, &self.device, self.level)
     }
 
     /// Random numbers.
@@ -164,7 +172,7 @@ impl Rig {
     }
 
     fn record<O: Op>(&mut self, op: &O, times: usize) -> Result<forebay_device::Fence> {
-        let kernels = kernels::<O>(&mut self.kernels, &self.device)?;
+        let kernels = kernels::<O>(&mut self.kernels, &self.device, self.level)?;
         let mut stage = self.session.stage(O::NAME);
         for _ in 0..times {
             op::record(op, kernels, &mut stage)?;
@@ -178,9 +186,11 @@ impl Rig {
         self.check_guards()
     }
 
-    /// The name of the kernel that serves an op.
+    /// The name of the kernel that serves an op, without that of a level.
     pub(crate) fn serves<O: Op>(&mut self, op: &O) -> Result<String> {
-        Ok(op.kernel(kernels::<O>(&mut self.kernels, &self.device)?)?.name().to_owned())
+        let level = format!("_{}", self.level);
+        let name = op.kernel(kernels::<O>(&mut self.kernels, &self.device, self.level)?)?.name();
+        Ok(name.strip_suffix(&level).unwrap_or(name).to_owned())
     }
 
     fn check_guards(&mut self) -> Result<()> {
@@ -223,7 +233,7 @@ impl Rig {
     }
 
     fn refused<O: Op>(&mut self, op: &O) -> Result<Error> {
-        let kernels = kernels::<O>(&mut self.kernels, &self.device)?;
+        let kernels = kernels::<O>(&mut self.kernels, &self.device, self.level)?;
         let mut stage = self.session.stage(O::NAME);
         let error = op::record(op, kernels, &mut stage);
         assert!(stage.is_empty(), "{} recorded something although it was refused", O::NAME);
@@ -306,8 +316,15 @@ impl Rig {
 
     fn look(&mut self, tensor: &Tensor) -> Result<Vec<f32>> {
         self.facts.compared += 1;
-        self.seen.push(tensor.buffer().to_vec()?);
-        tensor.to_f32()
+        let values = tensor.to_f32()?;
+        self.seen.push(match tensor.dtype() {
+            // Which of the bits that are no number comes out, no language promises.
+            DType::F32 => {
+                values.iter().flat_map(|x| if x.is_nan() { f32::NAN } else { *x }.to_le_bytes()).collect()
+            }
+            _ => tensor.buffer().to_vec()?,
+        });
+        Ok(values)
     }
 
     /// Measures an op, on memory that was used just before.
@@ -329,9 +346,10 @@ impl Rig {
 fn kernels<'k, O: Op>(
     all: &'k mut HashMap<&'static str, Box<dyn Any>>,
     device: &Device,
+    level: Level,
 ) -> Result<&'k mut O::Kernels> {
     if !all.contains_key(O::NAME) {
-        all.insert(O::NAME, Box::new(O::load(device)?));
+        all.insert(O::NAME, Box::new(O::load_at(device, level)?));
     }
     match all.get_mut(O::NAME).and_then(|kernels| kernels.downcast_mut()) {
         Some(kernels) => Ok(kernels),

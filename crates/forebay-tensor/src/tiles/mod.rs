@@ -145,6 +145,10 @@ impl Loaded for WeightKernels {
         let [panels, few, by_64, by_128, points, rows_by_64, rows_by_128, rows] = found;
         Ok(Self { rows, rows_by_64, rows_by_128, points, panels, few, by_64, by_128, level: Level::best() })
     }
+
+    fn set_level(&mut self, level: Level) {
+        self.level = level;
+    }
 }
 
 impl WeightKernels {
@@ -180,11 +184,6 @@ impl WeightKernels {
     /// The level that the kernels use.
     pub(crate) fn level(&self) -> Level {
         self.level
-    }
-
-    /// Uses another level from now on.
-    pub(crate) fn set_level(&mut self, level: Level) {
-        self.level = level;
     }
 }
 

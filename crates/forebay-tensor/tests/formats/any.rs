@@ -65,11 +65,7 @@ fn machine() -> &'static (Device, Vec<Ops>) {
     static MACHINE: OnceLock<(Device, Vec<Ops>)> = OnceLock::new();
     MACHINE.get_or_init(|| {
         let device = Device::open(&DeviceOptions::cpu().threads(1)).unwrap();
-        let open = |level| {
-            let mut ops = Ops::open(&device).unwrap();
-            ops.set_level(level).unwrap();
-            ops
-        };
+        let open = |level| Ops::open_at(&device, level).unwrap();
         let ops = Level::ALL.into_iter().filter(|level| level.is_here()).map(open).collect();
         (device, ops)
     })

@@ -78,8 +78,9 @@ impl Op for Activate<'_> {
 
     fn served() -> Vec<Served> {
         let serve = |(curve, name): (Curve, _)| {
-            let kernel = cpu::kernel(curve, name).bundle(include_bytes!("cuda.bundle"), name);
-            Served::new(format!("f32, {}", curve.name()), kernel)
+            let kernel =
+                move |level| cpu::kernel(curve, name, level).bundle(include_bytes!("cuda.bundle"), name);
+            Served::per_level(format!("f32, {}", curve.name()), kernel)
         };
         Curve::ALL.into_iter().zip(KERNELS).map(serve).collect()
     }

@@ -2,18 +2,18 @@
 
 use forebay_device::{KernelDef, Param, Signature};
 
-use crate::tiles::cpu::{best::at_best_level, dot::most};
+use crate::tiles::cpu::{compiled::compiled_for, dot::most, lanes::Level};
 
-pub(super) fn kernel() -> KernelDef {
+pub(super) fn kernel(level: Level) -> KernelDef {
     let signature = Signature::new([
         Param::read::<f32>().per_group_of(2),
         Param::write::<u32>().per_group(1),
         Param::u32(),
     ]);
-    KernelDef::new("argmax", signature).cpu(|group| {
+    KernelDef::new("argmax", signature).cpu(move |group| {
         let row = group.read::<f32>(0);
         let out = group.write::<u32>(1);
-        at_best_level(|| {
+        compiled_for(level, || {
             let most = most(row);
             out[0] = row.iter().position(|x| *x == most).unwrap_or(0) as u32;
         });

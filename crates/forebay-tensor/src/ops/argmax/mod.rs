@@ -46,7 +46,8 @@ impl Op for Argmax<'_> {
     const NAME: &'static str = "argmax";
 
     fn served() -> Vec<Served> {
-        vec![Served::new("f32", cpu::kernel().bundle(include_bytes!("cuda.bundle"), "argmax"))]
+        let kernel = |level| cpu::kernel(level).bundle(include_bytes!("cuda.bundle"), "argmax");
+        vec![Served::per_level("f32", kernel)]
     }
 
     fn check(&self) -> Result<()> {

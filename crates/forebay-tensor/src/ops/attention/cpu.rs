@@ -38,39 +38,39 @@ pub(super) fn signature<T: Unit>() -> Signature {
     Signature::new(all.chain([Param::u32(); 7]).collect::<Vec<_>>())
 }
 
-pub(super) fn whole(dtype: DType) -> KernelDef {
+pub(super) fn whole(dtype: DType, level: Level) -> KernelDef {
     per_unit!(dtype, U => {
-        KernelDef::new(format!("attention_{dtype}"), signature::<U>()).cpu_shares(|share| Level::best().run(Whole::<U>(share, PhantomData)))
+        KernelDef::new(format!("attention_{dtype}"), signature::<U>()).cpu_shares(move |share| level.run(Whole::<U>(share, level, PhantomData)))
     })
 }
 
-pub(super) fn split(dtype: DType) -> KernelDef {
+pub(super) fn split(dtype: DType, level: Level) -> KernelDef {
     per_unit!(dtype, U => {
-        KernelDef::new(format!("attention_split_{dtype}"), signature::<U>()).cpu_shares(|share| Level::best().run(Split::<U>(share, PhantomData)))
+        KernelDef::new(format!("attention_split_{dtype}"), signature::<U>()).cpu_shares(move |share| level.run(Split::<U>(share, level, PhantomData)))
     })
 }
 
 /// One kernel's share of a launch. A closure of this size would not be inlined, and so not be compiled for the level.
-struct Whole<'a, 'b, T>(&'a Share<'b>, PhantomData<T>);
+struct Whole<'a, 'b, T>(&'a Share<'b>, Level, PhantomData<T>);
 
 impl<T: Unit> Job for Whole<'_, '_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<V: Lanes>(self, _: V) {
-        run_whole::<T>(self.0);
+        run_whole::<T>(self.0, self.1);
     }
 }
 
 /// As [`Whole`], of the other.
-struct Split<'a, 'b, T>(&'a Share<'b>, PhantomData<T>);
+struct Split<'a, 'b, T>(&'a Share<'b>, Level, PhantomData<T>);
 
 impl<T: Unit> Job for Split<'_, '_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<V: Lanes>(self, _: V) {
-        run_split::<T>(self.0);
+        run_split::<T>(self.0, self.1);
     }
 }
 
@@ -122,7 +122,7 @@ impl Sees {
 }
 
 impl<'a, T: Unit> Launch<'a, T> {
-    fn of(share: &Share<'a>) -> Self {
+    fn of(share: &Share<'a>, level: Level) -> Self {
         // SAFETY: A2: the signature declares all of them as read.
         let (q, positions, sinks): (&[f32], &[u32], &[f32]) =
             unsafe { (arguments::read(share, 0), arguments::read(share, 3), arguments::read(share, 4)) };
@@ -132,7 +132,8 @@ impl<'a, T: Unit> Launch<'a, T> {
         let width = q.len() / positions.len() / heads;
         let capacity = keys.len() * T::ELEMENTS / (groups * width);
         let value_width = values.len() * T::ELEMENTS / (groups * capacity).max(1);
-        let scores = Scores { scale: arguments::float(share, 8), softcap: arguments::float(share, 9) };
+        let [scale, softcap] = [8, 9].map(|argument| arguments::float(share, argument));
+        let scores = Scores { scale, softcap, level };
         let sees = Sees::new(positions, capacity, share.word(10), share.word(11));
         Self { q, keys, values, positions, sinks, heads, groups, width, value_width, capacity, scores, sees }
     }
@@ -157,8 +158,8 @@ impl<'a, T: Unit> Launch<'a, T> {
 }
 
 #[inline(always)]
-fn run_whole<T: Unit>(share: &Share<'_>) {
-    let launch = Launch::<T>::of(share);
+fn run_whole<T: Unit>(share: &Share<'_>, level: Level) {
+    let launch = Launch::<T>::of(share, level);
     let (group_heads, count) = (launch.heads / launch.groups, launch.positions.len());
     let (block, width) = (block_of(group_heads), launch.value_width);
     let (blocks, mut scratch) = (blocks(count, group_heads), [0.0; ROWS * MOST_WIDTH]);
@@ -196,8 +197,8 @@ fn parts_of(all: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
 }
 
 #[inline(always)]
-fn run_split<T: Unit>(share: &Share<'_>) {
-    let launch = Launch::<T>::of(share);
+fn run_split<T: Unit>(share: &Share<'_>, level: Level) {
+    let launch = Launch::<T>::of(share, level);
     let (group_heads, parts) = (launch.heads / launch.groups, super::parts_in(launch.capacity));
     let (record, stride) = (launch.value_width + 2, stride(parts));
     for index in share.groups() {

@@ -14,7 +14,7 @@ mod reference;
 use forebay_device::{BackendKind, Kernel, KernelDef, Stage};
 
 use crate::{
-    DType, Op, Result, Served, Tensor,
+    DType, Level, Op, Result, Served, Tensor,
     op::{
         Loaded, argument,
         contract::{ensure, finite, positive},
@@ -243,9 +243,10 @@ impl Op for Attention<'_> {
 
     fn served() -> Vec<Served> {
         // On a card one function does both, by the number of parts.
-        let per_type = |kernel: fn(DType) -> KernelDef| {
+        let per_type = |kernel: fn(DType, Level) -> KernelDef| {
             let on_card = |(dtype, entry): (DType, _)| {
-                Served::new(dtype.name(), kernel(dtype).bundle(include_bytes!("cuda.bundle"), entry))
+                let of = move |level| kernel(dtype, level).bundle(include_bytes!("cuda.bundle"), entry);
+                Served::per_level(dtype.name(), of)
             };
             CACHE_TYPES.into_iter().zip(ENTRIES).map(on_card).collect::<Vec<_>>()
         };

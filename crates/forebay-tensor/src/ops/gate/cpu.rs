@@ -5,34 +5,34 @@ use forebay_device::{KernelDef, Param, Signature};
 use super::Curve;
 use crate::tiles::{
     PART,
-    cpu::{best::at_best_level, curves},
+    cpu::{compiled::compiled_for, curves, lanes::Level},
 };
 
 const GATE: Param = Param::read::<f32>().per_group(PART as u32);
 const UP: Param = Param::read_write::<f32>().per_group(PART as u32);
 
-pub(super) fn kernel(curve: Curve, name: &str) -> KernelDef {
+pub(super) fn kernel(curve: Curve, name: &str, level: Level) -> KernelDef {
     match curve {
-        Curve::Silu => with(name, curves::silu),
-        Curve::GeluTanh => with(name, curves::gelu_tanh),
-        Curve::GeluErf => with(name, curves::gelu_erf),
-        Curve::Sigmoid => with(name, curves::sigmoid),
-        Curve::Softplus => with(name, curves::softplus),
+        Curve::Silu => with(name, level, curves::silu),
+        Curve::GeluTanh => with(name, level, curves::gelu_tanh),
+        Curve::GeluErf => with(name, level, curves::gelu_erf),
+        Curve::Sigmoid => with(name, level, curves::sigmoid),
+        Curve::Softplus => with(name, level, curves::softplus),
     }
 }
 
-fn with(name: &str, of: impl Fn(f32) -> f32 + Send + Sync + 'static) -> KernelDef {
+fn with(name: &str, level: Level, of: impl Fn(f32) -> f32 + Send + Sync + 'static) -> KernelDef {
     KernelDef::new(name, Signature::new([GATE, UP, Param::u32()])).cpu(move |group| {
         let (gate, up) = (group.read::<f32>(0), group.write::<f32>(1));
-        at_best_level(|| up.iter_mut().zip(gate).for_each(|(up, gate)| *up *= of(*gate)));
+        compiled_for(level, || up.iter_mut().zip(gate).for_each(|(up, gate)| *up *= of(*gate)));
     })
 }
 
-pub(super) fn clamped() -> KernelDef {
+pub(super) fn clamped(level: Level) -> KernelDef {
     let signature = Signature::new([GATE, UP, Param::f32(), Param::f32(), Param::u32()]);
-    KernelDef::new("gate_clamped", signature).cpu(|group| {
+    KernelDef::new("gate_clamped", signature).cpu(move |group| {
         let (gate, up, alpha, limit) = (group.read(0), group.write(1), group.f32(2), group.f32(3));
-        at_best_level(|| clamp(gate, up, alpha, limit));
+        compiled_for(level, || clamp(gate, up, alpha, limit));
     })
 }
 

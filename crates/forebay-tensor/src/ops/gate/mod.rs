@@ -71,9 +71,11 @@ impl Op for Gate<'_> {
     fn served() -> Vec<Served> {
         let on_card = |kernel: KernelDef, entry| kernel.bundle(include_bytes!("cuda.bundle"), entry);
         let curves = Curve::ALL.into_iter().zip(KERNELS).map(|(curve, name)| {
-            Served::new(format!("f32, {}", curve.name()), on_card(cpu::kernel(curve, name), name))
+            let kernel = move |level| on_card(cpu::kernel(curve, name, level), name);
+            Served::per_level(format!("f32, {}", curve.name()), kernel)
         });
-        curves.chain([Served::new("f32, clamped", on_card(cpu::clamped(), "gate_clamped"))]).collect()
+        let clamped = move |level| on_card(cpu::clamped(level), "gate_clamped");
+        curves.chain([Served::per_level("f32, clamped", clamped)]).collect()
     }
 
     fn check(&self) -> Result<()> {

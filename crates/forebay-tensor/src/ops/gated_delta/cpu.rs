@@ -25,12 +25,12 @@ fn signature() -> Signature {
     Signature::new(read.into_iter().chain(written).chain(words).collect::<Vec<_>>())
 }
 
-pub(super) fn step() -> KernelDef {
-    KernelDef::new("gated_delta_step", signature()).cpu_shares(|share| Level::best().run(Steps(share)))
+pub(super) fn step(level: Level) -> KernelDef {
+    KernelDef::new("gated_delta_step", signature()).cpu_shares(move |share| level.run(Steps(share)))
 }
 
-pub(super) fn chunk() -> KernelDef {
-    KernelDef::new("gated_delta_chunk", signature()).cpu_shares(|share| Level::best().run(Chunks(share)))
+pub(super) fn chunk(level: Level) -> KernelDef {
+    KernelDef::new("gated_delta_chunk", signature()).cpu_shares(move |share| level.run(Chunks(share)))
 }
 
 /// One kernel's share of a launch. A closure of this size would not be inlined, and so not be compiled for the level.

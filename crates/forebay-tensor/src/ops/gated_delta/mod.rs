@@ -90,8 +90,8 @@ impl Op for GatedDelta<'_> {
     fn served() -> Vec<Served> {
         let on_card = |kernel: KernelDef| kernel.bundle(include_bytes!("cuda.bundle"), "gated_delta");
         vec![
-            Served::new("f32, few positions", on_card(cpu::step())),
-            Served::new("f32", on_card(cpu::chunk())),
+            Served::per_level("f32, few positions", move |level| on_card(cpu::step(level))),
+            Served::per_level("f32", move |level| on_card(cpu::chunk(level))),
         ]
     }
 

@@ -8,6 +8,7 @@ use super::{Matmul, PART, reference};
 use crate::{
     Affine, DType, Error, Level, Result, Tensor, Weight, WeightBytes,
     conformance::{Rig, Work},
+    op::Loaded,
     ops::Round,
     quant::{
         self, mlx,

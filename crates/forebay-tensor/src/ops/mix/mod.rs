@@ -48,7 +48,8 @@ impl Op for Mix<'_> {
     const NAME: &'static str = "mix";
 
     fn served() -> Vec<Served> {
-        vec![Served::new("f32", cpu::kernel().bundle(include_bytes!("cuda.bundle"), "mix"))]
+        let kernel = |level| cpu::kernel(level).bundle(include_bytes!("cuda.bundle"), "mix");
+        vec![Served::per_level("f32", kernel)]
     }
 
     fn check(&self) -> Result<()> {

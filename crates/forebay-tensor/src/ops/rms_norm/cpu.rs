@@ -2,9 +2,9 @@
 
 use forebay_device::{KernelDef, Param, Signature};
 
-use crate::tiles::cpu::{best::at_best_level, dot::dot, rows::beside};
+use crate::tiles::cpu::{compiled::compiled_for, dot::dot, lanes::Level, rows::beside};
 
-pub(super) fn kernel() -> KernelDef {
+pub(super) fn kernel(level: Level) -> KernelDef {
     let signature = Signature::new([
         Param::read::<f32>().per_group_of(3),
         Param::read::<f32>(),
@@ -12,14 +12,14 @@ pub(super) fn kernel() -> KernelDef {
         Param::u32(),
         Param::f32(),
     ]);
-    KernelDef::new("rms_norm", signature).cpu(|group| {
+    KernelDef::new("rms_norm", signature).cpu(move |group| {
         let (x, out) = (group.read::<f32>(0), group.write::<f32>(2));
         out.copy_from_slice(x);
-        at_best_level(|| scale(out, group.read(1), group.f32(4)));
+        compiled_for(level, || scale(out, group.read(1), group.f32(4)));
     })
 }
 
-pub(super) fn in_place() -> KernelDef {
+pub(super) fn in_place(level: Level) -> KernelDef {
     let signature = Signature::new([
         Param::read_write::<f32>().per_group_of(2),
         Param::read::<f32>(),
@@ -27,7 +27,7 @@ pub(super) fn in_place() -> KernelDef {
         Param::f32(),
     ]);
     KernelDef::new("rms_norm_in_place", signature)
-        .cpu(|group| at_best_level(|| scale(group.write(0), group.read(1), group.f32(3))))
+        .cpu(move |group| compiled_for(level, || scale(group.write(0), group.read(1), group.f32(3))))
 }
 
 /// Scales a row; an empty weight is none.

@@ -53,8 +53,10 @@ impl Op for RmsNorm<'_> {
     fn served() -> Vec<Served> {
         let on_card = |kernel: KernelDef, entry| kernel.bundle(include_bytes!("cuda.bundle"), entry);
         vec![
-            Served::new("f32", on_card(cpu::kernel(), "rms_norm")),
-            Served::new("f32, in place", on_card(cpu::in_place(), "rms_norm_in_place")),
+            Served::per_level("f32", move |level| on_card(cpu::kernel(level), "rms_norm")),
+            Served::per_level("f32, in place", move |level| {
+                on_card(cpu::in_place(level), "rms_norm_in_place")
+            }),
         ]
     }
 

@@ -3,9 +3,9 @@
 use forebay_device::{KernelDef, Param, Signature};
 
 use super::Pairs;
-use crate::tiles::cpu::best::at_best_level;
+use crate::tiles::cpu::{compiled::compiled_for, lanes::Level};
 
-pub(super) fn kernel(pairs: Pairs, name: &str) -> KernelDef {
+pub(super) fn kernel(pairs: Pairs, name: &str, level: Level) -> KernelDef {
     let signature = Signature::new([
         Param::read_write::<f32>().per_group_of(2),
         Param::read::<f32>().per_group_of(3),
@@ -20,7 +20,7 @@ pub(super) fn kernel(pairs: Pairs, name: &str) -> KernelDef {
         for head in group.write::<f32>(0).chunks_exact_mut(width) {
             match pairs {
                 Pairs::Interleaved => interleaved(head, cosines, sines),
-                Pairs::HalfSplit => at_best_level(|| half_split(head, cosines, sines)),
+                Pairs::HalfSplit => compiled_for(level, || half_split(head, cosines, sines)),
             }
         }
     })

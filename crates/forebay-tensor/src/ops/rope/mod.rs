@@ -57,8 +57,9 @@ impl Op for Rope<'_> {
 
     fn served() -> Vec<Served> {
         let serve = |(pairs, name)| {
-            let kernel = cpu::kernel(pairs, name).bundle(include_bytes!("cuda.bundle"), name);
-            Served::new(format!("f32, {pairs:?}"), kernel)
+            let kernel =
+                move |level| cpu::kernel(pairs, name, level).bundle(include_bytes!("cuda.bundle"), name);
+            Served::per_level(format!("f32, {pairs:?}"), kernel)
         };
         [(Pairs::Interleaved, "rope_interleaved"), (Pairs::HalfSplit, "rope_half_split")].map(serve).into()
     }

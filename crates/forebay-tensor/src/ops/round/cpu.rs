@@ -11,10 +11,9 @@ use crate::{
     },
 };
 
-pub(super) fn kernel() -> KernelDef {
+pub(super) fn kernel(level: Level) -> KernelDef {
     let (x, out) = (Param::read::<f32>(), Param::write::<Rounded>());
     let signature = Signature::new([x, out, Param::u32(), Param::u32()]);
-    let level = Level::best();
     KernelDef::new("round", signature).cpu_shares(move |share| level.run(Blocks { share }))
 }
 

@@ -36,7 +36,8 @@ impl Op for Round<'_> {
     const NAME: &'static str = "round";
 
     fn served() -> Vec<Served> {
-        vec![Served::new("f32", cpu::kernel().bundle(include_bytes!("cuda.bundle"), "round_rows"))]
+        let kernel = |level| cpu::kernel(level).bundle(include_bytes!("cuda.bundle"), "round_rows");
+        vec![Served::per_level("f32", kernel)]
     }
 
     fn check(&self) -> Result<()> {

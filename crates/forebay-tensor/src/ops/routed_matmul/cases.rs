@@ -5,6 +5,7 @@ use super::{RoutedMatmul, reference};
 use crate::{
     DType, Level, Result, Tensor, Weight,
     conformance::{Rig, Work},
+    op::Loaded,
     ops::{
         Round,
         matmul::cases::{packed, tolerance, with_points},

@@ -45,7 +45,8 @@ impl Op for Softcap<'_> {
     const NAME: &'static str = "softcap";
 
     fn served() -> Vec<Served> {
-        vec![Served::new("f32", cpu::kernel().bundle(include_bytes!("cuda.bundle"), "softcap"))]
+        let kernel = |level| cpu::kernel(level).bundle(include_bytes!("cuda.bundle"), "softcap");
+        vec![Served::per_level("f32", kernel)]
     }
 
     fn check(&self) -> Result<()> {

@@ -3,16 +3,17 @@
 use forebay_device::{KernelDef, Param, Signature};
 
 use crate::tiles::cpu::{
-    best::at_best_level,
+    compiled::compiled_for,
     curves::exp,
     dot::{most, sum},
+    lanes::Level,
 };
 
-pub(super) fn kernel() -> KernelDef {
+pub(super) fn kernel(level: Level) -> KernelDef {
     let signature = Signature::new([Param::read_write::<f32>().per_group_of(1), Param::u32(), Param::f32()]);
-    KernelDef::new("softmax", signature).cpu(|group| {
+    KernelDef::new("softmax", signature).cpu(move |group| {
         let (row, scale) = (group.write(0), group.f32(2));
-        at_best_level(|| softmax(row, scale));
+        compiled_for(level, || softmax(row, scale));
     })
 }
 

@@ -45,7 +45,8 @@ impl Op for Softmax<'_> {
     const NAME: &'static str = "softmax";
 
     fn served() -> Vec<Served> {
-        vec![Served::new("f32", cpu::kernel().bundle(include_bytes!("cuda.bundle"), "softmax"))]
+        let kernel = |level| cpu::kernel(level).bundle(include_bytes!("cuda.bundle"), "softmax");
+        vec![Served::per_level("f32", kernel)]
     }
 
     fn check(&self) -> Result<()> {

@@ -34,6 +34,8 @@ pub(crate) struct Scores {
     pub(crate) scale: f32,
     /// What scores are bent to stay below; 0 is no cap.
     pub(crate) softcap: f32,
+    /// The level on which keys of integers are multiplied.
+    pub(crate) level: Level,
 }
 
 /// Rows of queries, each with the positions it sees and with room for its sum of values.
@@ -146,7 +148,7 @@ pub(crate) fn attend<T: Unit>(
             Some((queries, keys)) => {
                 let blocks = rows.queries[0].len() / T::ELEMENTS;
                 let keys = &keys[slot * blocks..][..tile.len() * blocks];
-                Level::best().run(Scoring { queries, keys, into: &mut weights });
+                scores.level.run(Scoring { queries, keys, into: &mut weights });
             }
             None => multiply_tile(cache, rows, &tile, &mut weights, &mut scratch),
         }

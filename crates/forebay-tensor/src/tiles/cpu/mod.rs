@@ -3,9 +3,9 @@
 
 pub(crate) mod arguments;
 pub(crate) mod attend;
-pub(crate) mod best;
 pub(crate) mod blocks;
 pub(crate) mod cache;
+pub(crate) mod compiled;
 pub(crate) mod curves;
 pub(crate) mod dot;
 pub(crate) mod floats;

@@ -14,7 +14,7 @@ use std::arch::x86_64::{
     _mm256_storeu_si256, _mm256_xor_si256,
 };
 
-use super::{FIRST_PAIRS, Job, LAST_PAIRS, Lanes};
+use super::{FIRST_PAIRS, Job, LAST_PAIRS, Lanes, Level};
 use crate::quant::panel::ROWS;
 
 /// The level. Only [`find`](Self::find) makes it.
@@ -25,7 +25,7 @@ impl Avx2 {
     /// The level, where the machine has it.
     #[inline(always)]
     pub(super) fn find() -> Option<Self> {
-        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c")).then_some(Self(()))
+        Level::Avx2.is_here().then_some(Self(()))
     }
 }
 

@@ -14,7 +14,7 @@ use std::arch::x86_64::{
     _mm512_xor_si512,
 };
 
-use super::{FIRST_PAIRS, Job, LAST_PAIRS, Lanes};
+use super::{FIRST_PAIRS, Job, LAST_PAIRS, Lanes, Level};
 use crate::quant::panel::ROWS;
 
 /// The level. Only [`find`](Self::find) makes it.
@@ -25,10 +25,7 @@ impl Avx512 {
     /// The level, where the machine has it.
     #[inline(always)]
     pub(super) fn find() -> Option<Self> {
-        let here = is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512vnni");
-        here.then_some(Self(()))
+        Level::Avx512.is_here().then_some(Self(()))
     }
 }
 

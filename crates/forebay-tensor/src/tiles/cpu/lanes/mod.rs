@@ -13,68 +13,11 @@ mod neon;
 mod plain;
 mod turn;
 
-use std::{fmt, str::FromStr};
-
 pub(crate) use self::turn::turn;
-use crate::{Error, Result, quant::panel::ROWS};
-
-/// What kernels on the CPU use of it. Results do not depend on it, to the bit.
-///
-/// ```
-/// use forebay_tensor::Level;
-///
-/// let best = Level::best();
-/// assert!(best.is_here() && Level::Plain.is_here());
-/// assert_eq!(best.name().parse(), Ok(best));
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Level {
-    /// What any machine can do.
-    Plain,
-    /// AVX2 with F16C.
-    Avx2,
-    /// AVX-512 with VNNI.
-    Avx512,
-    /// NEON with products of bytes.
-    Neon,
-}
+pub(crate) use crate::Level;
+use crate::quant::panel::ROWS;
 
 impl Level {
-    /// All of them, the slowest first.
-    pub const ALL: [Self; 4] = [Self::Plain, Self::Avx2, Self::Avx512, Self::Neon];
-
-    /// The quickest one that this machine has.
-    pub fn best() -> Self {
-        let here = Self::ALL.into_iter().rev().find(|level| level.is_here());
-        here.unwrap_or(Self::Plain)
-    }
-
-    /// Whether this machine has it.
-    pub fn is_here(self) -> bool {
-        match self {
-            Self::Plain => true,
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => avx2::Avx2::find().is_some(),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => avx512::Avx512::find().is_some(),
-            #[cfg(target_arch = "aarch64")]
-            Self::Neon => neon::Neon::find().is_some(),
-            #[allow(unreachable_patterns, reason = "which levels are left depends on the machine's family")]
-            _ => false,
-        }
-    }
-
-    /// The name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "plain",
-            Self::Avx2 => "avx2",
-            Self::Avx512 => "avx512",
-            Self::Neon => "neon",
-        }
-    }
-
     /// Does a job on this level, or on the plain one where the machine lacks it.
     #[inline(always)]
     pub(crate) fn run<J: Job>(self, job: J) -> J::Output {
@@ -87,22 +30,6 @@ impl Level {
             Self::Neon if let Some(lanes) = neon::Neon::find() => lanes.run(job),
             _ => plain::Plain.run(job),
         }
-    }
-}
-
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for Level {
-    type Err = Error;
-
-    /// The level of this name.
-    fn from_str(name: &str) -> Result<Self> {
-        let found = Self::ALL.into_iter().find(|level| level.name() == name);
-        found.ok_or_else(|| Error::UnknownLevel { name: name.to_owned() })
     }
 }
 

@@ -15,7 +15,7 @@ use std::arch::aarch64::{
 
 use half::f16;
 
-use super::{FIRST_PAIRS, Job, LAST_PAIRS, Lanes};
+use super::{FIRST_PAIRS, Job, LAST_PAIRS, Lanes, Level};
 use crate::quant::panel::ROWS;
 
 /// The level. Only [`find`](Self::find) makes it.
@@ -26,7 +26,7 @@ impl Neon {
     /// The level, where the machine has it.
     #[inline(always)]
     pub(super) fn find() -> Option<Self> {
-        std::arch::is_aarch64_feature_detected!("neon").then_some(Self(()))
+        Level::Neon.is_here().then_some(Self(()))
     }
 }
 
