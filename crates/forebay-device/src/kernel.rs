@@ -91,6 +91,8 @@ pub struct KernelDef {
     pub(crate) cpu: Option<CpuCode>,
     pub(crate) images: Vec<Image>,
     pub(crate) bundles: Vec<Bundle>,
+    /// Whether its code for cards waits by itself for what is before it.
+    pub(crate) waits: bool,
 }
 
 impl KernelDef {
@@ -102,6 +104,7 @@ impl KernelDef {
             cpu: None,
             images: Vec::new(),
             bundles: Vec::new(),
+            waits: false,
         }
     }
 
@@ -162,6 +165,14 @@ impl KernelDef {
     #[must_use]
     pub fn bundle(mut self, bytes: &'static [u8], entry: &'static str) -> Self {
         self.bundles.push(Bundle { bytes, entry });
+        self
+    }
+
+    /// Says that the code for cards waits by itself (`griddepcontrol.wait`) before it touches memory, in every thread, so that a
+    /// card that can may start it while the launch before it ends.
+    #[must_use]
+    pub fn waits_by_itself(mut self) -> Self {
+        self.waits = true;
         self
     }
 

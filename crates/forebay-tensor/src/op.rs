@@ -143,7 +143,8 @@ impl Served {
 
     /// Loads the kernel.
     pub(crate) fn load(&self, device: &Device) -> Result<Kernel> {
-        Ok(device.load(&self.def)?)
+        // Every kernel of cards begins with `begin()`.
+        Ok(device.load(&self.def.clone().waits_by_itself())?)
     }
 
     /// Which of its images such a device takes, as [`KernelDef::image_on`] says.

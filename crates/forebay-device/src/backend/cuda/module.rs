@@ -24,17 +24,25 @@ use crate::{
 
 /// Bytes of the driver's words about PTX that are kept.
 const LOG: usize = 4096;
+/// The first cards that start a kernel while the one before it ends.
+const FIRST_EARLY: u32 = 90;
 
 /// A kernel that was loaded.
 #[derive(Debug)]
 pub(crate) struct Function {
     pub(crate) name: Arc<str>,
     raw: sys::CUfunction,
+    /// Whether it may start while the launch before it ends.
+    early: bool,
 }
 
 impl Function {
     pub(crate) fn raw(&self) -> sys::CUfunction {
         self.raw
+    }
+
+    pub(crate) fn starts_early(&self) -> bool {
+        self.early
     }
 }
 
@@ -96,7 +104,8 @@ impl Kernels {
             match loaded {
                 Ok(raw) => {
                     self.allow_shared(raw)?;
-                    self.functions.push(Function { name: def.name.clone(), raw });
+                    let early = def.waits && self.architecture >= FIRST_EARLY;
+                    self.functions.push(Function { name: def.name.clone(), raw, early });
                     return Ok((self.functions.len() - 1) as KernelId);
                 }
                 Err((image, detail)) => reasons.push(format!("{}: {detail}", called(image))),

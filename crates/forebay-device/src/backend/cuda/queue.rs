@@ -172,11 +172,15 @@ pub(crate) fn lay(
     label: &Label,
     mut marks: Option<&mut Marks>,
 ) -> Result<()> {
+    // Only a launch can end while the next one starts.
+    let mut after_launch = false;
     for command in &list.commands {
+        let early = std::mem::replace(&mut after_launch, matches!(command, Command::Launch { .. }));
         let kernel = match *command {
             Command::Launch { kernel, grid, first, count } => {
                 let function = &functions[kernel as usize];
-                launch(function, &grid, list.arguments_of(first, count), stream).map_err(
+                let early = early && function.starts_early() && marks.is_none();
+                launch(function, &grid, list.arguments_of(first, count), stream, early).map_err(
                     |error| match error {
                         Error::Driver { detail, .. } => Error::KernelFault {
                             kernel: function.name.clone(),
@@ -201,7 +205,10 @@ pub(crate) fn lay(
                 call("cuMemsetD8Async", code)?;
                 None
             }
-            Command::Barrier => continue,
+            Command::Barrier => {
+                after_launch = early;
+                continue;
+            }
         };
         if let Some(marks) = marks.as_deref_mut() {
             marks.mark(stream, kernel)?;
@@ -210,8 +217,15 @@ pub(crate) fn lay(
     Ok(())
 }
 
-/// Lays one launch into a stream. The driver copies the values before it returns.
-fn launch(function: &Function, grid: &Grid, values: &[ArgumentValue], stream: &Stream) -> Result<()> {
+/// Lays one launch into a stream, which may start while the one before it ends if it is `early`. The driver copies the values
+/// before it returns.
+fn launch(
+    function: &Function,
+    grid: &Grid,
+    values: &[ArgumentValue],
+    stream: &Stream,
+    early: bool,
+) -> Result<()> {
     let mut bytes = [0u64; MAX_ARGUMENTS];
     let mut places = [std::ptr::null_mut::<c_void>(); MAX_ARGUMENTS];
     for ((value, bytes), place) in values.iter().zip(&mut bytes).zip(&mut places) {
@@ -226,10 +240,25 @@ fn launch(function: &Function, grid: &Grid, values: &[ArgumentValue], stream: &S
         *place = std::ptr::from_mut(bytes).cast();
     }
     let ([x, y, z], [a, b, c]) = (grid.groups, grid.threads);
-    let (shared, places) = (grid.shared_bytes, places.as_mut_ptr());
-    let none = std::ptr::null_mut();
-    // SAFETY: Q1, Q2; C3 and C4; C2: the values live until the call returns.
-    let code =
-        unsafe { sys::cuLaunchKernel(function.raw(), x, y, z, a, b, c, shared, stream.raw, places, none) };
-    call("cuLaunchKernel", code)
+    let mut attribute = sys::CUlaunchAttribute {
+        id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+        pad: [0; 4],
+        value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
+    };
+    let config = sys::CUlaunchConfig {
+        gridDimX: x,
+        gridDimY: y,
+        gridDimZ: z,
+        blockDimX: a,
+        blockDimY: b,
+        blockDimZ: c,
+        sharedMemBytes: grid.shared_bytes,
+        hStream: stream.raw,
+        attrs: &mut attribute,
+        numAttrs: early.into(),
+    };
+    let (places, none) = (places.as_mut_ptr(), std::ptr::null_mut());
+    // SAFETY: Q1, Q2; C3 and C4; C2: the values and the attribute live until the call returns.
+    let code = unsafe { sys::cuLaunchKernelEx(&config, function.raw(), places, none) };
+    call("cuLaunchKernelEx", code)
 }

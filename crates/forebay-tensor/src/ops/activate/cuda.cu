@@ -5,6 +5,7 @@
 
 #define ACTIVATE(curve) \
     KERNEL activate_##curve(float *x, uint32_t elements) { \
+        begin();                                           \
         each(x, elements, [](float x) { return curve(x); }); \
     }
 

@@ -5,6 +5,7 @@
 
 KERNEL angles(const uint32_t *positions, const float *frequencies, const uint32_t *sections, float *out,
               uint32_t own, uint32_t axes, float magnitude, uint32_t elements) {
+    begin();
     size_t element = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (element >= elements) return;
     uint32_t pairs = own / 2, position = (uint32_t)element / pairs, pair = (uint32_t)element % pairs;

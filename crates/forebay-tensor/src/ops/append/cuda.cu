@@ -75,21 +75,26 @@ __device__ void append_blocks(const float *x, const uint32_t *positions, uint8_t
 #define GIVEN x, positions, cache, own, capacity, ring, count, heads, width
 
 KERNEL append_f32(ARGUMENTS(float)) {
+    begin();
     append<float>(GIVEN, [](float x) { return x; });
 }
 
 KERNEL append_f16(ARGUMENTS(__half)) {
+    begin();
     append<__half>(GIVEN, [](float x) { return __float2half_rn(x); });
 }
 
 KERNEL append_bf16(ARGUMENTS(__nv_bfloat16)) {
+    begin();
     append<__nv_bfloat16>(GIVEN, [](float x) { return __float2bfloat16_rn(x); });
 }
 
 KERNEL append_q8_0(ARGUMENTS(uint8_t)) {
+    begin();
     append_blocks<Q8_0>(GIVEN, [](float x, uint8_t *block) { round_q8_0(x, block); });
 }
 
 KERNEL append_q4_0(ARGUMENTS(uint8_t)) {
+    begin();
     append_blocks<Q4_0>(GIVEN, [](float x, uint8_t *block) { round_q4_0(x, block); });
 }

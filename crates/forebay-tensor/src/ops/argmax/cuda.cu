@@ -40,6 +40,7 @@ __device__ void best_of_block(float &most, uint32_t &place) {
 }
 
 KERNEL argmax(const float *x, uint32_t *out, uint32_t width) {
+    begin();
     x += (size_t)blockIdx.x * width;
     float most = -INFINITY;
     uint32_t place = NOWHERE;

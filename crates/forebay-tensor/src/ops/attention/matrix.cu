@@ -329,6 +329,7 @@ __device__ __forceinline__ void narrow(const Arguments &a) {
         const float *q, const uint16_t *keys, const uint16_t *values, const uint32_t *positions, const float *sinks,  \
         float *out, uint32_t heads, uint32_t groups, float scale, float softcap, uint32_t after, uint32_t length,     \
         uint32_t count, uint32_t width, uint32_t value_width, uint32_t capacity, uint32_t, uint32_t, uint32_t) {      \
+        begin();                                                                                                      \
         CALL({q, keys, values, positions, sinks, out, heads, groups, scale, softcap, after, length, count, width,     \
               value_width, capacity});                                                                                \
     }

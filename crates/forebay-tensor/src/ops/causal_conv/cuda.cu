@@ -9,6 +9,7 @@
 
 KERNEL causal_conv(const float *x, const float *weight, const float *bias, float *state, float *out,
                    uint32_t channels, uint32_t is_silu, uint32_t taps, uint32_t count) {
+    begin();
     uint32_t stripes = (channels + blockDim.x - 1) / blockDim.x;
     uint32_t channel = blockIdx.x % stripes * blockDim.x + threadIdx.x;
     if (channel >= channels) return;

@@ -26,6 +26,7 @@ __device__ void copy_by(const uint8_t *x, uint8_t *out, uint32_t row, uint32_t b
 KERNEL copy_same(const uint8_t *x, uint8_t *out, uint32_t row, uint32_t width, uint32_t b, uint32_t c,
                  uint32_t step_a, uint32_t step_b, uint32_t step_c, uint32_t step, uint32_t unit, uint32_t rows,
                  uint32_t types) {
+    begin();
     uint32_t run = step == unit || row == unit ? row : unit;
     // A row of one run takes no step.
     uint32_t apart = run == row ? 0 : step;
@@ -123,6 +124,7 @@ __device__ __forceinline__ void write_q4_0(const float (&w)[8], uint8_t *block, 
 KERNEL copy_convert(const uint8_t *x, uint8_t *out, uint32_t row, uint32_t width, uint32_t b, uint32_t c,
                     uint32_t step_a, uint32_t step_b, uint32_t step_c, uint32_t step, uint32_t unit, uint32_t rows,
                     uint32_t types) {
+    begin();
     Type from = (Type)(types & 255), to = (Type)(types >> 8);
     uint32_t lanes = 15u << (threadIdx.x % WARP & ~3u);
     size_t in_row = (width + 7) / 8, all = in_row * rows, stride = (size_t)gridDim.x * blockDim.x;

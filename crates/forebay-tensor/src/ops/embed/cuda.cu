@@ -4,6 +4,7 @@
 #include "../../tiles/cuda/decode.cuh"
 
 KERNEL embed_rows(const uint8_t *table, const uint32_t *ids, float *out, uint32_t rows, uint32_t how, uint32_t width) {
+    begin();
     Type type = type_of(how);
     uint32_t id = ids[blockIdx.x];
     const uint8_t *row = table + id * row_bytes(type, width);

@@ -12,6 +12,7 @@ __device__ __forceinline__ float element(Any f, uint32_t quad, int i, float scal
 KERNEL embed_panels(
     const uint8_t *table, const uint32_t *ids, float *out, uint32_t rows, uint32_t how, uint32_t width
 ) {
+    begin();
     Any f = Any{how};
     const uint32_t id = ids[blockIdx.x];
     out += (size_t)blockIdx.x * width;

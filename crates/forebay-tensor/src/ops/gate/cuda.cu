@@ -5,6 +5,7 @@
 
 #define GATE(curve) \
     KERNEL gate_##curve(const float *gate, float *up, uint32_t elements) { \
+        begin();                                                           \
         each_beside(up, gate, elements, elements, [](float up, float gate) { return up * curve(gate); }); \
     }
 
@@ -15,6 +16,7 @@ GATE(sigmoid)
 GATE(softplus)
 
 KERNEL gate_clamped(const float *gate, float *up, float alpha, float limit, uint32_t elements) {
+    begin();
     each_beside(up, gate, elements, elements, [=](float up, float gate) {
         gate = gate > limit ? limit : gate;
         up = up > limit ? limit : up;

@@ -197,6 +197,7 @@ __device__ void wide(const Head &head, uint32_t first_column) {
 KERNEL gated_delta(const float *q, const float *k, const float *v, const float *decay, const float *beta, float *state,
                    float *out, uint32_t count, uint32_t key_heads, uint32_t heads, uint32_t interleaved, float scale,
                    uint32_t key_width, uint32_t width) {
+    begin();
     uint32_t slices = (width + COLUMNS - 1) / COLUMNS;
     size_t own = blockIdx.x / slices, key_head = interleaved ? own % key_heads : own / (heads / key_heads);
     Head head;

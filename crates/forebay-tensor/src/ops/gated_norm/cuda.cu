@@ -3,6 +3,7 @@
 #include "../../tiles/cuda/curves.cuh"
 
 KERNEL gated_norm(float *x, const float *weight, const float *gate, uint32_t width, float epsilon) {
+    begin();
     __shared__ float room[WARP];
     x += (size_t)blockIdx.x * width;
     gate += (size_t)blockIdx.x * width;

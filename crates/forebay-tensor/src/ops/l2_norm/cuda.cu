@@ -3,6 +3,7 @@
 #include "../../tiles/cuda/begin.cuh"
 
 KERNEL l2_norm(float *x, uint32_t width, float epsilon) {
+    begin();
     __shared__ float room[WARP];
     x += (size_t)blockIdx.x * width;
     float squares = 0.0f;

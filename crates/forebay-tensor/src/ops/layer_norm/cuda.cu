@@ -3,6 +3,7 @@
 #include "../../tiles/cuda/begin.cuh"
 
 KERNEL layer_norm(const float *x, const float *weight, const float *bias, float *out, uint32_t width, float epsilon) {
+    begin();
     __shared__ float room[WARP];
     x += (size_t)blockIdx.x * width;
     out += (size_t)blockIdx.x * width;

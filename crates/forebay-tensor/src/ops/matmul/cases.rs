@@ -240,9 +240,9 @@ fn by_integers(rig: &mut Rig, weight: &Weight, values: &[f32], count: usize) -> 
         let what = format!("{weight:?}, {count} rows, {level}");
         let out = rig.output(DType::F32, &[count, rows])?;
         rig.run(&Matmul { weight, x: &rounded, out: &out })?;
-        // Tensor cores multiply numbers of 8 bits, which a row alone is not rounded to.
+        // Tensor cores multiply numbers of 11 bits, which a row alone is not rounded to.
         let is_coarse = rig.device().kind() == BackendKind::Cuda && count > MOST_FEW;
-        let tolerance = tolerance(values, width) * if is_coarse { 200.0 } else { 1.0 };
+        let tolerance = tolerance(values, width) * if is_coarse { 25.0 } else { 1.0 };
         rig.within(&what, &out, &wanted, tolerance)?;
         rig.same(&what, &out, first.get_or_insert(out.to_vec()?))?;
         for row in [0, count - 1].into_iter().filter(|_| !is_coarse) {

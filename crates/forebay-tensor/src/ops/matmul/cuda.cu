@@ -50,6 +50,7 @@ __device__ __forceinline__ void multiply_plain(const T *weight, float *out, uint
     extern "C" __global__ void __launch_bounds__(WARPS *WARP, 6) NAME( \
         const T *weight, const float *x, float *out, uint32_t rows, uint32_t how, uint32_t width, uint32_t count \
     ) { \
+        begin();\
         Own own(x, count, width, PAIR); \
         if (own.row >= rows) return; \
         bool whole = is_whole(weight) && is_whole(x) && width % (16 / sizeof(T)) == 0; \
@@ -66,6 +67,7 @@ PLAIN(matmul_rows_bf16, __nv_bfloat16)
 extern "C" __global__ void __launch_bounds__(WARPS *WARP, 8) matmul_rows_blocks(
     const uint8_t *weight, const float *x, float *out, uint32_t rows, uint32_t how, uint32_t width, uint32_t count
 ) {
+    begin();
     Own own(x, count, width, 1);
     if (own.row >= rows) return;
     Type type = type_of(how);
@@ -92,6 +94,7 @@ __device__ __forceinline__ void multiply_tiles(
     extern "C" __global__ void __launch_bounds__(256, BLOCKS) NAME( \
         const uint8_t *weight, const float *x, float *out, uint32_t rows, uint32_t how, uint32_t width, uint32_t count \
     ) { \
+        begin();\
         multiply_tiles<SIDE, WEIGHT>(weight, x, out, rows, how, width, count); \
     }
 TILES(matmul_rows_small_tiles_f32, 64, OfF32, 2)

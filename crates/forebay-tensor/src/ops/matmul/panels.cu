@@ -26,9 +26,11 @@ __device__ __forceinline__ void rows_of(
 
 #define FORMAT(NAME, F)                                                                                                \
     KERNEL __launch_bounds__(WARP *WARPS) matmul_panels_##NAME(ARGUMENTS) {                                            \
+        let_next_start();                                                                                                       \
         rows_of<F, 1>(F{how}, weight, x, out, rows, width, count);                                   \
     }                                                                                                                  \
     KERNEL __launch_bounds__(WARP *WARPS) matmul_panels_few_##NAME(ARGUMENTS) {                                        \
+        let_next_start();                                                                                                       \
         rows_of<F, 4>(F{how}, weight, x, out, rows, width, count);                                   \
     }
 

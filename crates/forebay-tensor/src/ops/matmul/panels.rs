@@ -59,7 +59,7 @@ pub(super) fn grid(op: &Matmul<'_>) -> Result<Grid> {
     let (count, all) = (op.x.shape()[0], op.weight.shape()[0]);
     let few = |rows: usize| -> Result<([usize; 2], usize, u32)> {
         let layout = PanelLayout::of(op.weight.dtype(), op.weight.scale_type());
-        let bytes = layout.map_or(0, |layout| panel_shared_bytes(&layout));
+        let bytes = layout.map_or(0, |layout| panel_shared_bytes(&layout, rows));
         Ok(([all.div_ceil(PANEL), count.div_ceil(rows)], PANEL_THREADS, bytes))
     };
     let many = |rows: usize| {

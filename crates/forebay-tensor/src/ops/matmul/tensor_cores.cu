@@ -1,7 +1,7 @@
 // `matmul_panels_many_*(weight, x, out, rows, how, width, count)`: products of panels with many rounded rows, on
 // tensor cores.
 //
-// Codes and rounded rows become bf16, sums are f32. A warp owns two panels; a word of a panel holds just what a lane of
+// Codes and rounded rows become f16, sums are f32; rows are scaled down on the way, so that none leaves the range. A warp owns two panels; a word of a panel holds just what a lane of
 // `mma` wants of its first operand, so that weights go from memory to registers and no further. Rows of `x` go through
 // shared memory, 64 columns at a time, for all warps of the block. A block owns `32 * WARPS` rows of the weight and `NT` rows of
 // `x`: those from `NT * blockIdx.x` on, and rows of the weight from `blockIdx.y` on.
@@ -17,18 +17,22 @@
 // Elements of a row in shared memory: 64, and as many more as keep lanes off each other's banks.
 #define STRIDE 80
 
+// What rows of `x` are scaled by: numbers up to a million stay finite.
+#define DOWN 0.0625f
+#define UP 16.0f
+
 __device__ __forceinline__ uint32_t pair(float a, float b) {
-    __nv_bfloat162 both = __floats2bfloat162_rn(a, b);
+    __half2 both = __floats2half2_rn(a, b);
     return *(uint32_t *)&both;
 }
 
 __device__ __forceinline__ void multiply(float (&c)[4], const uint32_t (&a)[4], uint2 b) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                  : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b.x), "r"(b.y));
 }
 
-// Four values as two pairs of bf16.
+// Four values as two pairs of f16.
 template <class F>
 __device__ __forceinline__ uint2 values(F f, uint32_t quad, float scale, float minimum) {
     float v[4];
@@ -52,12 +56,12 @@ __device__ __forceinline__ Part load_part(const Rounded *x, uint32_t row, uint32
         const Rounded *block = x + (size_t)row * chunks + chunk;
         part.codes[0] = __ldg((const int4 *)block->codes);
         part.codes[1] = __ldg((const int4 *)block->codes + 1);
-        part.d = __ldg(&block->d);
+        part.d = __ldg(&block->d) * DOWN;
     }
     return part;
 }
 
-__device__ __forceinline__ void store_part(const Part &part, __nv_bfloat16 *to) {
+__device__ __forceinline__ void store_part(const Part &part, __half *to) {
     const uint32_t *codes = (const uint32_t *)part.codes;
 #pragma unroll
     for (int i = 0; i < 4; i++) {
@@ -75,7 +79,7 @@ template <class F, int NT>
 __device__ __forceinline__ void tile(
     F f, const uint8_t *weight, const Rounded *x, float *out, uint32_t rows, uint32_t width, uint32_t count
 ) {
-    extern __shared__ __align__(16) __nv_bfloat16 shared[];
+    extern __shared__ __align__(16) __half shared[];
     constexpr int PARTS = NT * STEP / (WARPS * WARP);
     static_assert(PARTS * WARPS * WARP == NT * STEP, "every thread brings as many parts");
     const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, g = lane / 4, t = lane % 4;
@@ -114,7 +118,7 @@ __device__ __forceinline__ void tile(
 
     bring(0);
     for (uint32_t chunk = 0, turn = 0; chunk < chunks; chunk += STEP, turn ^= 1) {
-        __nv_bfloat16 *tile = shared + turn * NT * STRIDE;
+        __half *tile = shared + turn * NT * STRIDE;
 #pragma unroll
         for (int i = 0; i < PARTS; i++) {
             int item = threadIdx.x + i * WARPS * WARP;
@@ -166,7 +170,7 @@ __device__ __forceinline__ void tile(
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 uint32_t n = begin + 8 * j + 2 * t + i % 2, row = number[p] * ROWS + g + i / 2 * 8;
-                if (n < count && row < rows) out[(size_t)n * rows + row] = c[p][j][i];
+                if (n < count && row < rows) out[(size_t)n * rows + row] = c[p][j][i] * UP;
             }
         }
     }
@@ -177,9 +181,11 @@ __device__ __forceinline__ void tile(
 
 #define FORMAT(NAME, F)                                                                                                \
     KERNEL __launch_bounds__(128) matmul_panels_64_##NAME(ARGUMENTS) {                                                 \
+        begin();                                                                                                       \
         tile<F, 64>(F{how}, weight, x, out, rows, width, count);                                     \
     }                                                                                                                  \
     KERNEL __launch_bounds__(128) matmul_panels_128_##NAME(ARGUMENTS) {                                                \
+        begin();                                                                                                       \
         tile<F, 128>(F{how}, weight, x, out, rows, width, count);                                    \
     }
 

@@ -5,6 +5,7 @@
 
 KERNEL mix(const float *x, const float *weights, float *out, uint32_t all, uint32_t k, uint32_t width,
            uint32_t elements) {
+    begin();
     size_t element = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (element >= elements) return;
     uint32_t row = (uint32_t)element / width, column = (uint32_t)element % width;

@@ -4,10 +4,12 @@
 #include "../../tiles/cuda/each.cuh"
 
 KERNEL mul(float *x, const float *y, uint32_t elements, uint32_t period) {
+    begin();
     each_beside(x, y, elements, period, [](float x, float y) { return x * y; });
 }
 
 KERNEL mul_rows(float *x, const float *y, uint32_t width, uint32_t elements) {
+    begin();
     size_t first = own_four();
     if (first + 4 <= elements && width % 4 == 0 && is_wide(x)) {
         float4 four = *(const float4 *)(x + first);

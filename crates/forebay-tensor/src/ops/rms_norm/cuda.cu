@@ -15,9 +15,11 @@ __device__ void norm(const float *x, const float *weight, float *out, uint32_t w
 }
 
 KERNEL rms_norm(const float *x, const float *weight, float *out, uint32_t width, float epsilon) {
+    begin();
     norm(x, weight, out, width, epsilon);
 }
 
 KERNEL rms_norm_in_place(float *x, const float *weight, uint32_t width, float epsilon) {
+    begin();
     norm(x, weight, x, width, epsilon);
 }

@@ -19,10 +19,12 @@ __device__ __forceinline__ void turn(float *x, const float *angles, uint32_t own
 
 KERNEL rope_interleaved(float *x, const float *angles, uint32_t own, uint32_t turns, uint32_t width,
                         uint32_t elements) {
+    begin();
     turn(x, angles, own, turns, width, elements, 2, 1);
 }
 
 KERNEL rope_half_split(float *x, const float *angles, uint32_t own, uint32_t turns, uint32_t width,
                        uint32_t elements) {
+    begin();
     turn(x, angles, own, turns, width, elements, 1, turns / 2);
 }

@@ -43,6 +43,7 @@ __device__ float rounded(float x, uint32_t *out) {
 }
 
 KERNEL round_rows(const float *x, uint32_t *out, uint32_t rest, uint32_t blocks) {
+    begin();
     // All lanes of a warp have the same block, so that they stay or go together.
     uint32_t block = blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
     if (block >= blocks) return;

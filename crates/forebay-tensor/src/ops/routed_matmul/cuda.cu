@@ -44,6 +44,7 @@ __device__ __forceinline__ void keep(
         const T *weight, const float *x, const uint32_t *ids, const float *bias, float *out, uint32_t rows, \
         uint32_t width, uint32_t experts, uint32_t takers, uint32_t how \
     ) { \
+        begin();\
         Own own(x, ids, rows, width, takers, PAIR); \
         if (own.row >= rows) return; \
         float sums[PAIR][1] = {}; \
@@ -68,6 +69,7 @@ extern "C" __global__ void __launch_bounds__(WARPS *WARP, 8) routed_matmul_rows_
     const uint8_t *weight, const float *x, const uint32_t *ids, const float *bias, float *out, uint32_t rows,
     uint32_t width, uint32_t experts, uint32_t takers, uint32_t how
 ) {
+    begin();
     Own own(x, ids, rows, width, takers, 1);
     if (own.row >= rows) return;
     Type type = type_of(how);
@@ -140,6 +142,7 @@ __device__ __forceinline__ void multiply_chosen(
         const uint8_t *weight, const float *x, const uint32_t *ids, const float *bias, float *out, uint32_t rows, \
         uint32_t width, uint32_t experts, uint32_t takers, uint32_t how, uint32_t results \
     ) { \
+        begin();\
         multiply_chosen<WEIGHT>(weight, x, ids, bias, out, rows, width, experts, takers, how, results); \
     }
 TILES(routed_matmul_rows_tiles_f32, OfF32)

@@ -122,7 +122,7 @@ impl Op for RoutedMatmul<'_> {
             (Lie::Rows, BackendKind::Cuda) => cuda::grid(dtype, places, self.weight.shape()[0], rows)?,
             (_, BackendKind::Cuda) => {
                 let layout = PanelLayout::of(dtype, self.weight.scale_type());
-                let shared_bytes = layout.map_or(0, |layout| panel_shared_bytes(&layout));
+                let shared_bytes = layout.map_or(0, |layout| panel_shared_bytes(&layout, 1));
                 let [across, down] = [rows.div_ceil(PART), places.min(MOST_BLOCKS)];
                 let [across, down] = [groups(Self::NAME, across)?, groups(Self::NAME, down)?];
                 Grid { groups: [across, down, 1], threads: [PANEL_THREADS as u32, 1, 1], shared_bytes }

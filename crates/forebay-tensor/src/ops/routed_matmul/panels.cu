@@ -31,6 +31,7 @@ __device__ __forceinline__ void results_of(
         const uint8_t *weight, const Rounded *x, const uint32_t *ids, const float *bias, float *out, uint32_t rows,    \
         uint32_t width, uint32_t experts, uint32_t takers, uint32_t how, uint32_t count                 \
     ) {                                                                                                                \
+        begin();                                                                                                       \
         F f = F{how};                                                                                 \
         results_of<F>(f, weight, x, ids, bias, out, rows, width, experts, takers, count);                              \
     }

@@ -23,6 +23,7 @@ __device__ void softmax(float *row, uint32_t width) {
 
 KERNEL router(const float *logits, const float *bias, uint32_t *ids, float *weights, uint32_t experts, uint32_t k,
               uint32_t score, uint32_t renormalise, float scale) {
+    begin();
     __shared__ float scores[MOST_EXPERTS], chosen[MOST_EXPERTS];
     __shared__ uint64_t keys[MOST_EXPERTS];
     logits += (size_t)blockIdx.x * experts;

@@ -32,6 +32,7 @@ __device__ double sum_before(double own, double *sums) {
 
 KERNEL sample(const float *values, const uint32_t *ids, const float *uniform, uint32_t *out, uint32_t k,
               float temperature, float top_p, float min_p) {
+    begin();
     __shared__ double sums[MOST_THREADS + 1];
     __shared__ uint32_t numbers, candidates, place;
     size_t row = blockIdx.x;

@@ -7,6 +7,7 @@
 __device__ __forceinline__ float power(float x, float scale, float most) { return expf(__fmul_rn(x, scale) - most); }
 
 KERNEL softmax(float *x, uint32_t width, float scale) {
+    begin();
     __shared__ float room[WARP];
     x += (size_t)blockIdx.x * width;
     float most = -INFINITY;

@@ -110,6 +110,7 @@ __device__ void choose(const float *row, float *values, uint32_t *ids, uint32_t 
 
 KERNEL top_k(const float *x, float *values, uint32_t *ids, uint32_t width, uint32_t k, uint32_t step, uint32_t distance,
              uint32_t blocks) {
+    begin();
     __shared__ Shared shared;
     if (k == 0) return;
     if (step == CHOOSE) {

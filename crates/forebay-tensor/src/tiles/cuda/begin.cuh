@@ -9,6 +9,27 @@
 #define KERNEL extern "C" __global__ void
 #define WARP 32
 
+// Lets the next kernel of the stream start; it waits as this one does.
+__device__ __forceinline__ void let_next_start() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+// Waits until all that was launched before is done and can be seen. What no kernel writes, such as a weight, may be read
+// earlier.
+__device__ __forceinline__ void wait_for_others() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+// What every kernel begins with, in every thread.
+__device__ __forceinline__ void begin() {
+    let_next_start();
+    wait_for_others();
+}
+
 // The sum over a warp, in every lane. The order is fixed, and the same for all lanes.
 __device__ __forceinline__ float warp_sum(float x) {
 #pragma unroll

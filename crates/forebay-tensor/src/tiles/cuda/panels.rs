@@ -46,9 +46,11 @@ pub(crate) fn form(dtype: DType) -> u32 {
     }
 }
 
-/// Bytes that a block shares to multiply a panel by a few rows: two stages of 256 columns for each of its 8 warps.
-pub(crate) fn panel_shared_bytes(layout: &PanelLayout) -> u32 {
-    (8 * 2 * (16 * layout.side_bytes() * (256 / layout.span) + 512 * layout.bits)) as u32
+/// Bytes that a block shares to multiply a panel by so many rows at a time: two stages of 256 columns, of panel and rows, for
+/// each of its 8 warps.
+pub(crate) fn panel_shared_bytes(layout: &PanelLayout, rows: usize) -> u32 {
+    let panel = 16 * layout.side_bytes() * (256 / layout.span) + 512 * layout.bits;
+    (8 * 2 * (panel + 512 * rows)) as u32
 }
 
 /// Gives the names of kernels that come for each format of panels: the formats that have one of their own, and one for all

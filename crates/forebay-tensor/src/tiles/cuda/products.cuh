@@ -1,7 +1,7 @@
 // Products of a panel with a few rounded rows: what `matmul` and `routed_matmul` do for each panel where rows are few.
 //
 // A block owns a panel of 16 rows; its warps take turns at stages of 256 columns, which each fetches into shared memory of its
-// own, ahead of time. A lane has line `t` of 32 columns of four rows, so that 16 lanes read 256 bytes in a row, and each pair
+// own, ahead of time; what is fetched of the weight does not wait for the kernel before. A lane has line `t` of 32 columns of four rows, so that 16 lanes read 256 bytes in a row, and each pair
 // of words of `x` meets four rows of the weight.
 
 #pragma once
@@ -29,7 +29,7 @@ template <int N> __device__ __forceinline__ void wait_for_stage() {
 }
 
 // Sums of `N` rows of `x` with the 16 rows of a panel, in `sums[n][row]`, seen by all threads. `chunks` is how many times 32
-// columns there are. Dynamic shared memory has room for the stages.
+// columns there are. Dynamic shared memory has room for the stages. Waits for other kernels before it reads `x`.
 template <class F, int N>
 __device__ __forceinline__ void panel_product(
     F f, PanelPlace panel, const Rounded *(&x)[N], uint32_t chunks, float (&room)[WARPS][N][ROWS], float (&sums)[N][ROWS]
@@ -41,33 +41,45 @@ __device__ __forceinline__ void panel_product(
     const bool needs_sum = zero_of(code) != 0 || has_minimum(code);
     const int parts = parts_of(code, f.how), mask = (1 << parts) - 1;
     const uint32_t side_bytes = ROWS * side_bytes_of(code, f.how), line_bytes = 64 * bits_of(code);
-    const uint32_t stage_sides = (STAGE >> parts) * side_bytes, stage_bytes = stage_sides + STAGE * line_bytes;
+    const uint32_t stage_sides = (STAGE >> parts) * side_bytes, stage_weight = stage_sides + STAGE * line_bytes;
+    const uint32_t stage_bytes = stage_weight + N * STAGE * sizeof(Rounded);
     uint8_t *own = stages_of_warps + warp * DEPTH * stage_bytes;
 
-    auto fetch = [&](uint32_t stage, int slot) {
+    auto fetch_weight = [&](uint32_t stage, int slot) {
         uint32_t first = stage * STAGE;
-        if (first < chunks) {
-            uint32_t count = min(chunks - first, STAGE);
-            uint8_t *to = own + slot * stage_bytes;
-            const uint8_t *sides = panel.sides + (first >> parts) * side_bytes, *lines = panel.lines + first * line_bytes;
-            for (uint32_t at = 16 * lane; at < (count >> parts) * side_bytes; at += 16 * WARP) fetch_16(to + at, sides + at);
+        if (first >= chunks) return;
+        uint32_t count = min(chunks - first, STAGE);
+        uint8_t *to = own + slot * stage_bytes;
+        const uint8_t *sides = panel.sides + (first >> parts) * side_bytes, *lines = panel.lines + first * line_bytes;
+        for (uint32_t at = 16 * lane; at < (count >> parts) * side_bytes; at += 16 * WARP) fetch_16(to + at, sides + at);
 #pragma unroll
-            for (uint32_t i = 0; i < STAGE * line_bytes / (16 * WARP); i++) {
-                uint32_t at = 16 * lane + i * 16 * WARP;
-                if (at < count * line_bytes) fetch_16(to + stage_sides + at, lines + at);
-            }
+        for (uint32_t i = 0; i < STAGE * line_bytes / (16 * WARP); i++) {
+            uint32_t at = 16 * lane + i * 16 * WARP;
+            if (at < count * line_bytes) fetch_16(to + stage_sides + at, lines + at);
+        }
+    };
+    auto fetch_x = [&](uint32_t stage, int slot) {
+        uint32_t first = stage * STAGE, block = first + lane / 4;
+        uint8_t *to = own + slot * stage_bytes + stage_weight + 16 * lane;
+#pragma unroll
+        for (int n = 0; n < N; n++) {
+            if (block < chunks) fetch_16(to + n * STAGE * sizeof(Rounded), (const uint8_t *)(x[n] + first) + 16 * lane);
         }
         end_of_stage();
     };
 
     float sum[N][4] = {};
 #pragma unroll
-    for (int slot = 0; slot < DEPTH; slot++) fetch(warp + slot * WARPS, slot);
+    for (int slot = 0; slot < DEPTH; slot++) fetch_weight(warp + slot * WARPS, slot);
+    wait_for_others();
+#pragma unroll
+    for (int slot = 0; slot < DEPTH; slot++) fetch_x(warp + slot * WARPS, slot);
     int slot = 0;
     for (uint32_t stage = warp; stage * STAGE < chunks; stage += WARPS) {
         wait_for_stage<DEPTH - 1>();
         __syncwarp();
         const uint8_t *sides = own + slot * stage_bytes, *lines = sides + stage_sides;
+        const Rounded *blocks = (const Rounded *)(sides + stage_weight);
 #pragma unroll
         for (int pair = 0; pair < STAGE / 2; pair++) {
             const int number = 2 * pair + half;
@@ -84,9 +96,9 @@ __device__ __forceinline__ void panel_product(
             quads_of(code, codes.a.w, codes.b.w, t, low[3], high[3]);
 #pragma unroll
             for (int n = 0; n < N; n++) {
-                const Rounded *block = x[n] + chunk;
-                int first = __ldg(block->codes + t), second = __ldg(block->codes + t + 4);
-                float d = __ldg(&block->d);
+                const Rounded &block = blocks[n * STAGE + number];
+                int first = block.codes[t], second = block.codes[t + 4];
+                float d = block.d;
                 // Where halves have no scales of their own, the second sum is that of both.
                 int of_first = 0, of_second = 0;
                 if (needs_sum) {
@@ -112,7 +124,8 @@ __device__ __forceinline__ void panel_product(
             }
         }
         __syncwarp();
-        fetch(stage + DEPTH * WARPS, slot);
+        fetch_weight(stage + DEPTH * WARPS, slot);
+        fetch_x(stage + DEPTH * WARPS, slot);
         slot = slot + 1 == DEPTH ? 0 : slot + 1;
     }
 #pragma unroll
