@@ -180,16 +180,16 @@ pub(crate) fn lay(
             Command::Launch { kernel, grid, first, count } => {
                 let function = &functions[kernel as usize];
                 let early = early && function.starts_early() && marks.is_none();
-                launch(function, &grid, list.arguments_of(first, count), stream, early).map_err(
-                    |error| match error {
+                launch(function, &grid, list.arguments_of(first, count), stream, early).map_err(|error| {
+                    match error {
                         Error::Driver { detail, .. } => Error::KernelFault {
                             kernel: function.name.clone(),
                             stage: label.into(),
                             detail: format!("the driver refused the launch: {detail}").into(),
                         },
                         error => error,
-                    },
-                )?;
+                    }
+                })?;
                 Some(kernel)
             }
             Command::Copy { from, to } => {
