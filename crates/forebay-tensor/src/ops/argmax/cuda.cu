@@ -3,6 +3,8 @@
 #include "../../tiles/cuda/begin.cuh"
 
 #define NOWHERE 0xffffffffu
+// Pieces of a row that a thread has under way at once.
+#define AT_ONCE 8
 
 // The better of two places: that of the larger element, and of equal ones the first.
 __device__ __forceinline__ void better(float &most, uint32_t &place, float other, uint32_t at) {
@@ -52,16 +54,24 @@ KERNEL argmax(const float *x, uint32_t *out, uint32_t width) {
         }
     };
     if ((uintptr_t)x % 16 == 0 && width % 4 == 0) {
-#pragma unroll 4
-        for (uint32_t i = threadIdx.x; i < width / 4; i += blockDim.x) {
-            float4 four = ((const float4 *)x)[i];
-            meet(four.x, 4 * i);
-            meet(four.y, 4 * i + 1);
-            meet(four.z, 4 * i + 2);
-            meet(four.w, 4 * i + 3);
+        const float4 none = make_float4(-INFINITY, -INFINITY, -INFINITY, -INFINITY);
+        for (uint32_t first = threadIdx.x; first < width / 4; first += AT_ONCE * blockDim.x) {
+            float4 fours[AT_ONCE];
+#pragma unroll
+            for (uint32_t j = 0; j < AT_ONCE; j++) {
+                uint32_t i = first + j * blockDim.x;
+                fours[j] = i < width / 4 ? ((const float4 *)x)[i] : none;
+            }
+#pragma unroll
+            for (uint32_t j = 0; j < AT_ONCE; j++) {
+                uint32_t at = 4 * (first + j * blockDim.x);
+                meet(fours[j].x, at);
+                meet(fours[j].y, at + 1);
+                meet(fours[j].z, at + 2);
+                meet(fours[j].w, at + 3);
+            }
         }
     } else {
-#pragma unroll 4
         for (size_t i = threadIdx.x; i < width; i += blockDim.x) meet(x[i], i);
     }
     best_of_block(most, place);

@@ -1,6 +1,6 @@
 // `layer_norm(x, weight, bias, out, width, epsilon)`: a block owns a row. Without a weight or a bias its address is zero.
 
-#include "../../tiles/cuda/begin.cuh"
+#include "../../tiles/cuda/walk.cuh"
 
 KERNEL layer_norm(const float *x, const float *weight, const float *bias, float *out, uint32_t width, float epsilon) {
     begin();
@@ -8,16 +8,16 @@ KERNEL layer_norm(const float *x, const float *weight, const float *bias, float 
     x += (size_t)blockIdx.x * width;
     out += (size_t)blockIdx.x * width;
     float sum = 0.0f;
-    for (size_t i = threadIdx.x; i < width; i += blockDim.x) sum += x[i];
+    walk(x, width, [&](size_t, float column) { sum += column; });
     float mean = block_sum(sum, room) / width;
     // Squares of what is left keep the digits that a difference of squares would lose.
     float squares = 0.0f;
-    for (size_t i = threadIdx.x; i < width; i += blockDim.x) squares += (x[i] - mean) * (x[i] - mean);
+    walk(x, width, [&](size_t, float column) { squares += (column - mean) * (column - mean); });
     float scale = 1.0f / sqrtf(block_sum(squares, room) / width + epsilon);
-    for (size_t i = threadIdx.x; i < width; i += blockDim.x) {
-        float column = (x[i] - mean) * scale;
+    walk(x, width, [&](size_t i, float column) {
+        column = (column - mean) * scale;
         if (weight) column *= weight[i];
         if (bias) column += bias[i];
         out[i] = column;
-    }
+    });
 }

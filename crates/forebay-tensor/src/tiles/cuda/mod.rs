@@ -1,10 +1,10 @@
 //! What kernels on cards share: how much a block does. The device code beside this is included by the kernels of ops.
 //!
 //! `begin.cuh` has sums and elements, and is what every kernel begins with; `each.cuh` walks elements that stand for
-//! themselves, `curves.cuh` has what they are put through; `decode.cuh` has the formats of weights, `rows.cuh` and
-//! `tile.cuh` multiply by weights that lie in rows. `cargo xtask kernels` compiles the sources; what
-//! comes out lies beside each as `cuda.bundle`. A card cannot fail a launch halfway, so kernels write what is not a number
-//! where the CPU would fail a stage, and never touch what is not theirs.
+//! themselves, `walk.cuh` goes along rows, `curves.cuh` has what they are put through; `decode.cuh` has the formats of
+//! weights, `rows.cuh` and `tile.cuh` multiply by weights that lie in rows. `cargo xtask kernels` compiles the sources;
+//! what comes out lies beside each as `cuda.bundle`. A card cannot fail a launch halfway, so kernels write what is not a
+//! number where the CPU would fail a stage, and never touch what is not theirs.
 //! Weights that are packed lie in the panels of the CPU: `panels` says what kernels are told of them.
 
 pub(crate) mod order;
