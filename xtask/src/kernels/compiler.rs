@@ -6,9 +6,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    thread,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use super::bundle::{CUBIN, Image, PTX};
 
@@ -67,19 +68,27 @@ impl Compiler {
         Ok(compiler)
     }
 
-    /// Compiles a source for every card.
+    /// Compiles a source for every card, as many at a time as there are processors.
     pub(super) fn images(&self, source: &Path) -> Result<Vec<Image>> {
+        let wanted: Vec<_> = CARDS.iter().map(|card| (*card, CUBIN)).chain([(ANY_CARD, PTX)]).collect();
+        let processors = thread::available_parallelism().map_or(1, usize::from);
         let mut images = Vec::new();
-        for card in CARDS {
-            images.push(self.image(source, card, CUBIN)?);
+        for some in wanted.chunks(processors) {
+            thread::scope(|scope| -> Result<()> {
+                let start = |&(card, format)| scope.spawn(move || self.image(source, card, format));
+                let started: Vec<_> = some.iter().map(start).collect();
+                for image in started {
+                    images.push(image.join().map_err(|_| anyhow!("a compiler's thread has failed"))??);
+                }
+                Ok(())
+            })?;
         }
-        images.push(self.image(source, ANY_CARD, PTX)?);
         Ok(images)
     }
 
     fn image(&self, source: &Path, card: &str, format: u32) -> Result<Image> {
         let (kind, code) = if format == PTX { ("-ptx", "compute") } else { ("-cubin", "sm") };
-        let out = self.work.join("image");
+        let out = self.work.join(format!("image-{card}-{kind}"));
         let mut command = Command::new(self.root.join("bin/nvcc"));
         command.args(FLAGS).arg(kind).arg(format!("-gencode=arch=compute_{card},code={code}_{card}"));
         command.arg("-o").arg(&out).arg(source).current_dir(&self.work);

@@ -54,9 +54,9 @@ __device__ __forceinline__ Part load_part(const Rounded *x, uint32_t row, uint32
     Part part = {};
     if (row < count && chunk < chunks) {
         const Rounded *block = x + (size_t)row * chunks + chunk;
-        part.codes[0] = __ldg((const int4 *)block->codes);
-        part.codes[1] = __ldg((const int4 *)block->codes + 1);
-        part.d = __ldg(&block->d) * DOWN;
+        part.codes[0] = *(const int4 *)block->codes;
+        part.codes[1] = ((const int4 *)block->codes)[1];
+        part.d = block->d * DOWN;
     }
     return part;
 }

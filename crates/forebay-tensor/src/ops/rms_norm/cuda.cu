@@ -1,17 +1,17 @@
 // `rms_norm(x, weight, out, width, epsilon)`, and in place: a block owns a row. Without a weight its address is zero.
 
-#include "../../tiles/cuda/begin.cuh"
+#include "../../tiles/cuda/walk.cuh"
 
 __device__ void norm(const float *x, const float *weight, float *out, uint32_t width, float epsilon) {
     __shared__ float room[WARP];
     x += (size_t)blockIdx.x * width;
     out += (size_t)blockIdx.x * width;
     float squares = 0.0f;
-    for (uint32_t i = threadIdx.x; i < width; i += blockDim.x) squares += x[i] * x[i];
+    walk(x, width, [&](size_t, float column) { squares += column * column; });
     float scale = 1.0f / sqrtf(block_sum(squares, room) / width + epsilon);
-    for (uint32_t i = threadIdx.x; i < width; i += blockDim.x) {
-        out[i] = weight ? x[i] * scale * weight[i] : x[i] * scale;
-    }
+    walk(x, width, [&](size_t i, float column) {
+        out[i] = weight ? column * scale * weight[i] : column * scale;
+    });
 }
 
 KERNEL rms_norm(const float *x, const float *weight, float *out, uint32_t width, float epsilon) {

@@ -13,7 +13,7 @@ use forebay_device::{Kernel, KernelDef, Stage};
 
 use crate::{
     Op, Result, Served, Tensor,
-    op::{argument, contract::epsilon, grid, optional, size},
+    op::{argument, contract::epsilon, optional, row_grid, size},
 };
 
 /// `out = x / sqrt(mean(x * x) + epsilon) * weight`, a row at a time.
@@ -78,7 +78,7 @@ impl Op for RmsNorm<'_> {
     fn launch(&self, kernels: &[Kernel; 2], stage: &mut Stage<'_>) -> Result<()> {
         let [rows, width] = argument(Self::NAME, "x", self.x).rows()?;
         let weight = optional(self.weight, self.x)?;
-        let (grid, width) = (grid(Self::NAME, rows)?, size(Self::NAME, "width", width)?);
+        let (grid, width) = (row_grid(Self::NAME, rows, width)?, size(Self::NAME, "width", width)?);
         let (weight, epsilon) = (weight.arg(), self.epsilon.into());
         let kernel = self.kernel(kernels)?;
         match self.out {

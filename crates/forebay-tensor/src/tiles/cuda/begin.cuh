@@ -17,7 +17,7 @@ __device__ __forceinline__ void let_next_start() {
 }
 
 // Waits until all that was launched before is done and can be seen. What no kernel writes, such as a weight, may be read
-// earlier.
+// earlier; only that may be read by `__ldg`, whose lines could be older than what the kernel before wrote.
 __device__ __forceinline__ void wait_for_others() {
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.wait;" ::: "memory");

@@ -72,11 +72,11 @@ __device__ __forceinline__ void add_products(
 #pragma unroll
         for (int i = 0; i < EACH; i += 4) {
             if constexpr (WHOLE) {
-                float4 four = __ldg(reinterpret_cast<const float4 *>(at + i));
+                float4 four = *reinterpret_cast<const float4 *>(at + i);
                 v[i] = four.x, v[i + 1] = four.y, v[i + 2] = four.z, v[i + 3] = four.w;
             } else {
 #pragma unroll
-                for (int j = i; j < i + 4; j++) v[j] = j < left ? __ldg(at + j) : 0.0f;
+                for (int j = i; j < i + 4; j++) v[j] = j < left ? at[j] : 0.0f;
             }
         }
 #pragma unroll

@@ -79,12 +79,12 @@ __device__ __forceinline__ void load_x(const float *row, uint32_t first, uint32_
     if (!row || first >= width) {
         zero(v);
     } else if (whole && width - first >= 8) {
-        float4 a = __ldg(reinterpret_cast<const float4 *>(row + first));
-        float4 b = __ldg(reinterpret_cast<const float4 *>(row + first) + 1);
+        float4 a = *reinterpret_cast<const float4 *>(row + first);
+        float4 b = reinterpret_cast<const float4 *>(row + first)[1];
         v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w, v[4] = b.x, v[5] = b.y, v[6] = b.z, v[7] = b.w;
     } else {
 #pragma unroll
-        for (int i = 0; i < 8; i++) v[i] = i < width - first ? __ldg(row + first + i) : 0.0f;
+        for (int i = 0; i < 8; i++) v[i] = i < width - first ? row[first + i] : 0.0f;
     }
 }
 
