@@ -48,7 +48,9 @@ pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
         product(rig, DType::Q8_0, [2, 3, width])?;
     }
     for dtype in [DType::F32, DType::F16, DType::BF16] {
-        for shape in [[1, 2 * PART, 1], [2, 3, 15], [7, PART + 1, 513], [13, 35, 172], [5, 9, 16]] {
+        for shape in
+            [[1, 2 * PART, 1], [2, 3, 15], [7, PART + 1, 513], [13, 35, 172], [5, 9, 16], [9, 5, 4136]]
+        {
             same_on_every_level(rig, dtype, shape)?;
         }
     }

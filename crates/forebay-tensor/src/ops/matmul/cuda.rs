@@ -18,6 +18,11 @@ use crate::{
 const FEW: usize = 16;
 /// Rows of activations that a block of warps multiplies.
 const TOGETHER: usize = 8;
+/// Warps of a block.
+const WARPS: usize = 4;
+/// So few rows are shared by the warps of a block where they have so many bytes.
+const NOT_ALL: usize = 2048;
+const LONG: usize = 8192;
 /// Rows of either side of a tile.
 const SMALL: usize = 64;
 const LARGE: usize = 128;
@@ -67,12 +72,24 @@ fn tiles_of(count: usize, rows: usize, side: usize) -> usize {
     count.div_ceil(side).saturating_mul(rows.div_ceil(side))
 }
 
+/// Rows of the weight of a block of warps. Few long rows are shared by all warps of a block, so that every multiprocessor
+/// has some; how many blocks there are tells the kernel so.
+fn rows_of_warps(dtype: DType, rows: usize, width: usize) -> usize {
+    let long = width.saturating_mul(dtype.block_bytes()) >= LONG;
+    if dtype.is_plain() && rows <= NOT_ALL && long {
+        rows_of_block(dtype) / WARPS
+    } else {
+        rows_of_block(dtype)
+    }
+}
+
 /// The blocks for so many rows of activations and of the weight.
-pub(super) fn grid(dtype: DType, count: usize, rows: usize) -> Result<Grid> {
+pub(super) fn grid(dtype: DType, count: usize, [rows, width]: [usize; 2]) -> Result<Grid> {
     let groups = |blocks| groups(Matmul::NAME, blocks);
     let side = match rows_at_a_time(dtype, count, rows) {
         Rows::One | Rows::Few => {
-            let blocks = count.div_ceil(TOGETHER).saturating_mul(rows.div_ceil(rows_of_block(dtype)));
+            let blocks =
+                count.div_ceil(TOGETHER).saturating_mul(rows.div_ceil(rows_of_warps(dtype, rows, width)));
             return Ok(Grid::linear(groups(blocks)?, size(Matmul::NAME, "threads", THREADS_OF_ROWS)?));
         }
         Rows::By64 => SMALL,
@@ -93,11 +110,13 @@ mod tests {
         assert_eq!(rows_at_a_time(DType::F16, 512, 1024), Rows::By64);
         assert_eq!(rows_at_a_time(DType::F16, 512, 4096), Rows::By128);
         assert_eq!(rows_at_a_time(DType::IQ2_S, 512, 4096), Rows::By64);
-        let large = grid(DType::BF16, 512, 4000).unwrap();
+        let large = grid(DType::BF16, 512, [4000, 64]).unwrap();
         assert_eq!((large.groups, large.shared_bytes), ([4 * 32, 1, 1], 81_920));
-        let small = grid(DType::Q4_K, 65, 65).unwrap();
+        let small = grid(DType::Q4_K, 65, [65, 256]).unwrap();
         assert_eq!((small.groups, small.threads, small.shared_bytes), ([4, 1, 1], [256, 1, 1], 40_960));
-        assert_eq!(grid(DType::F16, 9, 17).unwrap(), Grid::linear(2 * 3, 128));
-        assert_eq!(grid(DType::Q4_K, 8, 17).unwrap(), Grid::linear(5, 128));
+        assert_eq!(grid(DType::F16, 9, [17, 4095]).unwrap(), Grid::linear(2 * 3, 128));
+        assert_eq!(grid(DType::F16, 9, [17, 4096]).unwrap(), Grid::linear(2 * 9, 128));
+        assert_eq!(grid(DType::F16, 9, [2049, 4096]).unwrap(), Grid::linear(2 * 257, 128));
+        assert_eq!(grid(DType::Q4_K, 8, [17, 8192]).unwrap(), Grid::linear(5, 128));
     }
 }

@@ -101,7 +101,7 @@ impl Op for Matmul<'_> {
         let (kernel, lie, dtype) = (self.kernel(kernels)?, self.weight.lie(), self.weight.dtype());
         let count = self.x.shape()[0];
         let grid = match (lie, kernel.backend()) {
-            (Lie::Rows, BackendKind::Cuda) => cuda::grid(dtype, count, rows)?,
+            (Lie::Rows, BackendKind::Cuda) => cuda::grid(dtype, count, [rows, width])?,
             (_, BackendKind::Cuda) => panels::grid(self)?,
             (Lie::Rows, _) => grid(Self::NAME, rows.div_ceil(PART))?,
             _ => grid(Self::NAME, rows.div_ceil(PANELS * PART))?,

@@ -44,7 +44,7 @@ __device__ __forceinline__ void keep(
         const T *weight, const float *x, const uint32_t *ids, const float *bias, float *out, uint32_t rows, \
         uint32_t width, uint32_t experts, uint32_t takers, uint32_t how \
     ) { \
-        begin();\
+        begin(); \
         Own own(x, ids, rows, width, takers, PAIR); \
         if (own.row >= rows) return; \
         float sums[PAIR][1] = {}; \
@@ -54,9 +54,9 @@ __device__ __forceinline__ void keep(
                 of_weight[i] = weight + own.of_all(rows, min(own.row + i, rows - 1)) * width; \
             } \
             if (is_whole(weight) && is_whole(x) && width % (16 / sizeof(T)) == 0) { \
-                plain_products<true>(of_weight, own.x, sums); \
+                plain_products<true, 1>(of_weight, own.x, sums); \
             } else { \
-                plain_products<false>(of_weight, own.x, sums); \
+                plain_products<false, 1>(of_weight, own.x, sums); \
             } \
         } \
         keep(bias, out, own, rows, experts, sums); \
@@ -142,7 +142,7 @@ __device__ __forceinline__ void multiply_chosen(
         const uint8_t *weight, const float *x, const uint32_t *ids, const float *bias, float *out, uint32_t rows, \
         uint32_t width, uint32_t experts, uint32_t takers, uint32_t how, uint32_t results \
     ) { \
-        begin();\
+        begin(); \
         multiply_chosen<WEIGHT>(weight, x, ids, bias, out, rows, width, experts, takers, how, results); \
     }
 TILES(routed_matmul_rows_tiles_f32, OfF32)

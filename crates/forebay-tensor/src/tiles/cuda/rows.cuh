@@ -1,7 +1,7 @@
 // Products of a few rows of activations with rows of a weight as they lie: a warp makes those of one row of the weight, or
 // of two where it is of a plain type.
 //
-// Which elements a lane adds up, and in which order, depends on nothing but the type: a row of activations has the same
+// Which elements a lane adds up, and in which order, depends on the weight alone: a row of activations has the same
 // product beside any others, wherever it lies.
 
 #pragma once
@@ -87,15 +87,15 @@ __device__ __forceinline__ void add_products(
     }
 }
 
-// A lane's part of the products with rows of a plain type. All rows are `WHOLE`: they begin at multiples of 16 bytes and
-// are as long; or any of them is not.
-template <bool WHOLE, class T, int COUNT>
+// A lane's part of the products with rows of a plain type, each of which `SPLIT` warps share. All rows are `WHOLE`: they
+// begin at multiples of 16 bytes and are as long; or any of them is not.
+template <bool WHOLE, int SPLIT, class T, int COUNT>
 __device__ __forceinline__ void plain_products(
     const T *const (&rows)[PAIR], const Activations &x, float (&sums)[PAIR][COUNT]
 ) {
     constexpr int EACH = 16 / sizeof(T), AHEAD = COUNT > 1 ? 1 : 4;
-    constexpr uint32_t STEP = WARP * EACH;
-    uint32_t first = lane() * EACH;
+    constexpr uint32_t STEP = SPLIT * WARP * EACH;
+    uint32_t first = threadIdx.x % (SPLIT * WARP) * EACH;
     if constexpr (WHOLE) {
         for (uint32_t steps = x.width / (AHEAD * STEP); steps > 0; steps--) {
             uint4 words[AHEAD][PAIR];
