@@ -9,9 +9,12 @@ use std::{
 
 use bench::record::Record;
 use forebay_device::{
-    Buffer, Device, DeviceOptions, MemoryKind, Pool, PoolOptions, QueueKind, Request, Session, Tag,
+    Arena, Buffer, Device, DeviceOptions, Fence, Grid, MemoryKind, Pool, PoolOptions, QueueKind, Request,
+    Session, Tag,
 };
-use testkit::Kernels;
+use testkit::{BLOCK, Kernels};
+
+use crate::counting;
 
 /// Launches of the stages that are submitted and replayed.
 const LAUNCHES: usize = 500;
@@ -31,6 +34,7 @@ pub(crate) fn run(record: &mut Record) -> Result<()> {
     let kernels = Kernels::load(&device).map_err(Error::other)?;
     memory(&device, &mut table)?;
     commands(&device, &kernels, &mut table)?;
+    steps(&device, &kernels, &mut table)?;
     transfers(&device, &mut table)
 }
 
@@ -117,6 +121,43 @@ fn commands(device: &Device, kernels: &Kernels, table: &mut Table<'_>) -> Result
         )?;
     }
     Ok(())
+}
+
+/// A loop as decoders have it: each step records 300 launches that write buffers of a scope and read what was written before, and
+/// the host is one step ahead of the card.
+fn steps(device: &Device, kernels: &Kernels, table: &mut Table<'_>) -> Result<()> {
+    const STEP: usize = 300;
+    const ELEMENTS: u32 = 4096;
+    let grid = Grid::linear(ELEMENTS.div_ceil(BLOCK), BLOCK);
+    let mut session = device.session().map_err(Error::other)?;
+    let mut arena = Arena::new(device.pool());
+    let mut previous: Option<Fence> = None;
+    let mut submit = || -> forebay_device::Result<f64> {
+        let begun = Instant::now();
+        let fence = arena.scope(|scope| {
+            let mut stage = session.stage("step");
+            let mut last = scope.alloc(u64::from(ELEMENTS) * 4)?;
+            stage.launch(&kernels.fill, grid, &[last.arg(), 1u32.into(), ELEMENTS.into()])?;
+            for _ in 1..STEP {
+                let next = scope.alloc(u64::from(ELEMENTS) * 4)?;
+                stage.launch(&kernels.copy, grid, &[last.arg(), next.arg(), ELEMENTS.into()])?;
+                last = next;
+            }
+            stage.fence()
+        })?;
+        let took = begun.elapsed().as_secs_f64();
+        previous.replace(fence).map_or(Ok(()), |fence| fence.wait())?;
+        Ok(took)
+    };
+    (0..10).try_for_each(|_| submit().map(drop)).map_err(Error::other)?;
+    let (calls, heap) = (device.pool().stats().driver_calls, counting::calls());
+    let took: Vec<f64> = (0..100).map(|_| submit().map_err(Error::other)).collect::<Result<_>>()?;
+    let per_step = |count: u64| [count as f64 / 100.0];
+    let (calls, heap) = (device.pool().stats().driver_calls - calls, counting::calls() - heap);
+    let group = "decode-like step, 300 launches";
+    table.write(group, "until it is handed over", "us", &scaled(took, 1e6))?;
+    table.write(group, "driver calls for memory", "a step", &per_step(calls))?;
+    table.write(group, "heap allocations", "a step", &per_step(heap))
 }
 
 fn transfers(device: &Device, table: &mut Table<'_>) -> Result<()> {

@@ -4,7 +4,8 @@
 //! - `device`: opening, and the backend contract
 //! - `memory`: regions; `staging`: bytes on their way between host and card
 //! - `queue`: streams; `fence`: the words by which the card tells how far it has come
-//! - `module`: kernels; `bundle`: their packed images; `graph`: recordings; `timing`: how long commands took
+//! - `module`: kernels; `bundle`: their packed images; `graph`: recordings; `timing`: how long commands took;
+//!   `ranges`: labels for NVIDIA's profilers
 //!
 //! Rules for the unsafe code of this folder, to which each file adds its own:
 //! - C1 No function of the library is called before `driver::load` found it and its version; all that are called are in
@@ -22,5 +23,6 @@ mod graph;
 mod memory;
 pub(crate) mod module;
 mod queue;
+mod ranges;
 mod staging;
 mod timing;
