@@ -12,7 +12,8 @@ use crate::{
     tiles::{
         Rows,
         cuda::panels::{
-            FEW, MANY_BYTES, MANY_ROWS, MANY_THREADS, MOST_FEW, PANEL_THREADS, for_format, panel_shared_bytes,
+            FEW, MANY_BYTES, MANY_ROWS, MANY_THREADS, MOST_FEW, PANEL_THREADS, few_at_a_time, for_format,
+            panel_shared_bytes,
         },
     },
 };
@@ -48,18 +49,25 @@ pub(super) fn rows_at_a_time(op: &Matmul<'_>) -> Rows {
     let (count, rows) = (op.x.shape()[0], op.weight.shape()[0]);
     match count {
         0 | 1 => Rows::One,
-        count if count <= MOST_FEW => Rows::Few,
+        count if count <= MOST_FEW => match layout(op).map(|layout| few_at_a_time(&layout)) {
+            Some(1) => Rows::One,
+            _ => Rows::Few,
+        },
         count if count > 64 && count.div_ceil(128) * rows.div_ceil(MANY_ROWS) >= ENOUGH_BLOCKS => Rows::By128,
         _ => Rows::By64,
     }
+}
+
+/// How the weight lies.
+fn layout(op: &Matmul<'_>) -> Option<PanelLayout> {
+    PanelLayout::of(op.weight.dtype(), op.weight.scale_type())
 }
 
 /// The grid of a launch.
 pub(super) fn grid(op: &Matmul<'_>) -> Result<Grid> {
     let (count, all) = (op.x.shape()[0], op.weight.shape()[0]);
     let few = |rows: usize| -> Result<([usize; 2], usize, u32)> {
-        let layout = PanelLayout::of(op.weight.dtype(), op.weight.scale_type());
-        let bytes = layout.map_or(0, |layout| panel_shared_bytes(&layout, rows));
+        let bytes = layout(op).map_or(0, |layout| panel_shared_bytes(&layout, rows));
         Ok(([all.div_ceil(PANEL), count.div_ceil(rows)], PANEL_THREADS, bytes))
     };
     let many = |rows: usize| {

@@ -8,6 +8,8 @@ use crate::{DType, quant::panel::PanelLayout};
 /// Threads of a block that multiplies a panel by a few rows; the rows of `x` that it takes where there are several.
 pub(crate) const PANEL_THREADS: usize = 256;
 pub(crate) const FEW: usize = 4;
+/// Bytes that a block may share on every card, without those that the kernels name themselves.
+const MOST_SHARED: u32 = (99 << 10) - (8 * FEW as u32 + FEW as u32) * 16 * 4;
 /// The most rows of `x` that are multiplied a few at a time; more of them go to tensor cores.
 pub(crate) const MOST_FEW: usize = 8;
 /// Rows of the weight of a block of tensor cores, its threads, and bytes that it keeps for each row of `x`.
@@ -53,6 +55,12 @@ pub(crate) fn panel_shared_bytes(layout: &PanelLayout, rows: usize) -> u32 {
     (8 * 2 * (panel + 512 * rows)) as u32
 }
 
+/// The rows that are multiplied at a time where there are a few: one after another where several would take more shared memory
+/// than a block has on every card.
+pub(crate) fn few_at_a_time(layout: &PanelLayout) -> usize {
+    if panel_shared_bytes(layout, FEW) <= MOST_SHARED { FEW } else { 1 }
+}
+
 /// Gives the names of kernels that come for each format of panels: the formats that have one of their own, and one for all
 /// others.
 macro_rules! for_format {
@@ -75,6 +83,19 @@ pub(crate) use for_format;
 mod tests {
     use super::*;
     use crate::tiles::in_panels;
+
+    #[test]
+    fn no_block_shares_more_than_every_card_has() {
+        let scales = [None, Some(DType::U8), Some(DType::BF16), Some(DType::F32)];
+        let mut alone = 0;
+        for (dtype, scale_type) in DType::all().flat_map(|dtype| scales.map(|scales| (dtype, scales))) {
+            let Some(layout) = PanelLayout::of(dtype, scale_type) else { continue };
+            let rows = few_at_a_time(&layout);
+            assert!(panel_shared_bytes(&layout, rows) <= MOST_SHARED, "{dtype}");
+            alone += usize::from(rows == 1);
+        }
+        assert!(alone > 0, "eight bits and four rows are more than some cards have");
+    }
 
     #[test]
     fn device_code_knows_every_format_of_panels_by_the_same_number() {
