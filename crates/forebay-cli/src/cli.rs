@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Tokenize(crate::tokenize::TokenizeArgs),
     /// Make a smaller file of a model
     Quantize(crate::quantize::QuantizeArgs),
+    /// Find out which columns of a model count most, for quantize
+    Imatrix(crate::imatrix::ImatrixArgs),
     /// Print a text as a list of numbers
     Embed(crate::embed::EmbedArgs),
     /// Tell how well a model predicts a text, and how far it is from another

@@ -10,6 +10,7 @@ mod cli;
 mod demo;
 mod devices;
 mod embed;
+mod imatrix;
 mod inspect;
 mod interrupt;
 mod logits;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Command::Logits(args) => logits::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Quantize(args) => quantize::run(&args),
+        Command::Imatrix(args) => imatrix::run(&args),
         Command::Embed(args) => embed::run(&args),
         Command::Perplexity(args) => perplexity::run(&args),
         Command::Inspect(args) => inspect::run(&args),

@@ -239,6 +239,11 @@ impl<const AXES: usize> Weight<AXES> {
         self
     }
 
+    /// The name that messages and traces know it by.
+    pub fn name(&self) -> &Label {
+        &self.label
+    }
+
     /// How it lies, and what its products are of.
     pub(crate) fn lie(&self) -> Lie {
         match self.form {

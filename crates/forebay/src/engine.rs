@@ -6,6 +6,7 @@
 
 mod chat;
 mod generation;
+mod importance;
 mod needs;
 mod open;
 
@@ -34,6 +35,7 @@ use open::{Opened, TemplateSource};
 
 pub use chat::Chat;
 pub use generation::{Generation, Piece, Timings};
+pub use importance::ImportanceOptions;
 pub use needs::Needs;
 
 /// How a model is opened.
@@ -301,5 +303,7 @@ impl std::fmt::Debug for Engine {
 mod ahead_tests;
 #[cfg(test)]
 mod folder_tests;
+#[cfg(test)]
+mod importance_tests;
 #[cfg(test)]
 mod tests;

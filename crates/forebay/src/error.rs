@@ -171,6 +171,18 @@ pub enum Error {
         /// Which of them.
         what: &'static str,
     },
+    /// What a weight is multiplied with are no numbers: the model file is damaged, or its type holds no such large ones.
+    NotFinite {
+        /// The weight.
+        weight: String,
+    },
+    /// A file cannot become one of another format that means the same.
+    Conversion {
+        /// The file, or what it should become.
+        file: Arc<Path>,
+        /// What stands in the way.
+        what: String,
+    },
     /// An option has a value that cannot be.
     Option {
         /// The option.
@@ -283,6 +295,10 @@ impl fmt::Display for Error {
                 "no checkpoint leads from position {len} back to {to}; the nearest one before it is at {nearest}"
             ),
             Self::OtherModel { what } => write!(f, "the {what} were made for a model of another kind"),
+            Self::NotFinite { weight } => {
+                write!(f, "what {weight} is multiplied with are no numbers; the model file may be damaged")
+            }
+            Self::Conversion { file, what } => write!(f, "{}: cannot be converted: {what}", file.display()),
             Self::Option { name, wanted } => write!(f, "option {name} must be {wanted}"),
             Self::Tensor(error) => error.fmt(f),
             Self::Device(error) => error.fmt(f),

@@ -21,7 +21,7 @@ pub mod generate;
 pub mod models;
 pub mod quantize;
 
-pub use engine::{Chat, Engine, EngineOptions, Generation, Needs, Piece, Timings};
+pub use engine::{Chat, Engine, EngineOptions, Generation, ImportanceOptions, Needs, Piece, Timings};
 pub use error::{
     Error, Fault, FolderFault, FormatError, Place, Result, SetFault, TemplateFault, VocabularyFault,
 };

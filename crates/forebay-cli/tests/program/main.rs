@@ -8,6 +8,8 @@
 #[cfg(test)]
 mod chat;
 #[cfg(test)]
+mod imatrix;
+#[cfg(test)]
 mod run;
 #[cfg(test)]
 mod tiny;

@@ -27,7 +27,7 @@ const TOKENS: [&str; 10] =
     ["<unk>", "<s>", "</s>", "\u{2581}", "a", "b", "ab", "\u{2581}ab", "ba", "\u{2581}ba"];
 
 /// A tiny model, wrong in one way, or with a window, if `spoil` says so.
-fn model(spoil: &str) -> Vec<u8> {
+pub(super) fn model(spoil: &str) -> Vec<u8> {
     let mut seed = 1u32;
     let mut weight = |count: usize| -> Vec<u8> {
         let mut number = || {

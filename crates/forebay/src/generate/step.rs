@@ -20,7 +20,12 @@ use shortlist::Shortlist;
 
 use crate::{
     error::{Error, Result},
-    models::{Model, Pass, activations::Activations, cache::Cache},
+    models::{
+        Model, Pass,
+        activations::Activations,
+        cache::Cache,
+        witness::{Multiplied, Witness},
+    },
 };
 
 /// How a sequence is set up.
@@ -220,6 +225,26 @@ impl Sequence {
             self.take_in(chunk)?;
             let first = if self.all_logits { 0 } else { chunk.len() - 1 };
             each(&self.buffers.normed.floats.narrow(0, first..chunk.len())?.read::<f32>()?)?;
+        }
+        Ok(())
+    }
+
+    /// Takes tokens in and shows what every weight of the model was multiplied with, weight by weight after each chunk. Only the
+    /// output sees no more rows than there are logits.
+    ///
+    /// # Errors
+    /// As [`feed`](Self::feed), and those of `each`.
+    pub fn feed_witnessed(
+        &mut self,
+        ids: &[u32],
+        mut each: impl FnMut(Multiplied<'_>) -> Result<()>,
+    ) -> Result<()> {
+        self.check(ids)?;
+        for ids in ids.chunks(self.buffers.rows()) {
+            let witness = Arc::new(Witness::new(self.session.device()));
+            self.chunk(ids, Some(&witness))?;
+            self.took_in(ids);
+            witness.tell(&mut each)?;
         }
         Ok(())
     }
@@ -434,7 +459,7 @@ impl Sequence {
     fn take_in(&mut self, ids: &[u32]) -> Result<()> {
         match ids {
             [id] if !self.all_logits => self.step(*id)?,
-            ids => self.chunk(ids)?,
+            ids => self.chunk(ids, None)?,
         }
         self.took_in(ids);
         Ok(())
@@ -446,13 +471,17 @@ impl Sequence {
         self.found = Found::Logits;
     }
 
-    /// Several tokens in a stage of their own.
-    fn chunk(&mut self, ids: &[u32]) -> Result<()> {
+    /// Several tokens in a stage of their own, which somebody may want to see.
+    fn chunk(&mut self, ids: &[u32], witness: Option<&Arc<Witness>>) -> Result<()> {
         self.stay();
         self.found = Found::Nothing;
         let rows = ids.len();
         let [list, positions] = self.place(ids)?;
         let buffers = self.buffers.first(rows, if self.all_logits { rows } else { 1 })?;
+        let buffers = match witness {
+            Some(witness) => buffers.witnessed(witness),
+            None => buffers,
+        };
         let pass = Pass { ids: &list, positions: &positions, cache: &self.cache, buffers: &buffers };
         let mut stage = self.session.stage("prompt");
         let mut ops = self.ops.on(&mut stage);

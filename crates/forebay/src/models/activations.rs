@@ -2,13 +2,15 @@
 //!
 //! What a layer leaves in them, the next one overwrites; the order follows from the ranges that ops declare.
 
+use std::sync::Arc;
+
 use forebay_device::{Device, Tag};
 use forebay_tensor::{
     DType, Recorder, Tensor, Weight,
     ops::{Add, Attention, Copy, Matmul, Round, RoutedMatmul},
 };
 
-use super::{Sizes, delta::DeltaSizes, moe::ExpertSizes};
+use super::{Sizes, delta::DeltaSizes, moe::ExpertSizes, witness::Witness};
 use crate::error::{Error, Result};
 
 /// Rows that weights multiply: floats, and room for their rounded form, which serves all weights that read them.
@@ -20,6 +22,8 @@ pub struct Input {
     rounded: Option<Tensor>,
     /// Where rows are rounded twice, room for the products with both.
     products: Option<Tensor>,
+    /// Who wants to see what weights are multiplied with.
+    witness: Option<Arc<Witness>>,
 }
 
 impl Input {
@@ -47,7 +51,13 @@ impl Input {
             false => None,
         };
         let floats = buffer(device, DType::F32, label, floats)?;
-        Ok(Self { floats, rounded, products: products.cloned() })
+        Ok(Self { floats, rounded, products: products.cloned(), witness: None })
+    }
+
+    /// The same, and whatever is multiplied with it is seen.
+    fn witnessed(mut self, witness: &Arc<Witness>) -> Self {
+        self.witness = Some(witness.clone());
+        self
     }
 
     /// Some of the rows.
@@ -62,7 +72,8 @@ impl Input {
         // Both roundings of a row are made anew for every use, so that any rows of the room do.
         let room = times * rows.start..times * rows.end;
         let rounded = self.rounded.as_ref().map(|rounded| rounded.narrow(0, room)).transpose()?;
-        Ok(Self { floats: self.floats.narrow(0, rows)?, rounded, products: self.products.clone() })
+        let floats = self.floats.narrow(0, rows)?;
+        Ok(Self { floats, rounded, products: self.products.clone(), witness: self.witness.clone() })
     }
 
     /// Rounds the floats, if one of these weights wants them so.
@@ -96,6 +107,9 @@ impl Input {
     /// # Errors
     /// Those of recording.
     pub fn product(&self, ops: &mut Recorder<'_, '_>, weight: &Weight, out: &Tensor) -> Result<()> {
+        if let Some(witness) = &self.witness {
+            witness.see(ops, weight.name().as_str(), &self.floats, None)?;
+        }
         let rounded = self.rounded.as_ref().filter(|_| weight.input() == DType::Rounded);
         let (Some(x), Some(products)) = (rounded, &self.products) else {
             return Ok(ops.record(&Matmul { weight, x: rounded.unwrap_or(&self.floats), out })?);
@@ -120,6 +134,10 @@ impl Input {
         bias: Option<&Tensor>,
         out: &Tensor,
     ) -> Result<()> {
+        if let Some(witness) = &self.witness {
+            let experts = Some((weight.shape()[0], ids));
+            witness.see(ops, weight.name().as_str(), &self.floats, experts)?;
+        }
         let rounded = self.rounded.as_ref().filter(|_| weight.input() == DType::Rounded);
         let (Some(both), Some(products)) = (rounded, &self.products) else {
             let x = rounded.unwrap_or(&self.floats);
@@ -274,6 +292,15 @@ impl Activations {
                 .transpose()?,
             delta: sizes.delta.map(|delta| DeltaBuffers::new(device, &delta, rows, products)).transpose()?,
         })
+    }
+
+    /// The same buffers, and whatever weights are multiplied with is seen.
+    pub(crate) fn witnessed(mut self, witness: &Arc<Witness>) -> Self {
+        let see = |input: Input| input.witnessed(witness);
+        (self.normed, self.attended, self.up) = (see(self.normed), see(self.attended), see(self.up));
+        self.routed = self.routed.map(|routed| Routed { up: see(routed.up), ..routed });
+        self.delta = self.delta.map(|delta| DeltaBuffers { answers: see(delta.answers), ..delta });
+        self
     }
 
     /// Rows there are.

@@ -4,7 +4,7 @@
 //! `qwen3moe`, `gptoss` and `phi3`, which share a plain `decoder`, and `qwen3next` and `qwen35`, which take theirs from
 //! `hybrid`; `gemma2` and `gemma3`, which share `gemma`. Blocks: `attention` and `delta` networks, `ffn` and `moe`, of
 //! `linear` maps and `norm`s; `rotary` positions; the `head`; the `cache`; `keys`, the numbers of a family.
-//! `activations` are the buffers between ops. Next room: `generate::step`, which runs models.
+//! `activations` are the buffers between ops; a `witness` sees what weights are multiplied with. Next room: `generate::step`, which runs models.
 
 pub mod activations;
 pub mod attention;
@@ -30,6 +30,7 @@ pub mod qwen35;
 pub mod qwen3moe;
 pub mod qwen3next;
 pub mod rotary;
+pub mod witness;
 
 use forebay_tensor::{Recorder, Tensor};
 

@@ -1,12 +1,14 @@
 //! Makes a smaller model file: every matrix in the type that a recipe gives it, everything else as it was.
 //!
 //! The file is read and written piece by piece, so that a model of any size takes the memory of a few rows. It never
-//! runs a model. Next rooms: `recipe` for the types, `importance` for which columns count most, `shapes` for
+//! runs a model. Next rooms: `recipe` for the types, `importance` for which columns count most and `sums` for
+//! finding that out, `shapes` for
 //! files of random weights in the shape of known models.
 
 mod importance;
 mod recipe;
 mod shapes;
+mod sums;
 
 use std::{
     path::Path,
@@ -21,6 +23,7 @@ pub use self::{
     importance::Importance,
     recipe::{Facts, Recipe},
     shapes::Shape,
+    sums::Sums,
 };
 use crate::{
     error::{Error, Result},
@@ -279,7 +282,8 @@ impl Step<'_> {
                             bytes.chunks(row_in).zip(out.chunks_mut(row_out)).enumerate()
                         {
                             quant::decode(from, row, &mut floats)?;
-                            let columns = importance.map(|all| all.of((first + number) / matrix.max(1)));
+                            let columns =
+                                importance.map(|all| all.of((first + number) / matrix.max(1), width));
                             quant::encode(to, &floats, columns, out).map_err(|source| self.spoilt(source))?;
                         }
                         Ok(())
