@@ -1,16 +1,16 @@
-//! `forebay quantize`: makes a smaller file of a model.
+//! `forebay quantize`: makes a smaller file of a model, or a GGUF file of a folder.
 
-use std::path::PathBuf;
+use std::{ops::ControlFlow, path::PathBuf};
 
 use clap::Args;
 use forebay::quantize::{self, Importance, Options, Recipe};
 
-use crate::{cli::Failure, progress::Progress};
+use crate::{cli::Failure, interrupt, progress::Progress};
 
 /// What `quantize` takes.
 #[derive(Debug, Args)]
 pub(crate) struct QuantizeArgs {
-    /// The model: a GGUF file of floats, or the first of several
+    /// The model: a GGUF file of floats, the first of several, or a folder as Hugging Face or MLX have it
     input: PathBuf,
     /// The file to write; it appears when it is whole
     output: PathBuf,
@@ -37,14 +37,20 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Failure> {
     let mut options = Options::new(args.recipe).threads(args.threads.unwrap_or(cores));
     options.importance = args.imatrix.as_deref().map(Importance::open).transpose()?;
     (options.again, options.pure) = (args.requantize, args.pure);
+    let cancel = interrupt::cancel()?;
     let mut progress = Progress::of("quantizing");
     let report = quantize::gguf(&args.input, &args.output, &options, |at| {
         let (done, all) = at.read;
         progress.tell(|| {
             format!("{} %, {}: {} to {}", done * 100 / all.max(1), at.tensor, at.types.0, at.types.1)
         });
+        if cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     drop(progress);
+    let Some(report) = report else { return Err(Failure::Interrupted) };
+    for warning in &report.warnings {
+        eprintln!("forebay: {warning}");
+    }
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     eprintln!(
         "{}: {:.1} MiB of tensors instead of {:.1}, {} changed, in {:.1} s",

@@ -71,4 +71,51 @@ mod tests {
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
         fs::remove_dir_all(dir).unwrap();
     }
+
+    /// A model whose only matrix takes a while.
+    fn write_large(path: &Path) {
+        let planned =
+            Planned { name: "output.weight".to_owned(), dtype: DType::F32, shape: vec![16384, 512] };
+        let family = Value::from("llama");
+        let mut writer = GgufWriter::create(path, [("general.architecture", &family)], &[planned]).unwrap();
+        let row: Vec<u8> = (0..512).flat_map(|n| (n as f32 * 0.37).sin().to_le_bytes()).collect();
+        (0..16384).for_each(|_| writer.bytes(&row).unwrap());
+        writer.finish().unwrap();
+    }
+
+    #[test]
+    fn ctrl_c_leaves_nothing_behind() {
+        let dir = folder("interrupted");
+        write_large(&dir.join("in.gguf"));
+        let mut child = Command::new(env!("CARGO_BIN_EXE_forebay"))
+            .current_dir(&dir)
+            .args(["quantize", "in.gguf", "out.gguf", "--type", "iq3_s", "-t", "1"])
+            .spawn()
+            .unwrap();
+        while !dir.join("out.gguf.part").exists() {
+            assert!(child.try_wait().unwrap().is_none());
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_disk_that_is_full_leaves_nothing_behind() {
+        let dir = folder("full");
+        write_large(&dir.join("in.gguf"));
+        // The shell bounds the size of files, and what writes past it is told so.
+        let script = "trap '' XFSZ; ulimit -f 512; exec \"$0\" quantize in.gguf out.gguf --type q8_0";
+        let told =
+            Command::new("sh").current_dir(&dir).args(["-c", script, env!("CARGO_BIN_EXE_forebay")]).output();
+        let told = told.unwrap();
+        let said = String::from_utf8(told.stderr).unwrap();
+        assert!(told.status.code() == Some(1) && said.contains("cannot write out.gguf"), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
+        fs::remove_dir_all(dir).unwrap();
+    }
 }

@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -31,6 +31,8 @@ pub(super) struct Checkpoint {
     /// The file with the tensors, or that which names them, for messages.
     pub(super) file: Arc<Path>,
     pub(super) sources: Vec<Source>,
+    /// The files that the sources are.
+    pub(super) files: Vec<PathBuf>,
     pub(super) tensors: BTreeMap<String, Stored>,
     pub(super) naming: Naming,
     pub(super) warnings: Vec<Warning>,
@@ -49,7 +51,7 @@ impl Checkpoint {
         if let Some(template) = template(folder)? {
             config.entries.push(("tokenizer.chat_template".to_owned(), Value::text(&template)));
         }
-        let (file, shards, sources) = shards(folder, access)?;
+        let Files { named: file, shards, sources, paths: files } = Files::open(folder, access)?;
         let weights = mlx::weights(&shards, quantization.as_ref())?;
         let by_mlx = config.norms_around_one == Norms::LessOneButByMlx && written_by_mlx(&shards);
         let less_one = config.norms_around_one != Norms::Plain && !by_mlx;
@@ -82,7 +84,7 @@ impl Checkpoint {
             true => Vec::new(),
             false => vec![Warning::OtherParts { file: file.clone(), parts: parts.into_iter().collect() }],
         };
-        Ok(Self { metadata, file, sources, tensors, naming, warnings })
+        Ok(Self { metadata, file, sources, files, tensors, naming, warnings })
     }
 }
 
@@ -110,26 +112,44 @@ fn template(folder: &Folder) -> Result<Option<String>> {
 }
 
 /// The files with tensors.
-fn shards(folder: &Folder, access: Access) -> Result<(Arc<Path>, Shards, Vec<Source>)> {
-    let open = |path: &Path| Source::open(path, access, |bytes| Safetensors::parse(path, bytes));
-    let whole = folder.path(WHOLE);
-    if whole.exists() {
-        let (parsed, source) = open(&whole)?;
-        return Ok((whole.as_path().into(), Shards::join(vec![parsed], None)?, vec![source]));
-    }
-    let Some(json) = folder.find(INDEX)? else { return Err(folder.lacks(WHOLE)) };
-    let index = Index::parse(folder.path(INDEX), &json)?;
-    let (mut parsed, mut sources) = (Vec::new(), Vec::new());
-    for path in index.files() {
-        if !path.exists() {
-            let fault = SetFault::Missing { named_by: index.file().clone() };
-            return Err(Error::Set { file: path.into(), fault });
+struct Files {
+    /// The file, or that which names them, for messages.
+    named: Arc<Path>,
+    shards: Shards,
+    sources: Vec<Source>,
+    paths: Vec<PathBuf>,
+}
+
+impl Files {
+    fn open(folder: &Folder, access: Access) -> Result<Self> {
+        let open = |path: &Path| Source::open(path, access, |bytes| Safetensors::parse(path, bytes));
+        let whole = folder.path(WHOLE);
+        if whole.exists() {
+            let (parsed, source) = open(&whole)?;
+            let shards = Shards::join(vec![parsed], None)?;
+            return Ok(Self {
+                named: whole.as_path().into(),
+                shards,
+                sources: vec![source],
+                paths: vec![whole],
+            });
         }
-        let (part, source) = open(path)?;
-        parsed.push(part);
-        sources.push(source);
+        let Some(json) = folder.find(INDEX)? else { return Err(folder.lacks(WHOLE)) };
+        let index = Index::parse(folder.path(INDEX), &json)?;
+        let (mut parsed, mut sources, mut paths) = (Vec::new(), Vec::new(), Vec::new());
+        for path in index.files() {
+            if !path.exists() {
+                let fault = SetFault::Missing { named_by: index.file().clone() };
+                return Err(Error::Set { file: path.into(), fault });
+            }
+            let (part, source) = open(path)?;
+            parsed.push(part);
+            sources.push(source);
+            paths.push(path.to_path_buf());
+        }
+        let shards = Shards::join(parsed, Some(&index))?;
+        Ok(Self { named: index.file().clone(), shards, sources, paths })
     }
-    Ok((index.file().clone(), Shards::join(parsed, Some(&index))?, sources))
 }
 
 /// Whether convolutions have their taps in the middle, as MLX has them; it adds to norms what others leave out.

@@ -5,7 +5,7 @@
 
 use std::{borrow::Cow, ops::Range, path::Path, sync::Arc};
 
-use forebay_tensor::DType;
+use forebay_tensor::{DType, quant};
 
 use super::{gguf, mlx, source::Source};
 use crate::error::{Error, Result};
@@ -239,6 +239,29 @@ impl Stored {
             }
             // What lies between the rows is read again when its turn comes.
             file.forget(start..start + ((run.rows - 1) * run.step + 1) * row);
+        }
+        Ok(())
+    }
+
+    /// The elements, as models expect them.
+    pub(super) fn decode(&self, files: &[Source], out: &mut [f32]) -> Result<()> {
+        let bytes = |plane| self.bytes(files, plane);
+        match &self.kind {
+            Kind::Plain(dtype) => quant::decode(*dtype, &bytes(0)?, out)?,
+            Kind::Planes { dtype, scale_type } => {
+                let (codes, scales, biases) = (bytes(0)?, bytes(1)?, bytes(2)?);
+                let scale_type = *scale_type;
+                let planes =
+                    quant::mlx::Planes { codes: &codes, scales: &scales, biases: &biases, scale_type };
+                quant::mlx::decode(*dtype, &planes, out)?;
+            }
+            Kind::Given(numbers) => out.copy_from_slice(numbers),
+            Kind::Unknown(_) => self.known()?,
+        }
+        match self.change {
+            Change::Nothing => {}
+            Change::AddOne => out.iter_mut().for_each(|x| *x += 1.0),
+            Change::NegativeExp => out.iter_mut().for_each(|x| *x = -x.exp()),
         }
         Ok(())
     }

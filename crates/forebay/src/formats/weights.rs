@@ -150,7 +150,7 @@ impl Weights {
         let opened = match Model::find(path)? {
             Model::Gguf(path) => open_gguf(&path, access)?,
             Model::Folder(folder) => {
-                let Checkpoint { metadata, file, sources, tensors, naming, warnings } =
+                let Checkpoint { metadata, file, sources, tensors, naming, warnings, .. } =
                     Checkpoint::open(&folder, access)?;
                 Opened { metadata, file, sources, tensors, naming: Some(naming), warnings }
             }
@@ -446,26 +446,8 @@ impl Weights {
 
     /// The elements on the host, as the models here expect them.
     fn decoded(&self, stored: &Stored) -> Result<Vec<f32>> {
-        let elements = stored.shape.iter().product::<u64>() as usize;
-        let bytes = |plane| stored.bytes(&self.sources, plane);
-        let mut decoded = vec![0.0; elements];
-        match &stored.kind {
-            Kind::Plain(dtype) => quant::decode(*dtype, &bytes(0)?, &mut decoded)?,
-            Kind::Planes { dtype, scale_type } => {
-                let (codes, scales, biases) = (bytes(0)?, bytes(1)?, bytes(2)?);
-                let scale_type = *scale_type;
-                let planes =
-                    quant::mlx::Planes { codes: &codes, scales: &scales, biases: &biases, scale_type };
-                quant::mlx::decode(*dtype, &planes, &mut decoded)?;
-            }
-            Kind::Given(numbers) => decoded.copy_from_slice(numbers),
-            Kind::Unknown(_) => stored.known()?,
-        }
-        match stored.change {
-            Change::Nothing => {}
-            Change::AddOne => decoded.iter_mut().for_each(|x| *x += 1.0),
-            Change::NegativeExp => decoded.iter_mut().for_each(|x| *x = -x.exp()),
-        }
+        let mut decoded = vec![0.0; stored.shape.iter().product::<u64>() as usize];
+        stored.decode(&self.sources, &mut decoded)?;
         Ok(decoded)
     }
 }

@@ -6,18 +6,18 @@
 //! files of random weights in the shape of known models.
 
 mod importance;
+mod job;
 mod recipe;
 mod shapes;
 mod sums;
 
 use std::{
+    ops::ControlFlow,
     path::Path,
-    thread,
     time::{Duration, Instant},
 };
 
-use forebay_device::MappedFile;
-use forebay_tensor::{DType, quant};
+use forebay_tensor::DType;
 
 pub use self::{
     importance::Importance,
@@ -27,11 +27,13 @@ pub use self::{
 };
 use crate::{
     error::{Error, Result},
-    formats::gguf::{self, Gguf, GgufWriter, Metadata, Planned, Split, Tensor, Value},
+    formats::{
+        gguf::{GgufWriter, Planned, Value},
+        origin::{Origin, Part},
+        weights::Warning,
+    },
 };
-
-/// Elements that a thread works on at a time.
-const PIECE: usize = 1 << 20;
+use job::Job;
 
 /// How a model is made smaller.
 #[derive(Clone, Debug)]
@@ -67,7 +69,7 @@ impl Options {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Progress<'a> {
-    /// The tensor that comes next.
+    /// The tensor that is being written.
     pub tensor: &'a str,
     /// The type that it had, and the one it gets.
     pub types: (DType, DType),
@@ -76,7 +78,7 @@ pub struct Progress<'a> {
 }
 
 /// What came of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
     /// Bytes of tensors before, and after.
@@ -85,53 +87,68 @@ pub struct Report {
     pub changed: usize,
     /// Time it took.
     pub time: Duration,
+    /// What a user should know of the model.
+    pub warnings: Vec<Warning>,
 }
 
-/// Makes a smaller GGUF file of one that holds floats.
+/// Makes a GGUF file of a model: of a GGUF file that holds floats, or of a folder as Hugging Face or MLX have it. Whoever is told
+/// how far it has come may break off; then nothing is left behind, and nothing is reported.
 ///
 /// ```no_run
+/// use std::ops::ControlFlow;
 /// use forebay::quantize::{self, Options};
 ///
 /// let options = Options::new("q4_k_m".parse()?).threads(8);
-/// let report = quantize::gguf("model-bf16.gguf", "model-q4_k_m.gguf", &options, |_| ())?;
-/// println!("{} bytes instead of {}", report.bytes.1, report.bytes.0);
+/// let watch = |_: quantize::Progress<'_>| ControlFlow::Continue(());
+/// if let Some(report) = quantize::gguf("models/mine", "mine-q4_k_m.gguf", &options, watch)? {
+///     println!("{} bytes instead of {}", report.bytes.1, report.bytes.0);
+/// }
 /// # Ok::<(), forebay::Error>(())
 /// ```
 ///
 /// # Errors
 /// Those of reading and writing files; [`Error::Option`] for a file that is quantised already, for one that would
-/// overwrite itself, and for a type that cannot do without importance.
+/// overwrite itself, and for a type that cannot do without importance; [`Error::Conversion`] for what no such file can say.
 pub fn gguf(
     input: impl AsRef<Path>,
     output: impl AsRef<Path>,
     options: &Options,
-    mut progress: impl FnMut(Progress<'_>),
-) -> Result<Report> {
+    mut progress: impl FnMut(Progress<'_>) -> ControlFlow<()>,
+) -> Result<Option<Report>> {
     let begun = Instant::now();
     let output = output.as_ref();
-    let source = Source::open(input.as_ref())?;
-    source.refuse_own_place(output)?;
-    let plan = source.plan(options)?;
-    let metadata = source.metadata();
+    let origin = Origin::open(input.as_ref())?;
+    refuse_own_place(&origin, output)?;
+    let plan = plan(&origin, options)?;
     let (file_type, version) = (Value::U32(options.recipe.number()), Value::U32(2));
-    let kept = metadata.iter().filter(|(key, _)| !REPLACED.contains(key));
+    let kept = origin.metadata.iter().filter(|(key, _)| !REPLACED.contains(key));
     let entries = kept.chain([(REPLACED[0], &file_type), (REPLACED[1], &version)]);
     let tensors: Vec<Planned> = plan.iter().map(|(_, planned)| planned.clone()).collect();
     let mut writer = GgufWriter::create(output, entries, &tensors)?;
 
-    let all = plan.iter().map(|((_, tensor), _)| len(tensor)).sum();
-    let mut report = Report { bytes: (0, 0), changed: 0, time: Duration::ZERO };
-    for ((part, tensor), planned) in &plan {
-        let types = (tensor.dtype()?, planned.dtype);
-        progress(Progress { tensor: tensor.name(), types, read: (report.bytes.0, all) });
-        let step = Step { tensor, planned, options };
-        step.write(&source.maps[*part], &mut writer)?;
-        report.bytes.0 += len(tensor);
-        report.bytes.1 += planned.dtype.row_bytes(tensor.elements() as usize)? as u64;
+    let all = origin.bytes();
+    let mut report =
+        Report { bytes: (0, 0), changed: 0, time: Duration::ZERO, warnings: origin.warnings.clone() };
+    for (part, planned) in &plan {
+        let types = (part.dtype()?, planned.dtype);
+        let importance = options
+            .importance
+            .as_ref()
+            .and_then(|all| all.of(&part.name, part.shape.last().copied().unwrap_or(0)));
+        let job = Job { origin: &origin, part, to: planned.dtype, importance, threads: options.threads };
+        let before = report.bytes.0;
+        let told = job.write(&mut |bytes| writer.bytes(bytes), &mut |done| {
+            progress(Progress { tensor: &part.name, types, read: (before + done, all) })
+        })?;
+        if told.is_break() {
+            return Ok(None);
+        }
+        report.bytes.0 += part.bytes();
+        report.bytes.1 += planned.dtype.row_bytes(part.shape.iter().product())? as u64;
         report.changed += usize::from(types.0 != types.1);
     }
     writer.finish()?;
-    Ok(Report { time: begun.elapsed(), ..report })
+    Ok(Some(Report { time: begun.elapsed(), ..report }))
 }
 
 /// Keys that a file gets anew, and those that are no longer so: how tensors were aligned, and that it is a part of several.
@@ -144,167 +161,76 @@ const REPLACED: [&str; 6] = [
     "split.tensors.count",
 ];
 
-fn len(tensor: &Tensor) -> u64 {
-    tensor.range().end - tensor.range().start
+/// Writing over what is being read would lose it.
+fn refuse_own_place(origin: &Origin, output: &Path) -> Result<()> {
+    let Ok(output) = output.canonicalize() else { return Ok(()) };
+    let own = origin.files.iter().any(|file| file.canonicalize().is_ok_and(|path| path == output));
+    match own {
+        true => Err(Error::Option { name: "output", wanted: "another file than the input".to_owned() }),
+        false => Ok(()),
+    }
 }
 
-/// The files of a model.
-struct Source {
-    files: Split,
-    maps: Vec<MappedFile>,
+/// What a recipe has to know.
+fn facts(origin: &Origin, importance: bool) -> Result<Facts> {
+    let metadata = &origin.metadata;
+    let family = metadata.get::<&str>("general.architecture")?;
+    // Some families have a number for each layer; the first stands for all.
+    let number = |key: &str| match metadata.value(&format!("{family}.{key}")) {
+        Some(Value::Array(_)) => metadata
+            .find::<Vec<u32>>(&format!("{family}.{key}"))
+            .map(|list| list.unwrap_or_default().first().copied().unwrap_or(0) as usize),
+        _ => Ok(metadata.find::<u32>(&format!("{family}.{key}"))?.unwrap_or(0) as usize),
+    };
+    let (heads, keys) = (number("attention.head_count")?, number("attention.head_count_kv")?);
+    Ok(Facts {
+        layers: number("block_count")?,
+        heads_for_one: heads / keys.max(1),
+        experts: number("expert_count")?,
+        tied: !origin.parts.iter().any(|part| part.name == "output.weight"),
+        importance,
+    })
 }
 
-impl Source {
-    fn open(path: &Path) -> Result<Self> {
-        let open = |path: &Path| -> Result<(Gguf, MappedFile)> {
-            let map = MappedFile::open(path)?;
-            Ok((Gguf::parse(path, map.bytes())?, map))
+/// Every tensor, and what becomes of it.
+fn plan<'a>(origin: &'a Origin, options: &Options) -> Result<Vec<(&'a Part, Planned)>> {
+    let facts = facts(origin, options.importance.is_some())?;
+    let mut plan = Vec::new();
+    for part in &origin.parts {
+        let (name, shape, found) = (&part.name, &part.shape, part.dtype()?);
+        let small = if origin.folder.is_some() { DType::F32 } else { found };
+        let chosen = options.recipe.choose(name, shape, &facts, options.pure);
+        let dtype = match chosen {
+            // Models that were trained in these blocks lose by any other type.
+            Some(_) if found == DType::MXFP4 && !options.again => found,
+            Some(dtype) => dtype,
+            None => small,
         };
-        let first = open(path)?;
-        let paths = gguf::part_paths(&first.0)?;
-        let parts = match paths.len() {
-            0 | 1 => vec![first],
-            _ => paths.iter().map(|path| open(path)).collect::<Result<_>>()?,
-        };
-        let (ggufs, maps): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-        Ok(Self { files: Split::join(ggufs)?, maps })
-    }
-
-    fn metadata(&self) -> &Metadata {
-        self.files.parts()[0].metadata()
-    }
-
-    /// Writing over what is being read would lose it.
-    fn refuse_own_place(&self, output: &Path) -> Result<()> {
-        let Ok(output) = output.canonicalize() else { return Ok(()) };
-        let own =
-            self.files.parts().iter().any(|part| part.file().canonicalize().is_ok_and(|path| path == output));
-        match own {
-            true => Err(Error::Option { name: "output", wanted: "another file than the input".to_owned() }),
-            false => Ok(()),
+        if dtype != found && !found.is_plain() && !options.again {
+            return Err(Error::Option {
+                name: "input",
+                wanted: format!(
+                    "a file of floats; {name} is {found} already (quantising it again makes it worse)"
+                ),
+            });
         }
-    }
-
-    fn facts(&self, importance: bool) -> Result<Facts> {
-        let metadata = self.metadata();
-        let family = metadata.get::<&str>("general.architecture")?;
-        // Some families have a number for each layer; the first stands for all.
-        let number = |key: &str| match metadata.value(&format!("{family}.{key}")) {
-            Some(Value::Array(_)) => metadata
-                .find::<Vec<u32>>(&format!("{family}.{key}"))
-                .map(|list| list.unwrap_or_default().first().copied().unwrap_or(0) as usize),
-            _ => Ok(metadata.find::<u32>(&format!("{family}.{key}"))?.unwrap_or(0) as usize),
-        };
-        let (heads, keys) = (number("attention.head_count")?, number("attention.head_count_kv")?);
-        Ok(Facts {
-            layers: number("block_count")?,
-            heads_for_one: heads / keys.max(1),
-            experts: number("expert_count")?,
-            tied: self.files.find("output.weight").is_none(),
-            importance,
-        })
-    }
-
-    /// Every tensor, and what becomes of it.
-    fn plan(&self, options: &Options) -> Result<Vec<((usize, &Tensor), Planned)>> {
-        let facts = self.facts(options.importance.is_some())?;
-        let mut plan = Vec::new();
-        for (part, tensor) in self.files.tensors() {
-            let shape: Vec<usize> = tensor.shape().iter().map(|&size| size as usize).collect();
-            let (name, found) = (tensor.name(), tensor.dtype()?);
-            let dtype = options.recipe.choose(name, &shape, &facts, options.pure).unwrap_or(found);
-            if dtype != found && !found.is_plain() && !options.again {
-                return Err(Error::Option {
-                    name: "input",
-                    wanted: format!(
-                        "a file of floats; {name} is {found} already (quantising it again makes it worse)"
-                    ),
-                });
-            }
-            if needs_importance(dtype) && options.importance.is_none() {
-                return Err(Error::Option {
-                    name: "imatrix",
-                    wanted: format!(
-                        "given for {}: {name} would be {dtype}, which is no good without",
-                        options.recipe
-                    ),
-                });
-            }
-            plan.push(((part, tensor), Planned { name: name.to_owned(), dtype, shape }));
+        if needs_importance(dtype) && options.importance.is_none() {
+            return Err(Error::Option {
+                name: "imatrix",
+                wanted: format!(
+                    "given for {}: {name} would be {dtype}, which is no good without",
+                    options.recipe
+                ),
+            });
         }
-        Ok(plan)
+        plan.push((part, Planned { name: name.clone(), dtype, shape: shape.clone() }));
     }
+    Ok(plan)
 }
 
 /// Whether a type is so coarse that a file is useless unless the columns that count are known.
 fn needs_importance(dtype: DType) -> bool {
     matches!(dtype, DType::IQ1_S | DType::IQ1_M | DType::IQ2_XXS | DType::IQ2_XS)
-}
-
-/// One tensor on its way.
-struct Step<'a> {
-    tensor: &'a Tensor,
-    planned: &'a Planned,
-    options: &'a Options,
-}
-
-impl Step<'_> {
-    fn write(&self, map: &MappedFile, writer: &mut GgufWriter) -> Result<()> {
-        let range = self.tensor.range();
-        let (start, end) = (range.start as usize, range.end as usize);
-        let bytes = &map.bytes()[start..end];
-        let (from, to) = (self.tensor.dtype()?, self.planned.dtype);
-        if from == to {
-            for (number, piece) in bytes.chunks(PIECE).enumerate() {
-                writer.bytes(piece)?;
-                map.forget(start..start + number * PIECE);
-            }
-            return Ok(());
-        }
-        let width = self.planned.shape.last().copied().unwrap_or(1);
-        let rows = self.tensor.elements() as usize / width;
-        let importance = self.options.importance.as_ref().and_then(|all| all.of(&self.planned.name, width));
-        let (row_in, row_out) = (from.row_bytes(width)?, to.row_bytes(width)?);
-        let piece = (PIECE / width).max(1);
-        let matrix =
-            self.planned.shape[..self.planned.shape.len() - 1].iter().rev().take(1).product::<usize>();
-        let mut done = 0;
-        while done < rows {
-            let count = (piece * self.options.threads).min(rows - done);
-            let mut out = vec![0; count * row_out];
-            thread::scope(|scope| -> Result<()> {
-                let work = out.chunks_mut(piece * row_out).enumerate().map(|(number, out)| {
-                    let first = done + number * piece;
-                    let bytes = &bytes[first * row_in..(first + out.len() / row_out) * row_in];
-                    scope.spawn(move || -> Result<()> {
-                        let mut floats = vec![0.0; width];
-                        for (number, (row, out)) in
-                            bytes.chunks(row_in).zip(out.chunks_mut(row_out)).enumerate()
-                        {
-                            quant::decode(from, row, &mut floats)?;
-                            let columns =
-                                importance.map(|all| all.of((first + number) / matrix.max(1), width));
-                            quant::encode(to, &floats, columns, out).map_err(|source| self.spoilt(source))?;
-                        }
-                        Ok(())
-                    })
-                });
-                let work: Vec<_> = work.collect();
-                work.into_iter()
-                    .try_for_each(|work| work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            })?;
-            writer.bytes(&out)?;
-            done += count;
-            map.forget(start..start + done * row_in);
-        }
-        Ok(())
-    }
-
-    /// Says which tensor an encoder could not take.
-    fn spoilt(&self, source: forebay_tensor::Error) -> Error {
-        let file = self.tensor.file().clone();
-        Error::Unsupported { file, what: format!("{}: {source}", self.planned.name) }
-    }
 }
 
 #[cfg(test)]

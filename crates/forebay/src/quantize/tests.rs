@@ -1,15 +1,20 @@
 //! Files made smaller: against what llama.cpp made of the same file, and in every way that must be refused.
 
-use std::{fs, path::PathBuf};
+use std::{fs, ops::ControlFlow, path::PathBuf};
 
 use forebay_device::MappedFile;
 use forebay_tensor::{DType, quant};
 
-use super::{Importance, Options, gguf};
+use super::{Importance, Options, Progress, gguf};
 use crate::{
     error::Result,
     formats::gguf::{Gguf, Value, builder::Builder},
 };
+
+/// Goes on to the end.
+fn go(_: Progress<'_>) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
 
 fn folder(name: &str) -> PathBuf {
     let dir = std::env::temp_dir().join(format!("forebay-quantize-{name}-{}", std::process::id()));
@@ -59,8 +64,12 @@ fn every_matrix_gets_the_type_of_the_recipe_and_the_bytes_of_the_encoder() {
     let mut seen = Vec::new();
     for threads in [1, 3] {
         let options = Options::new("q4_k_m".parse().unwrap()).threads(threads);
-        let report =
-            gguf(&input, &output, &options, |progress| seen.push(progress.tensor.to_owned())).unwrap();
+        let report = gguf(&input, &output, &options, |progress| {
+            seen.push(progress.tensor.to_owned());
+            ControlFlow::Continue(())
+        })
+        .unwrap()
+        .unwrap();
         assert_eq!(report.changed, 5);
         let map = MappedFile::open(&output).unwrap();
         let file = Gguf::parse(&output, map.bytes()).unwrap();
@@ -121,10 +130,10 @@ fn columns_that_count_more_are_kept_better_and_each_expert_has_its_own() {
         )?;
         Ok(out)
     };
-    gguf(&input, &output, &options, |_| ()).unwrap();
+    gguf(&input, &output, &options, go).unwrap();
     let plain = read().unwrap();
     options.importance = Some(Importance::open(&matrix).unwrap());
-    gguf(&input, &output, &options, |_| ()).unwrap();
+    gguf(&input, &output, &options, go).unwrap();
     let weighted = read().unwrap();
     let source = floats(3 * 5 * 64, 7);
     let error = |found: &[f32], expert: usize| -> f32 {
@@ -160,16 +169,16 @@ fn what_would_lose_something_is_refused_and_leaves_no_file() {
     let (input, output) = (dir.join("in.gguf"), dir.join("out.gguf"));
     fs::write(&input, model().bytes()).unwrap();
     let options = Options::new("q8_0".parse().unwrap());
-    let error = gguf(&input, &input, &options, |_| ()).unwrap_err().to_string();
+    let error = gguf(&input, &input, &options, go).unwrap_err().to_string();
     assert!(error.contains("another file than the input"), "{error}");
 
-    gguf(&input, &output, &options, |_| ()).unwrap();
+    gguf(&input, &output, &options, go).unwrap();
     let third = dir.join("third.gguf");
     let mut smaller = Options::new("q4_0".parse().unwrap());
-    let error = gguf(&output, &third, &smaller, |_| ()).unwrap_err().to_string();
+    let error = gguf(&output, &third, &smaller, go).unwrap_err().to_string();
     assert!(error.contains("q8_0 already"), "{error}");
     smaller.again = true;
-    gguf(&output, &third, &smaller, |_| ()).unwrap();
+    gguf(&output, &third, &smaller, go).unwrap();
     fs::remove_file(&third).unwrap();
 
     let mut spoilt = floats(512, 5);
@@ -181,7 +190,7 @@ fn what_would_lose_something_is_refused_and_leaves_no_file() {
         &bytes(&spoilt),
     );
     fs::write(&input, file.bytes()).unwrap();
-    let error = gguf(&input, &third, &options, |_| ()).unwrap_err().to_string();
+    let error = gguf(&input, &third, &options, go).unwrap_err().to_string();
     assert!(error.contains("output.weight") && error.contains("in.gguf"), "{error}");
     let error = Importance::open(&input).unwrap_err().to_string();
     assert!(error.contains("imatrix"), "{error}");
@@ -238,10 +247,26 @@ fn files_have_the_types_of_llama_cpps_and_no_larger_error() {
         let output = dir.join(theirs);
         let mut options = Options::new(recipe.parse().unwrap()).threads(2);
         options.pure = pure;
-        gguf(&original, &output, &options, |_| ()).unwrap();
+        gguf(&original, &output, &options, go).unwrap();
         let (ours, theirs) = (against(&output, &original), against(&models.join(theirs), &original));
         assert_eq!(ours.0, theirs.0);
         assert!(ours.1 <= theirs.1 * 1.000_01, "{recipe}: {} against {}", ours.1, theirs.1);
     }
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn whoever_breaks_off_finds_nothing_left() {
+    let dir = folder("broken");
+    let (input, output) = (dir.join("in.gguf"), dir.join("out.gguf"));
+    fs::write(&input, model().bytes()).unwrap();
+    let options = Options::new("q8_0".parse().unwrap());
+    let mut left = 3;
+    let watch = |_: Progress<'_>| {
+        left -= 1;
+        if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    assert_eq!(gguf(&input, &output, &options, watch).unwrap(), None);
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
     fs::remove_dir_all(dir).unwrap();
 }

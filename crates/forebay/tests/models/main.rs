@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod conversations;
 #[cfg(test)]
+mod converted;
+#[cfg(test)]
 mod families;
 #[cfg(test)]
 mod fixtures;

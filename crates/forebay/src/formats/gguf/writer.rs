@@ -242,6 +242,13 @@ impl<T: AsRef<[u8]>> FromIterator<T> for Array {
     }
 }
 
+impl Array {
+    /// An array of f32, given by its bytes.
+    pub(in crate::formats) fn floats(bytes: Vec<u8>) -> Self {
+        Self { element: ValueType::F32, data: ArrayData::Scalars(bytes.into()) }
+    }
+}
+
 impl From<&[i32]> for Array {
     fn from(numbers: &[i32]) -> Self {
         let bytes = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();

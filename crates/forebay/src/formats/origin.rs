@@ -1,0 +1,435 @@
+//! A model as it is, for whoever writes it anew: metadata and tensors as GGUF files have them, whatever it lies in.
+//!
+//! What folders lay out otherwise is turned here: the rows that positions turn in pairs, and the heads of delta networks. It
+//! decodes rows and never encodes one. Next rooms: `checkpoint` and `tokens` for folders, `quantize` for who writes.
+
+use std::{
+    borrow::Cow,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use forebay_tensor::{DType, quant::mlx::Planes};
+
+use super::{
+    checkpoint::Checkpoint,
+    folder::{Folder, Model},
+    gguf::{self, Gguf, Metadata, Split, Value},
+    mlx,
+    source::Source,
+    stored::{Change, Kind, Rows, Stored},
+    tokens,
+    weights::{Access, Warning},
+};
+use crate::error::{Error, Result};
+
+/// A model to be written anew.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    pub(crate) metadata: Metadata,
+    pub(crate) parts: Vec<Part>,
+    /// The folder, where it is one.
+    pub(crate) folder: Option<Folder>,
+    pub(crate) warnings: Vec<Warning>,
+    /// All files of tensors.
+    pub(crate) files: Vec<PathBuf>,
+    sources: Vec<Source>,
+}
+
+/// A tensor of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) name: String,
+    /// Slowest dimension first.
+    pub(crate) shape: Vec<usize>,
+    stored: Stored,
+    /// Which column each column comes from, where they change places.
+    columns: Option<Arc<[usize]>>,
+}
+
+/// Keys of the scheme that tell how a folder lays out what GGUF files lay out in one way.
+const OF_FOLDERS: [&str; 3] = ["rope.half_split", "ssm.grouped_heads", "general.rounded_twice"];
+
+impl Origin {
+    /// Opens what a path names.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        match Model::find(path)? {
+            Model::Gguf(path) => Self::of_gguf(&path),
+            Model::Folder(folder) => Self::of_folder(folder),
+        }
+    }
+
+    fn of_gguf(path: &Path) -> Result<Self> {
+        let open = |path: &Path| Source::open(path, Access::Mapped, |bytes| Gguf::parse(path, bytes));
+        let first = open(path)?;
+        let files = gguf::part_paths(&first.0)?;
+        let parts = match files.len() {
+            0 | 1 => vec![first],
+            _ => files.iter().map(|path| open(path)).collect::<Result<_>>()?,
+        };
+        let (ggufs, sources): (Vec<Gguf>, Vec<Source>) = parts.into_iter().unzip();
+        let split = Split::join(ggufs)?;
+        let part = |(part, tensor): (usize, &gguf::Tensor)| {
+            let shape = tensor.shape().iter().map(|size| *size as usize).collect();
+            Part {
+                name: tensor.name().to_owned(),
+                shape,
+                stored: Stored::of_gguf(part, tensor),
+                columns: None,
+            }
+        };
+        let metadata = split.parts()[0].metadata().clone();
+        let files = split.parts().iter().map(|part| part.file().to_path_buf()).collect();
+        let parts = split.tensors().map(part).collect();
+        Ok(Self { metadata, parts, folder: None, warnings: Vec::new(), files, sources })
+    }
+
+    fn of_folder(folder: Folder) -> Result<Self> {
+        let Checkpoint { metadata, sources, tensors, warnings, files, .. } =
+            Checkpoint::open(&folder, Access::Mapped)?;
+        let mut parts: Vec<Part> =
+            tensors.into_iter().map(|(name, stored)| Part::new(name, stored)).collect();
+        // Layers in their order, with what stands before them first.
+        parts.sort_by_key(|part| (layer_of(&part.name), part.name.clone()));
+        let family = metadata.get::<&str>("general.architecture")?.to_owned();
+        let layout = Layout { metadata: &metadata, family: &family };
+        parts.iter_mut().try_for_each(|part| layout.turn(part))?;
+        let rows = parts.iter().find(|part| part.name == "token_embd.weight").map_or(0, |part| part.shape[0]);
+        let of_folder = |key: &str| OF_FOLDERS.iter().any(|end| key.ends_with(end));
+        let own = metadata.iter().filter(|(key, _)| !of_folder(key));
+        let mut entries: Vec<(String, Value)> =
+            own.map(|(key, value)| (key.to_owned(), value.clone())).collect();
+        entries.insert(1, ("general.type".to_owned(), Value::text("model")));
+        entries.insert(2, ("general.name".to_owned(), Value::text(&name_of(&folder, &family))));
+        entries.extend(tokens::entries(&folder, rows)?);
+        let metadata = Metadata::of_entries(metadata.file().clone(), entries);
+        Ok(Self { metadata, parts, folder: Some(folder), warnings, files, sources })
+    }
+
+    /// Bytes of all tensors.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.parts.iter().map(Part::bytes).sum()
+    }
+}
+
+/// What a model is called: as its folder.
+fn name_of(folder: &Folder, family: &str) -> String {
+    let root = folder.path("");
+    let root = root.canonicalize().unwrap_or(root);
+    let name = root.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    // Readers of the files know by this word that special tokens of such models swallow spaces.
+    let says = name.to_lowercase().contains("phi-3") || name.to_lowercase().contains("phi3");
+    if family == "phi3" && !says { format!("Phi-3 {name}") } else { name }
+}
+
+/// The layer that a tensor belongs to, counted from one; 0 for what is in none.
+fn layer_of(name: &str) -> usize {
+    let layer = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.'));
+    layer.and_then(|(layer, _)| layer.parse::<usize>().ok()).map_or(0, |layer| layer + 1)
+}
+
+impl Part {
+    fn new(name: String, stored: Stored) -> Self {
+        let shape: Vec<usize> = stored.shape.iter().map(|size| *size as usize).collect();
+        // Experts are rows of an axis of their own, and matrices may have one row; else axes of one element say nothing.
+        let matrix = name.ends_with("_exps.weight") || (shape.len() == 2 && !name.ends_with("_shexp.weight"));
+        let squeezed = || {
+            let shape: Vec<usize> = shape.iter().copied().filter(|size| *size != 1).collect();
+            if shape.is_empty() { vec![1] } else { shape }
+        };
+        Self { name, shape: if matrix { shape.clone() } else { squeezed() }, stored, columns: None }
+    }
+
+    /// The type that it has.
+    ///
+    /// # Errors
+    /// [`Error::UnknownType`].
+    pub(crate) fn dtype(&self) -> Result<DType> {
+        self.stored.known()?;
+        Ok(match self.stored.kind {
+            Kind::Plain(dtype) => dtype,
+            // Those are the same blocks, written otherwise.
+            Kind::Planes { dtype: DType::MlxMxfp4, .. } => DType::MXFP4,
+            Kind::Planes { dtype, .. } => dtype,
+            _ => DType::F32,
+        })
+    }
+
+    /// Bytes that it takes in its files.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.stored.len()
+    }
+
+    /// Rows, which are what it is read by.
+    pub(crate) fn rows(&self) -> usize {
+        self.stored.rows() as usize
+    }
+
+    /// Elements of a row.
+    pub(crate) fn width(&self) -> usize {
+        self.shape.iter().product::<usize>() / self.rows().max(1)
+    }
+
+    /// Whether its bytes can be written as they are, but for the order of blocks.
+    pub(crate) fn is_as_written(&self) -> bool {
+        let plain = match self.stored.kind {
+            Kind::Plain(_) => true,
+            Kind::Planes { dtype, .. } => dtype == DType::MlxMxfp4,
+            _ => false,
+        };
+        plain && self.stored.change == Change::Nothing && self.columns.is_none()
+    }
+
+    /// The bytes of some rows, of its type; only where they [are as written](Self::is_as_written).
+    pub(crate) fn raw<'a>(&self, origin: &'a Origin, rows: Range<usize>) -> Result<Cow<'a, [u8]>> {
+        let part = self.stored.part(rows.start as u64, rows.len() as u64);
+        let Kind::Planes { dtype, scale_type } = part.kind else { return part.bytes(&origin.sources, 0) };
+        let [codes, scales] = [0, 1].map(|plane| part.bytes(&origin.sources, plane));
+        let (codes, scales) = (codes?, scales?);
+        let mut out = vec![0; rows.len() * self.dtype()?.row_bytes(self.width())?];
+        let planes = Planes { codes: &codes, scales: &scales, biases: &[], scale_type };
+        mlx::write_rows(dtype, &planes, &mut out)?;
+        Ok(Cow::Owned(out))
+    }
+
+    /// The elements of some rows.
+    pub(crate) fn floats(&self, origin: &Origin, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
+        self.stored.part(rows.start as u64, rows.len() as u64).decode(&origin.sources, out)?;
+        if let Some(columns) = &self.columns {
+            for row in out.chunks_exact_mut(columns.len()) {
+                let before = row.to_vec();
+                row.iter_mut().zip(&**columns).for_each(|(x, from)| *x = before[*from]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the pages behind the first rows go.
+    pub(crate) fn forget(&self, origin: &Origin, rows: usize) {
+        self.stored.forget(&origin.sources, rows as u64);
+    }
+
+    /// The same with its rows in another order.
+    fn reorder(&mut self, order: impl IntoIterator<Item = Rows>) {
+        let stored = match self.shape.len() {
+            // Elements stand where matrices have rows.
+            1 => self.stored.clone().by_element(),
+            _ => self.stored.clone(),
+        };
+        // Where the last axis has one element, what counts as a row is stored as several.
+        let each = stored.rows() / (self.shape[0] as u64).max(1);
+        let order = order.into_iter().map(|Rows { first, count, step }| match each {
+            1 => Rows { first, count, step },
+            each => Rows { first: first * each, count: count * each, step },
+        });
+        self.stored = stored.pick(self.stored.shape.clone(), order);
+    }
+}
+
+/// How a folder's tensors have to be turned.
+struct Layout<'a> {
+    metadata: &'a Metadata,
+    family: &'a str,
+}
+
+impl Layout<'_> {
+    fn size(&self, key: &str) -> Result<u64> {
+        self.metadata.get(&format!("{}.{key}", self.family))
+    }
+
+    fn turn(&self, part: &mut Part) -> Result<()> {
+        let module = part.name.strip_prefix("blk.").and_then(|rest| rest.split_once('.'));
+        let Some(module) = module.map(|(_, module)| module.split('.').next().unwrap_or_default().to_owned())
+        else {
+            return Ok(());
+        };
+        match (self.family, &*module) {
+            ("llama", "attn_q") => self.pairs(part, "attention.head_count"),
+            ("llama", "attn_k") => self.pairs(part, "attention.head_count_kv"),
+            ("qwen35" | "qwen35moe", module) => self.heads(part, module),
+            _ => Ok(()),
+        }
+    }
+
+    /// Columns that turn together are half a head apart in folders, and neighbours in files of this family.
+    fn pairs(&self, part: &mut Part, heads: &str) -> Result<()> {
+        let (heads, rows) = (self.size(heads)?, part.shape[0] as u64);
+        let width = self.even(part, rows, heads)?;
+        let half = width / 2;
+        if width % 2 > 0 || self.size("rope.dimension_count")? != width {
+            return Err(self.cannot(part, "heads of which not all columns are turned"));
+        }
+        part.reorder((0..heads * half).map(|pair| {
+            let first = pair / half * width + pair % half;
+            Rows { first, count: 2, step: half }
+        }));
+        Ok(())
+    }
+
+    /// Heads of values that share one of keys stand side by side in folders, and take keys by turns in files of these families.
+    fn heads(&self, part: &mut Part, module: &str) -> Result<()> {
+        let [keys, values, all] =
+            [self.size("ssm.group_count")?, self.size("ssm.time_step_rank")?, self.size("ssm.inner_size")?];
+        let (share, each) = (values / keys.max(1), all / values.max(1));
+        let before = 2 * keys * self.size("ssm.state_size")?;
+        // The head that comes to each place.
+        let order: Vec<u64> =
+            (0..share).flat_map(|turn| (0..keys).map(move |key| key * share + turn)).collect();
+        let (before, each) = match module {
+            "attn_qkv" | "ssm_conv1d" => (before, each),
+            "attn_gate" => (0, each),
+            "ssm_alpha" | "ssm_beta" | "ssm_a" | "ssm_dt" => (0, 1),
+            "ssm_out" => {
+                if part.shape.last() != Some(&(all as usize)) {
+                    return Err(self.cannot(part, "heads of another size than the configuration says"));
+                }
+                let columns =
+                    order.iter().flat_map(|head| (head * each..(head + 1) * each).map(|at| at as usize));
+                part.columns = Some(columns.collect());
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
+        // Layers of attention have a matrix of one of these names, too.
+        if part.shape[0] as u64 != before + values * each {
+            return Err(self.cannot(part, "heads of another size than the configuration says"));
+        }
+        let first = Rows { first: 0, count: before, step: 1 };
+        let heads = order.iter().map(|head| Rows { first: before + head * each, count: each, step: 1 });
+        part.reorder([first].into_iter().filter(|rows| rows.count > 0).chain(heads));
+        Ok(())
+    }
+
+    fn even(&self, part: &Part, rows: u64, heads: u64) -> Result<u64> {
+        match rows.checked_div(heads) {
+            Some(width) if width * heads == rows && width > 0 => Ok(width),
+            _ => Err(self.cannot(part, "rows that are not the same for all heads")),
+        }
+    }
+
+    fn cannot(&self, part: &Part, what: &str) -> Error {
+        let file = self.metadata.file().clone();
+        Error::Conversion { file, what: format!("{} has {what}", part.name) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, ops::Range};
+
+    use super::*;
+    use crate::formats::write::{self, NamedTensor};
+
+    const QWEN: &str = r#"{"architectures": ["Qwen3_5MoeForCausalLM"], "hidden_size": 8, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 4, "max_position_embeddings": 64, "vocab_size": 4,
+        "num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 4, "shared_expert_intermediate_size": 4,
+        "linear_num_key_heads": 2, "linear_num_value_heads": 6, "linear_key_head_dim": 5, "linear_value_head_dim": 2,
+        "linear_conv_kernel_dim": 3}"#;
+    const LLAMA: &str = r#"{"architectures": ["LlamaForCausalLM"], "hidden_size": 8, "intermediate_size": 4,
+        "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 6,
+        "max_position_embeddings": 64, "vocab_size": 4}"#;
+    const TOKENIZER: &str = r#"{"added_tokens": [], "normalizer": null, "pre_tokenizer": {"type": "ByteLevel",
+        "add_prefix_space": false}, "post_processor": null, "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}"#;
+
+    /// The parts of a folder with these tensors, in which every element is its own number.
+    fn origin(name: &str, config: &str, tensors: &[(&str, &[usize])]) -> Result<Origin> {
+        let dir = std::env::temp_dir().join(format!("forebay-origin-{name}-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("config.json"), config).unwrap();
+        fs::write(dir.join("tokenizer.json"), TOKENIZER).unwrap();
+        let bytes = |shape: &[usize]| -> Vec<u8> {
+            (0..shape.iter().product()).flat_map(|x: usize| (x as f32).to_le_bytes()).collect()
+        };
+        let embedding: (&str, &[usize]) = ("model.embed_tokens.weight", &[4, 8]);
+        let all: Vec<_> =
+            tensors.iter().chain([&embedding]).map(|(name, shape)| (name, shape, bytes(shape))).collect();
+        let named =
+            all.iter().map(|(name, shape, bytes)| NamedTensor { name, dtype: DType::F32, shape, bytes });
+        write::safetensors(dir.join("model.safetensors"), &named.collect::<Vec<_>>()).unwrap();
+        let origin = Origin::open(&dir);
+        fs::remove_dir_all(dir).unwrap();
+        origin
+    }
+
+    /// The first elements of the rows of a part, which are so wide.
+    fn rows(origin: &Origin, name: &str, width: usize) -> Vec<usize> {
+        let part = origin.parts.iter().find(|part| part.name == name).unwrap();
+        let mut all = vec![0.0; part.shape.iter().product()];
+        // In two goes, which do not share a head.
+        let half = part.rows() / 2 + 1;
+        let (first, rest) = all.split_at_mut(half.min(part.rows()) * part.width());
+        let floats = |rows: Range<usize>, out: &mut [f32]| part.floats(origin, rows, out).unwrap();
+        floats(0..half.min(part.rows()), first);
+        floats(half.min(part.rows())..part.rows(), rest);
+        assert!(
+            all.chunks(width).all(|row| row.iter().enumerate().all(|(i, x)| *x == row[0] + i as f32)),
+            "{name}"
+        );
+        all.iter().step_by(width).map(|x| *x as usize / width).collect()
+    }
+
+    /// Heads of values by turns, each of so many rows, behind others.
+    fn by_turns(before: usize, each: usize) -> Vec<usize> {
+        let heads = [0, 3, 1, 4, 2, 5]
+            .into_iter()
+            .flat_map(|head| (0..each).map(move |row| before + head * each + row));
+        (0..before).chain(heads).collect()
+    }
+
+    #[test]
+    fn heads_of_values_take_those_of_keys_by_turns() {
+        let module = |name: &str| format!("model.layers.0.linear_attn.{name}");
+        let names = [
+            "in_proj_qkv.weight",
+            "in_proj_z.weight",
+            "in_proj_a.weight",
+            "dt_bias",
+            "out_proj.weight",
+            "conv1d.weight",
+        ]
+        .map(module);
+        let shapes: [&[usize]; 6] = [&[32, 8], &[12, 8], &[6, 8], &[6], &[8, 12], &[32, 1, 3]];
+        let tensors: Vec<(&str, &[usize])> = names.iter().map(String::as_str).zip(shapes).collect();
+        let found = origin("heads", QWEN, &tensors).unwrap();
+        assert_eq!(rows(&found, "blk.0.attn_qkv.weight", 8), by_turns(20, 2));
+        assert_eq!(rows(&found, "blk.0.attn_gate.weight", 8), by_turns(0, 2));
+        assert_eq!(rows(&found, "blk.0.ssm_alpha.weight", 8), by_turns(0, 1));
+        assert_eq!(rows(&found, "blk.0.ssm_dt.bias", 1), by_turns(0, 1));
+        assert_eq!(rows(&found, "blk.0.ssm_conv1d.weight", 3), by_turns(20, 2));
+        let columns: Vec<usize> =
+            (0..8).flat_map(|row| by_turns(0, 2).into_iter().map(move |at| row * 12 + at)).collect();
+        assert_eq!(rows(&found, "blk.0.ssm_out.weight", 1), columns);
+        let metadata = &found.metadata;
+        assert!(metadata.iter().all(|(key, _)| !key.contains("grouped") && !key.contains("half_split")));
+        assert_eq!(metadata.get::<&str>("general.architecture").unwrap(), "qwen35moe");
+        assert_eq!(
+            found.parts.iter().find(|part| part.name == "blk.0.ssm_conv1d.weight").unwrap().shape,
+            [32, 3]
+        );
+
+        // MLX has the taps of a convolution in the middle.
+        let mlx: Vec<(&str, &[usize])> = vec![(&names[5], &[32, 3, 1])];
+        assert_eq!(rows(&origin("mlx", QWEN, &mlx).unwrap(), "blk.0.ssm_conv1d.weight", 3), by_turns(20, 2));
+        let odd: Vec<(&str, &[usize])> = vec![(&names[1], &[10, 8])];
+        let error = origin("odd", QWEN, &odd).unwrap_err().to_string();
+        assert!(
+            error.contains("cannot be converted: blk.0.attn_gate.weight has heads of another size"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn columns_that_turn_together_become_neighbours() {
+        let name = |of: &str| format!("model.layers.0.self_attn.{of}");
+        let names = ["q_proj.weight", "q_proj.bias", "k_proj.weight", "v_proj.weight"].map(name);
+        let shapes: [&[usize]; 4] = [&[12, 8], &[12], &[6, 8], &[6, 8]];
+        let tensors: Vec<(&str, &[usize])> = names.iter().map(String::as_str).zip(shapes).collect();
+        let found = origin("pairs", LLAMA, &tensors).unwrap();
+        let wanted = [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11];
+        assert_eq!(rows(&found, "blk.0.attn_q.weight", 8), wanted);
+        assert_eq!(rows(&found, "blk.0.attn_q.bias", 1), wanted);
+        assert_eq!(rows(&found, "blk.0.attn_k.weight", 8), wanted[..6]);
+        assert_eq!(rows(&found, "blk.0.attn_v.weight", 8), [0, 1, 2, 3, 4, 5]);
+    }
+}
