@@ -1,9 +1,10 @@
-//! `forebay quantize`: makes a smaller file of a model, or a GGUF file of a folder.
+//! `forebay quantize`: makes a smaller file of a model, a GGUF file of a folder, or a folder for MLX.
 
-use std::{ops::ControlFlow, path::PathBuf};
+use std::{ops::ControlFlow, path::PathBuf, str::FromStr};
 
 use clap::Args;
-use forebay::quantize::{self, Importance, Options, Recipe};
+use forebay::quantize::{self, Importance, MlxOptions, Options, Recipe};
+use forebay_tensor::{Affine, DType};
 
 use crate::{cli::Failure, interrupt, progress::Progress};
 
@@ -12,11 +13,11 @@ use crate::{cli::Failure, interrupt, progress::Progress};
 pub(crate) struct QuantizeArgs {
     /// The model: a GGUF file of floats, the first of several, or a folder as Hugging Face or MLX have it
     input: PathBuf,
-    /// The file to write; it appears when it is whole
+    /// The file to write, or for types of MLX the folder; it appears when it is whole
     output: PathBuf,
-    /// What matrices become, such as q4_k_m, q8_0 or iq4_xs; a wrong name lists all
+    /// What matrices become, such as q4_k_m, q8_0 or iq4_xs, or for MLX mlx4 or mlx8g32; a wrong name lists all
     #[arg(long = "type", value_name = "TYPE")]
-    recipe: Recipe,
+    target: Target,
     /// Which columns count most: a GGUF file of type imatrix
     #[arg(long, value_name = "FILE")]
     imatrix: Option<PathBuf>,
@@ -31,21 +32,77 @@ pub(crate) struct QuantizeArgs {
     threads: Option<usize>,
 }
 
+/// What is made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Target {
+    /// A GGUF file.
+    Gguf(Recipe),
+    /// A folder of MLX, of this type.
+    Mlx(DType),
+}
+
+impl FromStr for Target {
+    type Err = forebay::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let name = text.to_ascii_lowercase();
+        let Some(mlx) = name.strip_prefix("mlx") else {
+            return text.parse().map(Self::Gguf).map_err(|error| match error {
+                forebay::Error::Option { name, wanted } => {
+                    forebay::Error::Option { name, wanted: format!("{wanted}; or for MLX {MLX}") }
+                }
+                error => error,
+            });
+        };
+        let dtype = match mlx.trim_start_matches(['-', '_']) {
+            "mxfp4" => Some(DType::MlxMxfp4),
+            "mxfp8" => Some(DType::MlxMxfp8),
+            "nvfp4" => Some(DType::MlxNvfp4),
+            affine => {
+                let (bits, group) = affine.split_once('g').unwrap_or((affine, "64"));
+                let affine = bits.parse().ok().zip(group.parse().ok());
+                affine.and_then(|(bits, group)| Affine::new(bits, group).ok()).map(DType::Affine)
+            }
+        };
+        let wrong = || forebay::Error::Option { name: "type", wanted: format!("for MLX, {MLX}") };
+        dtype.map(Self::Mlx).ok_or_else(wrong)
+    }
+}
+
+/// The types of MLX.
+const MLX: &str = "mlx and 2, 3, 4, 5, 6 or 8 bits, with g32 or g128 behind it for other groups than of 64, or mlx-mxfp4, mlx-mxfp8 \
+                   or mlx-nvfp4";
+
 /// Runs the command.
 pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Failure> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut options = Options::new(args.recipe).threads(args.threads.unwrap_or(cores));
-    options.importance = args.imatrix.as_deref().map(Importance::open).transpose()?;
-    (options.again, options.pure) = (args.requantize, args.pure);
+    let threads = args.threads.unwrap_or(cores).max(1);
     let cancel = interrupt::cancel()?;
     let mut progress = Progress::of("quantizing");
-    let report = quantize::gguf(&args.input, &args.output, &options, |at| {
+    let watch = |at: quantize::Progress<'_>| {
         let (done, all) = at.read;
         progress.tell(|| {
             format!("{} %, {}: {} to {}", done * 100 / all.max(1), at.tensor, at.types.0, at.types.1)
         });
         if cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
+    };
+    let report = match args.target {
+        Target::Gguf(recipe) => {
+            let mut options = Options::new(recipe).threads(threads);
+            options.importance = args.imatrix.as_deref().map(Importance::open).transpose()?;
+            (options.again, options.pure) = (args.requantize, args.pure);
+            quantize::gguf(&args.input, &args.output, &options, watch)?
+        }
+        Target::Mlx(dtype) => {
+            if args.imatrix.is_some() || args.pure {
+                let wrong = "types of MLX take neither --imatrix nor --pure; leave it out";
+                return Err(Failure::Usage(wrong.to_owned()));
+            }
+            let mut options = MlxOptions::new(dtype)?;
+            (options.again, options.threads) = (args.requantize, threads);
+            quantize::mlx(&args.input, &args.output, &options, watch)?
+        }
+    };
     drop(progress);
     let Some(report) = report else { return Err(Failure::Interrupted) };
     for warning in &report.warnings {

@@ -38,13 +38,22 @@ pub(super) struct Checkpoint {
     pub(super) warnings: Vec<Warning>,
 }
 
+/// How tensors shall lie that several systems lay out otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// As models here expect them, which is mostly as GGUF files have them.
+    Models,
+    /// As the folders of MLX have them.
+    Mlx,
+}
+
 const CONFIG: &str = "config.json";
 const WHOLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
 impl Checkpoint {
     /// Opens the files of a folder.
-    pub(super) fn open(folder: &Folder, access: Access) -> Result<Self> {
+    pub(super) fn open(folder: &Folder, access: Access, layout: Layout) -> Result<Self> {
         let json = folder.read(CONFIG)?;
         let quantization = Quantization::parse(folder.path(CONFIG), &json)?;
         let mut config = Config::parse(folder.path(CONFIG), &json)?;
@@ -54,11 +63,16 @@ impl Checkpoint {
         let Files { named: file, shards, sources, paths: files } = Files::open(folder, access)?;
         let weights = mlx::weights(&shards, quantization.as_ref())?;
         let by_mlx = config.norms_around_one == Norms::LessOneButByMlx && written_by_mlx(&shards);
-        let less_one = config.norms_around_one != Norms::Plain && !by_mlx;
+        let less_one = match layout {
+            Layout::Models => config.norms_around_one != Norms::Plain,
+            // It adds the one when a model runs, but for the families whose folders it writes with the one.
+            Layout::Mlx => config.norms_around_one == Norms::LessOneButByMlx,
+        };
         let mut sorting = Sorting {
             naming: config.naming,
-            heads: config.heads,
-            less_one,
+            heads: config.heads.filter(|_| layout == Layout::Models),
+            less_one: less_one && !by_mlx,
+            logarithms: layout == Layout::Mlx,
             tensors: BTreeMap::new(),
             experts: HashMap::new(),
             parts: BTreeSet::new(),
@@ -164,6 +178,8 @@ struct Sorting {
     naming: Naming,
     heads: Option<Heads>,
     less_one: bool,
+    /// Whether rates of decay stay logarithms.
+    logarithms: bool,
     tensors: BTreeMap<String, Stored>,
     experts: HashMap<String, BTreeMap<u64, Stored>>,
     parts: BTreeSet<&'static str>,
@@ -213,7 +229,7 @@ impl Sorting {
     fn change(&self, name: &str) -> Change {
         match name.rsplit('.').nth(1).unwrap_or(name) {
             norm if self.less_one && norm.ends_with("norm") && norm != "ssm_norm" => Change::AddOne,
-            _ if name.ends_with(".ssm_a") => Change::NegativeExp,
+            _ if name.ends_with(".ssm_a") && !self.logarithms => Change::NegativeExp,
             _ => Change::Nothing,
         }
     }

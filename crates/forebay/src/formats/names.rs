@@ -160,6 +160,25 @@ impl Naming {
         }
     }
 
+    /// What a folder of MLX calls a tensor of the scheme that a checkpoint calls `theirs`; `around` is what its names begin with.
+    pub(super) fn by_mlx(&self, name: &str, theirs: &str, around: &str) -> String {
+        let of_experts = || {
+            let (layer, rest) = name.strip_prefix("blk.")?.split_once('.')?;
+            let (module, ending) = rest.strip_prefix("ffn_")?.split_once("_exps.")?;
+            let stack = if self.turns { "experts" } else { "switch_mlp" };
+            Some(format!("{around}model.layers.{layer}.mlp.{stack}.{module}_proj.{ending}"))
+        };
+        let same = || {
+            let mut inner = theirs;
+            while let Some(rest) = AROUND.iter().find_map(|around| inner.strip_prefix(around)) {
+                inner = rest;
+            }
+            let model = if inner.starts_with("lm_head.") { "" } else { "model." };
+            format!("{around}{model}{inner}")
+        };
+        of_experts().unwrap_or_else(same)
+    }
+
     /// What checkpoints call a tensor of the scheme; the name itself where that is not known.
     pub(super) fn original(&self, name: &str) -> String {
         let theirs = |table: &[(&str, &str)], name: &str| {
@@ -241,6 +260,29 @@ mod tests {
         assert_eq!(GPT.of("model.layers.0.mlp.experts.gate_up_proj_bias"), Belongs::Turns(pair("bias")));
         assert_eq!(PLAIN.of("model.layers.0.mlp.experts.gate_up_proj"), Belongs::Halves(pair("weight")));
         assert_eq!(PLAIN.of("model.layers.0.linear_attn.A_log"), whole("blk.0.ssm_a"));
+    }
+
+    #[test]
+    fn folders_of_mlx_have_names_of_their_own() {
+        let plain = |name, theirs, around| PLAIN.by_mlx(name, theirs, around);
+        let up = "blk.4.ffn_up_exps.weight";
+        assert_eq!(
+            plain(up, "model.layers.4.mlp.experts.0.up_proj.weight", ""),
+            "model.layers.4.mlp.switch_mlp.up_proj.weight"
+        );
+        assert_eq!(
+            GPT.by_mlx("blk.4.ffn_gate_exps.bias", "", ""),
+            "model.layers.4.mlp.experts.gate_proj.bias"
+        );
+        let norm = plain("output_norm.weight", "model.language_model.norm.weight", "language_model.");
+        assert_eq!(norm, "language_model.model.norm.weight");
+        assert_eq!(
+            plain("output.weight", "lm_head.weight", "language_model."),
+            "language_model.lm_head.weight"
+        );
+        for name in [norm.as_str(), "model.layers.4.mlp.switch_mlp.up_proj.weight"] {
+            assert!(matches!(PLAIN.of(name), Belongs::Whole(_)), "{name}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::{
 use forebay_tensor::{DType, quant::mlx::Planes};
 
 use super::{
-    checkpoint::Checkpoint,
+    checkpoint::{Checkpoint, Layout as Lies},
     folder::{Folder, Model},
     gguf::{self, Gguf, Metadata, Split, Value},
     mlx,
@@ -87,7 +87,7 @@ impl Origin {
 
     fn of_folder(folder: Folder) -> Result<Self> {
         let Checkpoint { metadata, sources, tensors, warnings, files, .. } =
-            Checkpoint::open(&folder, Access::Mapped)?;
+            Checkpoint::open(&folder, Access::Mapped, Lies::Models)?;
         let mut parts: Vec<Part> =
             tensors.into_iter().map(|(name, stored)| Part::new(name, stored)).collect();
         // Layers in their order, with what stands before them first.
@@ -104,6 +104,26 @@ impl Origin {
         entries.insert(2, ("general.name".to_owned(), Value::text(&name_of(&folder, &family))));
         entries.extend(tokens::entries(&folder, rows)?);
         let metadata = Metadata::of_entries(metadata.file().clone(), entries);
+        Ok(Self { metadata, parts, folder: Some(folder), warnings, files, sources })
+    }
+
+    /// Opens a folder with its tensors as folders of MLX have them; `around` is what their names begin with.
+    pub(crate) fn for_mlx(folder: Folder, around: &str) -> Result<Self> {
+        let Checkpoint { metadata, sources, tensors, naming, warnings, files, .. } =
+            Checkpoint::open(&folder, Access::Mapped, Lies::Mlx)?;
+        // What the configuration gives is in no file of theirs.
+        let written = tensors.into_iter().filter(|(_, stored)| !matches!(stored.kind, Kind::Given(_)));
+        let part = |(name, stored): (String, Stored)| {
+            let mut shape: Vec<usize> = stored.shape.iter().map(|size| *size as usize).collect();
+            if let ([_, one @ 1, taps], true) = (&mut shape[..], name.ends_with("conv1d.weight")) {
+                std::mem::swap(one, taps);
+            }
+            let place = (layer_of(&name), name.clone());
+            (place, Part { name: naming.by_mlx(&name, &stored.name, around), shape, stored, columns: None })
+        };
+        let mut parts: Vec<_> = written.map(part).collect();
+        parts.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let parts = parts.into_iter().map(|(_, part)| part).collect();
         Ok(Self { metadata, parts, folder: Some(folder), warnings, files, sources })
     }
 
@@ -191,6 +211,12 @@ impl Part {
         let planes = Planes { codes: &codes, scales: &scales, biases: &[], scale_type };
         mlx::write_rows(dtype, &planes, &mut out)?;
         Ok(Cow::Owned(out))
+    }
+
+    /// Codes and scales of some rows, where they are of a type of MLX without biases.
+    pub(crate) fn planes<'a>(&self, origin: &'a Origin, rows: Range<usize>) -> Result<[Cow<'a, [u8]>; 2]> {
+        let part = self.stored.part(rows.start as u64, rows.len() as u64);
+        Ok([part.bytes(&origin.sources, 0)?, part.bytes(&origin.sources, 1)?])
     }
 
     /// The elements of some rows.

@@ -17,7 +17,7 @@ use forebay_device::{BackendKind, Buffer, Device, Tag};
 use forebay_tensor::{DType, Level, Tensor, Weight, WeightBytes, quant};
 
 use super::{
-    checkpoint::Checkpoint,
+    checkpoint::{Checkpoint, Layout},
     folder::Model,
     gguf::{self, Gguf, Metadata, Split},
     mlx,
@@ -151,7 +151,7 @@ impl Weights {
             Model::Gguf(path) => open_gguf(&path, access)?,
             Model::Folder(folder) => {
                 let Checkpoint { metadata, file, sources, tensors, naming, warnings, .. } =
-                    Checkpoint::open(&folder, access)?;
+                    Checkpoint::open(&folder, access, Layout::Models)?;
                 Opened { metadata, file, sources, tensors, naming: Some(naming), warnings }
             }
         };

@@ -93,7 +93,7 @@ fn header(tensors: &[NamedTensor<'_>]) -> Result<String> {
     Ok(header)
 }
 
-fn dtype_name(dtype: DType) -> Result<&'static str> {
+pub(crate) fn dtype_name(dtype: DType) -> Result<&'static str> {
     Ok(match dtype {
         DType::F32 => "F32",
         DType::F16 => "F16",

@@ -3,10 +3,12 @@
 //! The file is read and written piece by piece, so that a model of any size takes the memory of a few rows. It never
 //! runs a model. Next rooms: `recipe` for the types, `importance` for which columns count most and `sums` for
 //! finding that out, `shapes` for
-//! files of random weights in the shape of known models.
+//! files of random weights in the shape of known models, `mlx` for
+//! folders as MLX has them.
 
 mod importance;
 mod job;
+mod mlx;
 mod recipe;
 mod shapes;
 mod sums;
@@ -21,6 +23,7 @@ use forebay_tensor::DType;
 
 pub use self::{
     importance::Importance,
+    mlx::{MlxOptions, mlx},
     recipe::{Facts, Recipe},
     shapes::Shape,
     sums::Sums,

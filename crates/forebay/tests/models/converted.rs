@@ -1,11 +1,14 @@
-//! Folders written as GGUF files: the same model, which cuts text into the same tokens.
+//! Folders written as GGUF files, the same model, which cuts text into the same tokens; and as folders of MLX.
 
-use std::{fs, ops::ControlFlow};
+use std::{collections::BTreeMap, fs, ops::ControlFlow};
 
 use forebay::{
-    formats::weights::Precision,
+    formats::{
+        safetensors::{self, Safetensors},
+        weights::Precision,
+    },
     generate::tokenizer::Tokenizer,
-    quantize::{self, Options, Progress},
+    quantize::{self, MlxOptions, Options, Progress},
 };
 use forebay_tensor::DType;
 
@@ -50,5 +53,65 @@ fn a_folder_and_the_file_made_of_it_are_one_model() {
             assert_eq!(missing, None, "{family}");
         }
     }
+    fs::remove_dir_all(dir).unwrap();
+}
+
+/// The tensors of a file: their type, shape and bytes.
+fn tensors(path: &std::path::Path) -> BTreeMap<String, (String, Vec<u64>, Vec<u8>)> {
+    let bytes = fs::read(path).unwrap();
+    let file = Safetensors::parse(path, &bytes).unwrap();
+    let of = |tensor: &safetensors::Tensor| {
+        let range = tensor.range().start as usize..tensor.range().end as usize;
+        (tensor.name().to_owned(), (tensor.kind().to_owned(), tensor.shape().to_vec(), bytes[range].to_vec()))
+    };
+    file.tensors().iter().map(of).collect()
+}
+
+#[test]
+fn folders_for_mlx_are_those_that_mlx_makes_to_the_bit() {
+    let dir = std::env::temp_dir().join(format!("forebay-converted-mlx-{}", std::process::id()));
+    fs::create_dir_all(&dir).unwrap();
+    let go = |_: Progress<'_>| ControlFlow::Continue(());
+    let mut folders = 0;
+    for family in FAMILIES {
+        let Some(root) = folder(&format!("models/{family}")) else { return };
+        for entry in fs::read_dir(&root).unwrap() {
+            let theirs = entry.unwrap().path();
+            let name = theirs.file_name().unwrap().to_str().unwrap().to_owned();
+            let dtype = match name.strip_prefix("mlx-") {
+                Some("mxfp4" | "keep") => DType::MlxMxfp4,
+                Some(affine) if !affine.contains("mixed") => format!("mlx_{affine}").parse().unwrap(),
+                _ => continue,
+            };
+            let ours = dir.join(format!("{family}-{name}"));
+            let report =
+                quantize::mlx(root.join("hf"), &ours, &MlxOptions::new(dtype).unwrap(), go).unwrap().unwrap();
+            let (found, wanted) =
+                (tensors(&ours.join("model.safetensors")), tensors(&theirs.join("model.safetensors")));
+            println!("{family} {name}: {} tensors, {} packed", found.len(), report.changed);
+            for (tensor, wanted) in &wanted {
+                // The reference kept everything but experts as it was.
+                if name != "mlx-keep" || tensor.contains("experts") || !tensor.ends_with("weight") {
+                    assert!(found.get(tensor) == Some(wanted), "{family} {name}: {tensor}");
+                }
+            }
+            assert!(found.len() == wanted.len() || name == "mlx-keep", "{family} {name}");
+            // It opens, and is the model that the reference is.
+            let ids = Reference::open(root.join("ref/hf.safetensors")).ids("promptA");
+            let logits = [&ours, &theirs].map(|path| logits(&open(path, 2, DType::F32), &ids, 32));
+            assert!(logits[0] == logits[1] || name == "mlx-keep", "{family} {name}");
+            folders += 1;
+        }
+    }
+    assert!(folders >= 10, "{folders} folders");
+    let there = MlxOptions::new("mlx_4g64".parse().unwrap()).unwrap();
+    let Some(root) = folder("models/llama") else { return };
+    let error = quantize::mlx(root.join("hf"), &dir, &there, go).unwrap_err().to_string();
+    assert!(error.contains("is there"), "{error}");
+    let again = quantize::mlx(root.join("mlx-4g64"), dir.join("again"), &there, go).unwrap_err().to_string();
+    assert!(again.contains("already"), "{again}");
+    let broken = quantize::mlx(root.join("hf"), dir.join("broken"), &there, |_| ControlFlow::Break(()));
+    assert_eq!(broken.unwrap(), None);
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), folders);
     fs::remove_dir_all(dir).unwrap();
 }

@@ -40,7 +40,7 @@ impl Scratch {
 
     fn open(&self, access: Access) -> Checkpoint {
         let Model::Folder(folder) = Model::find(&self.0).unwrap() else { panic!("no folder") };
-        Checkpoint::open(&folder, access).unwrap()
+        Checkpoint::open(&folder, access, Layout::Models).unwrap()
     }
 
     /// The shape of a tensor and the numbers of its rows, mapped and read.

@@ -6,6 +6,7 @@
 
 mod header;
 mod shards;
+pub(crate) mod writer;
 
 use std::{collections::HashMap, ops::Range, path::Path, sync::Arc};
 
