@@ -57,11 +57,14 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
     /// Go on after a token that ends the text
-    #[arg(long, conflicts_with = "schema")]
+    #[arg(long, conflicts_with_all = ["schema", "grammar"])]
     ignore_eos: bool,
     /// Generate JSON that fits the JSON schema in this file, and nothing else
     #[arg(long, value_name = "FILE")]
     schema: Option<PathBuf>,
+    /// Generate a text of the grammar in this file, in the notation of Lark, and nothing else
+    #[arg(long, value_name = "FILE", conflicts_with = "schema")]
+    grammar: Option<PathBuf>,
     /// Continue the prompt as it is, without the chat template of the model
     #[arg(long, conflicts_with_all = ["system", "think"])]
     raw: bool,
@@ -170,10 +173,16 @@ fn go_on(engine: &Engine, args: &RunArgs, text: Option<&str>) -> Result<(), Fail
 
 fn sampler(engine: &Engine, args: &RunArgs, options: &SamplerOptions) -> Result<Box<dyn Sampler>, Failure> {
     let tokenizer = engine.tokenizer();
-    let Some(path) = &args.schema else { return Ok(options.sampler(tokenizer)?) };
+    let Some(path) = args.schema.as_ref().or(args.grammar.as_ref()) else {
+        return Ok(options.sampler(tokenizer)?);
+    };
     let named = |error: String| Failure::Failed(format!("{}: {error}", path.display()));
-    let schema = fs::read_to_string(path).map_err(|error| named(error.to_string()))?;
-    let grammar = Grammar::json_schema(tokenizer, &schema).map_err(|error| named(error.to_string()))?;
+    let source = fs::read_to_string(path).map_err(|error| named(error.to_string()))?;
+    let grammar = match &args.schema {
+        Some(_) => Grammar::json_schema(tokenizer, &source),
+        None => Grammar::lark(tokenizer, &source),
+    };
+    let grammar = grammar.map_err(|error| named(error.to_string()))?;
     Ok(Box::new(options.extend(Chain::new(options.seed).with(grammar), tokenizer)?))
 }
 

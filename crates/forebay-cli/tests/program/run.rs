@@ -232,3 +232,21 @@ fn a_prompt_without_a_model_is_continued_by_the_demo() {
     let play = success(forebay(&["run", "JULIET:\n", "--greedy", "-n", "200", "-t", "1"]));
     assert!(play.contains("\n\n") && play.lines().filter(|line| line.ends_with(':')).count() > 1, "{play}");
 }
+
+#[test]
+fn a_grammar_keeps_the_form_too() {
+    let folder = Folder::new();
+    let model = folder.plain_model();
+    let grammar = folder.file("g.lark", "start: (\"yes\" | \"no\") \"!\"{1,3}\n");
+    for seed in ["1", "2", "3"] {
+        let text = success(forebay(&["run", &model, "x", "--grammar", &grammar, "--seed", seed, "-n", "20"]));
+        let said = text.trim_start_matches('x').trim();
+        let word = said.trim_end_matches('!');
+        assert!(matches!(word, "yes" | "no") && (1..=3).contains(&(said.len() - word.len())), "{text:?}");
+    }
+    let wrong = folder.file("wrong.lark", "start: [");
+    let (code, line) = failure(&["run", &model, "x", "--grammar", &wrong]);
+    assert!(code == 1 && line.contains("wrong.lark") && line.contains("grammar"), "{line}");
+    let both = ["run", &model, "x", "--grammar", &grammar, "--schema", &grammar];
+    assert_eq!(forebay(&both).status.code(), Some(2));
+}

@@ -155,6 +155,27 @@ impl Stored {
         }
     }
 
+    /// Of the rows of each expert, the first half and the second; none where they are no two halves.
+    pub(super) fn halves(&self) -> Option<[Self; 2]> {
+        let (whole, experts, each) = match self.shape[..] {
+            // Biases have an element where matrices have a row.
+            [experts, each] if matches!(self.kind, Kind::Plain(_)) => {
+                (self.clone().by_element(), experts, each)
+            }
+            [experts, each, _] => (self.clone(), experts, each),
+            _ => return None,
+        };
+        let (mut shape, count) = (self.shape.clone(), each / 2);
+        shape[1] = count;
+        each.is_multiple_of(2).then(|| {
+            [0, 1].map(|half| {
+                let rows =
+                    (0..experts).map(|expert| Rows { first: expert * each + half * count, count, step: 1 });
+                whole.pick(shape.clone(), rows)
+            })
+        })
+    }
+
     /// Tensors of one shape and type, one after another along an axis of their own.
     pub(super) fn stack(parts: Vec<Self>) -> Option<Self> {
         let count = parts.len() as u64;

@@ -476,12 +476,23 @@ fn open_gguf(path: &Path, access: Access) -> Result<Opened> {
     join(parts)
 }
 
+/// The names of the two tensors of experts that are one in a file: gates first.
+fn halves(name: &str) -> Option<[String; 2]> {
+    let (before, after) = name.split_once("ffn_gate_up_exps.")?;
+    Some(["gate", "up"].map(|half| format!("{before}ffn_{half}_exps.{after}")))
+}
+
 /// The parts of a model as one.
 fn join(parts: Vec<(Gguf, Source)>) -> Result<Opened> {
     let (ggufs, sources): (Vec<Gguf>, Vec<Source>) = parts.into_iter().unzip();
     let files = Split::join(ggufs)?;
-    let tensors =
-        files.tensors().map(|(part, tensor)| (tensor.name().to_owned(), Stored::of_gguf(part, tensor)));
+    let tensors = files.tensors().flat_map(|(part, tensor)| {
+        let stored = Stored::of_gguf(part, tensor);
+        match halves(tensor.name()).zip(stored.halves()) {
+            Some((names, halves)) => names.into_iter().zip(halves).collect(),
+            None => vec![(tensor.name().to_owned(), stored)],
+        }
+    });
     let (tensors, metadata) = (tensors.collect(), files.parts()[0].metadata().clone());
     let file = metadata.file().clone();
     Ok(Opened { metadata, file, sources, tensors, naming: None, warnings: Vec::new() })

@@ -95,6 +95,31 @@ fn a_hybrid_gives_the_same_in_chunks_of_any_size_on_any_number_of_threads() {
 }
 
 #[test]
+fn gates_and_what_they_let_through_may_be_one_tensor() {
+    let apart = joined(hybrid());
+    let wanted = logits(&file("qwen3next", &numbers(), &[], &apart), &IDS, 21, 1);
+    let mut together = apart;
+    for layer in 0..2 {
+        let [gate, up] = ["gate", "up"]
+            .map(|half| together.remove(&format!("blk.{layer}.ffn_{half}_exps.weight")).unwrap());
+        let (experts, each) = (gate.0[0], gate.1.len() / gate.0[0]);
+        let both =
+            |expert: usize| [&gate.1, &up.1].map(|half| half[expert * each..][..each].to_vec()).concat();
+        let elements = (0..experts).flat_map(both).collect();
+        let shape = vec![experts, 2 * gate.0[1], gate.0[2]];
+        together.insert(format!("blk.{layer}.ffn_gate_up_exps.weight"), (shape, elements));
+    }
+    assert!(logits(&file("qwen3next", &numbers(), &[], &together), &IDS, 21, 1) == wanted);
+    // Rows that are no two halves stay what the file calls them.
+    let (shape, _) = together.get_mut("blk.1.ffn_gate_up_exps.weight").unwrap();
+    (shape[1], shape[2]) = (5, 64);
+    let device = Device::open(&DeviceOptions::cpu().threads(1)).unwrap();
+    let error =
+        open(&device, &file("qwen3next", &numbers(), &[], &together)).map(drop).unwrap_err().to_string();
+    assert!(error.contains("has no tensor \"blk.1.ffn_gate_exps.weight\""), "{error}");
+}
+
+#[test]
 fn layers_that_guess_further_tokens_are_left_aside() {
     let (mut numbers, mut weights) = (numbers(), hybrid());
     let wanted = logits(&file("qwen35moe", &numbers, &[], &weights), &IDS, 21, 1);

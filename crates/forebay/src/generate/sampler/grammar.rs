@@ -47,6 +47,23 @@ impl Grammar {
         Self::new(tokenizer, TopLevelGrammar::from_json_schema(schema))
     }
 
+    /// A grammar in the notation of Lark, as llguidance has it: rules and terminals, the first of which is `start`.
+    ///
+    /// ```no_run
+    /// # fn example(engine: &forebay::Engine) -> forebay::Result<()> {
+    /// use forebay::generate::sampler::Grammar;
+    ///
+    /// let grammar = Grammar::lark(engine.tokenizer(), r#"start: "yes" | "no" | /[0-9]{1,3}/ " times""#)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Grammar`] where it cannot be read.
+    pub fn lark(tokenizer: &Tokenizer, grammar: &str) -> Result<Self> {
+        Self::new(tokenizer, TopLevelGrammar::from_lark(grammar.to_owned()))
+    }
+
     fn new(tokenizer: &Tokenizer, grammar: TopLevelGrammar) -> Result<Self> {
         let tokens: TokEnv = Arc::new(ApproximateTokEnv::new(trie(tokenizer)?));
         let mut factory = ParserFactory::new_simple(&tokens).map_err(|error| failed(&*error))?;
@@ -178,6 +195,43 @@ mod tests {
             // After a way back the grammar is followed from where it began.
             let back = chain.choose(&logits, &ids[..5]).unwrap();
             assert_eq!(back, ids[5], "{text}");
+        }
+    }
+
+    #[test]
+    fn whatever_is_drawn_is_a_text_of_the_grammar() {
+        let tokenizer = tokenizer();
+        let source = "start: \"{\" (word \",\")* word \"}\"\nword: /[a-c]{2,4}/ | \"true\"\n";
+        let logits = vec![0.0; tokenizer.size()];
+        let mut seen = std::collections::BTreeSet::new();
+        for seed in 0..8 {
+            let mut chain = Chain::new(seed).with(Grammar::lark(&tokenizer, source).unwrap());
+            let mut ids = vec![1];
+            loop {
+                let id = chain.choose(&logits, &ids).unwrap();
+                if tokenizer.is_end(id) {
+                    break;
+                }
+                ids.push(id);
+                assert!(ids.len() < 2000);
+            }
+            let text = tokenizer.decode(&ids[1..], false).unwrap();
+            let inner = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap();
+            for word in inner.split(',') {
+                let letters =
+                    (2..=4).contains(&word.len()) && word.bytes().all(|b| (b'a'..=b'c').contains(&b));
+                assert!(letters || word == "true", "{text}");
+            }
+            seen.insert(text);
+        }
+        assert!(seen.len() > 4, "{seen:?}");
+        for (source, named) in [("begin: \"a\"", "start"), ("start: missing", "missing"), ("start: [", "")] {
+            let error = Grammar::lark(&tokenizer, source).unwrap_err().to_string();
+            assert!(
+                error.starts_with("the grammar cannot be followed: ") && error.contains(named),
+                "{error}"
+            );
+            assert!(!error.contains('\n'));
         }
     }
 
