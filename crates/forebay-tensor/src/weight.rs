@@ -12,7 +12,7 @@ use crate::{
     DType, Error, Level, Result, Tensor,
     quant::{
         self, mlx,
-        panel::{PanelLayout, ROWS},
+        panel::{PIECE, PanelLayout, ROWS},
     },
     tiles::{
         Lie,
@@ -166,7 +166,8 @@ impl<const AXES: usize> Weight<AXES> {
         let is_card = device.kind() == BackendKind::Cuda;
         let layout = bytes.layout().filter(|_| is_card || device.kind() == BackendKind::Cpu);
         let layout = layout.ok_or(Error::NoPanels { dtype: dtype.name(), width })?;
-        let source = Source { layout, planes, rows, width };
+        let piece = if is_card { width } else { PIECE };
+        let source = Source { layout, planes, rows, width, piece };
         let (panel_bytes, label) = (layout.panel_bytes(width), label.into());
         let all = count.saturating_mul(rows.div_ceil(ROWS)).saturating_mul(panel_bytes) as u64;
         let buffer = device.alloc(Request::new(all).tag(Tag::Weights).label(label.clone()).exact())?;
@@ -293,6 +294,8 @@ struct Source<'a> {
     /// Of one matrix.
     rows: usize,
     width: usize,
+    /// Columns of a piece of a panel.
+    piece: usize,
 }
 
 impl Source<'_> {
@@ -318,12 +321,12 @@ impl Job for Pack<'_> {
     #[inline(always)]
     fn run<V: Lanes>(self, v: V) {
         let Self { source, first, panels } = self;
-        let Source { layout, planes, width, .. } = source;
+        let Source { layout, planes, width, piece, .. } = source;
         let row = layout.bytes.map(|bytes| bytes * (width / layout.span));
         for (i, panel) in panels.chunks_exact_mut(layout.panel_bytes(*width)).enumerate() {
             let rows = source.rows_of(first + i);
             let planes = std::array::from_fn(|i| &planes[i][rows.start * row[i]..rows.end * row[i]]);
-            pack(v, layout, planes, rows.len(), *width, panel);
+            pack(v, layout, planes, rows.len(), [*width, *piece], panel);
         }
     }
 }

@@ -1,14 +1,16 @@
 //! Panels: the rows of a weight, 16 at a time, in the order in which integer kernels read them.
 //!
 //! ```text
-//! panel    | sides of all blocks | codes of all blocks |
+//! panel    | piece | piece | …
+//! piece    | sides of its blocks | codes of its blocks |
 //! sides    for each block, for each number of a block's side: that of row 0, of row 1, … of row 15
 //! codes    for each 32 columns: planes of 64-byte lines; byte 4 r + i of a line belongs to row r
 //! ```
 //! Four columns side by side are a *quad*; 32 columns have quads 0 to 7. A plane of 8 bits has a line for each quad, one
 //! of 4 bits a line for quads `j` (low) and `j + 4` (high), one of 2 bits a line for quads `j`, `j + 2`, `j + 4` and
 //! `j + 6`, one of a single bit a line for all. Codes of 3, 5 and 6 bits have a plane for their low bits and one for
-//! their high bits. A panel is as large as the rows that it holds; rows that are missing have sides of zero.
+//! their high bits. A panel is as large as the rows that it holds; rows that are missing have sides of zero. On the CPU a
+//! piece has 256 columns, or what is left of them, so that a panel is read in one stream; for cards it has all columns.
 //!
 //! Here is what each type keeps beside its codes, and where its codes lie in a block. Next rooms: `tiles::cpu::pack`, which
 //! fills panels, and `tiles::cpu::formats`, which says what sides mean. Types without a layout gain nothing: plain types
@@ -23,6 +25,8 @@ pub(crate) const ROWS: usize = 16;
 pub(crate) const MOST: usize = 256;
 /// Columns whose codes lie together.
 pub(crate) const COLUMNS: usize = 32;
+/// Columns of a piece on the CPU: whole blocks of every type.
+pub(crate) const PIECE: usize = MOST;
 
 /// Numbers beside the codes of a block: `count` of `unit` bytes each, from `at` on in the block's part of a plane.
 #[derive(Clone, Copy, Debug)]
@@ -137,11 +141,6 @@ impl PanelLayout {
     /// Bytes of a panel.
     pub(crate) fn panel_bytes(&self, width: usize) -> usize {
         ROWS * (width / self.span) * self.bytes.iter().sum::<usize>()
-    }
-
-    /// Bytes of the sides of a panel, which come first.
-    pub(crate) fn sides_of_panel(&self, width: usize) -> usize {
-        ROWS * (width / self.span) * self.side_bytes()
     }
 
     /// Bytes of the codes of 32 columns of a panel.

@@ -320,87 +320,85 @@ fn negative(numbers: PerRow) -> PerRow {
     negative
 }
 
-/// Numbers of a byte beside the codes of a block, for the rows of a part.
-#[derive(Clone, Copy)]
-struct Numbers<'a, V> {
-    v: V,
-    bytes: &'a [u8],
-    row: usize,
+/// Some lines of a byte for each row, as they lie beside the codes of a block; `at` is where the words of a vector begin.
+#[inline(always)]
+fn line_words<V: Lanes>(v: V, bytes: &[u8], line: usize, at: usize) -> V::Words {
+    v.words(&bytes[line * ROWS + at..])
 }
 
-impl<'a, V: Lanes> Numbers<'a, V> {
-    #[inline(always)]
-    fn new(v: V, bytes: &'a [u8], part: usize) -> Self {
-        Self { v, bytes, row: part * V::N }
-    }
-
-    /// The bits from `shift` on of number `i`.
-    #[inline(always)]
-    fn bits(self, i: usize, shift: usize, mask: u8) -> V::Words {
-        let number = self.v.bytes(&self.bytes[i * ROWS + self.row..]);
-        self.v.mask(if shift == 0 { number } else { self.v.down(number, shift as u32) }, mask)
-    }
-
-    /// Two of the bits of number `i`, from `shift` on, above four others.
-    #[inline(always)]
-    fn above(self, low: V::Words, i: usize, shift: usize) -> V::Words {
-        self.v.or(low, self.v.up(self.bits(i, shift, 3), 4))
-    }
-
-    /// `d * (number - zero)`, for the rows of the part.
-    #[inline(always)]
-    fn scale(self, d: &PerRow, number: V::Words, zero: i32, to: &mut PerRow) {
-        let number = if zero == 0 { number } else { self.v.add_integers(number, self.v.integer(-zero)) };
-        let scaled = self.v.mul(self.v.load(&d[self.row..]), self.v.floats(number));
-        self.v.store(scaled, &mut to[self.row..]);
+/// Makes `d * (number - zero)` of each number of a byte, for all rows.
+#[inline(always)]
+fn scaled<V: Lanes>(v: V, d: &PerRow, numbers: &[u8], zero: i32, to: &mut [PerRow]) {
+    for (numbers, to) in numbers.as_chunks::<ROWS>().0.iter().zip(to) {
+        for row in (0..ROWS).step_by(V::N) {
+            let number = v.bytes(&numbers[row..]);
+            let number = if zero == 0 { number } else { v.add_integers(number, v.integer(-zero)) };
+            v.store(v.mul(v.load(&d[row..]), v.floats(number)), &mut to[row..]);
+        }
     }
 }
 
 #[inline(always)]
 fn k_scales<V: Lanes>(v: V, bytes: &[u8], sides: &mut Sides) {
     let (d, dmin) = (halves(v, bytes, 0), negative(halves(v, bytes, 1)));
-    for part in 0..ROWS / V::N {
-        let n = Numbers::new(v, &bytes[4 * ROWS..], part);
-        for j in 0..4 {
-            n.scale(&d, n.bits(j, 0, 63), 0, &mut sides.scales[j]);
-            n.scale(&dmin, n.bits(4 + j, 0, 63), 0, &mut sides.minimums[j]);
-            n.scale(&d, n.above(n.bits(8 + j, 0, 15), j, 6), 0, &mut sides.scales[4 + j]);
-            n.scale(&dmin, n.above(n.bits(8 + j, 4, 15), 4 + j, 6), 0, &mut sides.minimums[4 + j]);
-        }
+    let bytes = &bytes[4 * ROWS..];
+    let (mut scales, mut minimums) = ([0; 8 * ROWS], [0; 8 * ROWS]);
+    for at in (0..4 * ROWS).step_by(4 * V::N) {
+        let (a, b) = (line_words(v, bytes, 0, at), line_words(v, bytes, 4, at));
+        let low = line_words(v, bytes, 8, at);
+        v.put_words(v.mask(a, 63), &mut scales[at..]);
+        v.put_words(v.mask(b, 63), &mut minimums[at..]);
+        // Two bits of the first lines lie above four of the last ones.
+        let at = 4 * ROWS + at;
+        v.put_words(v.or(v.mask(low, 15), bits(v, a, 6, 4, 3)), &mut scales[at..]);
+        v.put_words(v.or(bits(v, low, 4, 0, 15), bits(v, b, 6, 4, 3)), &mut minimums[at..]);
     }
+    scaled(v, &d, &scales, 0, &mut sides.scales);
+    scaled(v, &dmin, &minimums, 0, &mut sides.minimums);
 }
 
 #[inline(always)]
 fn q2_k<V: Lanes>(v: V, bytes: &[u8], sides: &mut Sides) {
     let (d, dmin) = (halves(v, bytes, 0), negative(halves(v, bytes, 1)));
-    for part in 0..ROWS / V::N {
-        let n = Numbers::new(v, &bytes[4 * ROWS..], part);
-        for j in 0..16 {
-            n.scale(&d, n.bits(j, 0, 15), 0, &mut sides.scales[j]);
-            n.scale(&dmin, n.bits(j, 4, 15), 0, &mut sides.minimums[j]);
-        }
+    let bytes = &bytes[4 * ROWS..];
+    let (mut scales, mut minimums) = ([0; 16 * ROWS], [0; 16 * ROWS]);
+    for at in (0..16 * ROWS).step_by(4 * V::N) {
+        let both = line_words(v, bytes, 0, at);
+        v.put_words(v.mask(both, 15), &mut scales[at..]);
+        v.put_words(bits(v, both, 4, 0, 15), &mut minimums[at..]);
     }
+    scaled(v, &d, &scales, 0, &mut sides.scales);
+    scaled(v, &dmin, &minimums, 0, &mut sides.minimums);
 }
 
 #[inline(always)]
 fn q3_k<V: Lanes>(v: V, bytes: &[u8], sides: &mut Sides) {
     let d = halves(v, bytes, 0);
-    for part in 0..ROWS / V::N {
-        let n = Numbers::new(v, &bytes[2 * ROWS..], part);
-        for j in 0..16 {
-            let low = n.bits(j % 8, 4 * (j / 8), 15);
-            n.scale(&d, n.above(low, 8 + j % 4, 2 * (j / 4)), 32, &mut sides.scales[j]);
+    let bytes = &bytes[2 * ROWS..];
+    let mut scales = [0; 16 * ROWS];
+    for at in (0..4 * ROWS).step_by(4 * V::N) {
+        let (a, b) = (line_words(v, bytes, 0, at), line_words(v, bytes, 4, at));
+        let high = line_words(v, bytes, 8, at);
+        let all = [
+            v.or(v.mask(a, 15), bits(v, high, 0, 4, 3)),
+            v.or(v.mask(b, 15), bits(v, high, 2, 4, 3)),
+            v.or(bits(v, a, 4, 0, 15), bits(v, high, 4, 4, 3)),
+            v.or(bits(v, b, 4, 0, 15), bits(v, high, 6, 4, 3)),
+        ];
+        for j in 0..4 {
+            v.put_words(all[j], &mut scales[4 * j * ROWS + at..]);
         }
     }
+    scaled(v, &d, &scales, 32, &mut sides.scales);
 }
 
 #[inline(always)]
 fn q6_k<V: Lanes>(v: V, bytes: &[u8], sides: &mut Sides) {
     let d = halves(v, bytes, 0);
-    for part in 0..ROWS / V::N {
-        let n = Numbers::new(v, &bytes[2 * ROWS..], part);
-        for j in 0..16 {
-            n.scale(&d, v.signed_bytes(&n.bytes[j * ROWS + n.row..]), 0, &mut sides.scales[j]);
+    for (numbers, to) in bytes[2 * ROWS..].as_chunks::<ROWS>().0.iter().zip(&mut sides.scales) {
+        for row in (0..ROWS).step_by(V::N) {
+            let scale = v.mul(v.load(&d[row..]), v.floats(v.signed_bytes(&numbers[row..])));
+            v.store(scale, &mut to[row..]);
         }
     }
 }
@@ -408,13 +406,16 @@ fn q6_k<V: Lanes>(v: V, bytes: &[u8], sides: &mut Sides) {
 #[inline(always)]
 fn iq4_xs<V: Lanes>(v: V, bytes: &[u8], sides: &mut Sides) {
     let d = halves(v, bytes, 0);
-    for part in 0..ROWS / V::N {
-        let n = Numbers::new(v, &bytes[2 * ROWS..], part);
-        for j in 0..8 {
-            let low = n.bits(2 + j / 2, 4 * (j % 2), 15);
-            n.scale(&d, n.above(low, j / 4, 2 * (j % 4)), 32, &mut sides.scales[j]);
+    let lines = bytes[2 * ROWS..].as_chunks::<ROWS>().0;
+    // Lines 0 and 1 have two high bits of four numbers, lines 2 to 5 four low bits of two.
+    let mut scales = [0; 8 * ROWS];
+    for (j, scales) in scales.as_chunks_mut::<ROWS>().0.iter_mut().enumerate() {
+        let (low, high) = (&lines[2 + j / 2], &lines[j / 4]);
+        for row in 0..ROWS {
+            scales[row] = low[row] >> (4 * (j % 2)) & 15 | (high[row] >> (2 * (j % 4)) & 3) << 4;
         }
     }
+    scaled(v, &d, &scales, 32, &mut sides.scales);
 }
 
 #[inline(always)]

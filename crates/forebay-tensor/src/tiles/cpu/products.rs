@@ -29,32 +29,31 @@ pub(crate) fn panel<V: Lanes, F: PanelFormat, const C: usize>(
     panel: &[u8],
     xs: [&[Rounded]; C],
 ) -> [PerRow; C] {
-    let (blocks, groups) = (xs[0].len() * COLUMNS / f.span(), f.span() / COLUMNS);
-    let side_bytes = ROWS * f.side_bytes();
-    let line_bytes = 2 * COLUMNS * F::BITS;
-    let (sides, lines) = panel.split_at(blocks * side_bytes);
+    let all = xs[0].len();
     let mut read = Sides::new();
     let mut totals = [[v.float(0.0); PARTS]; C];
-    for block in 0..blocks {
-        let side = &sides[block * side_bytes..][..side_bytes];
-        for line in 0..side_bytes.div_ceil(64) {
-            v.fetch(side, AHEAD * side_bytes / (groups * line_bytes) + 64 * line);
+    for first in (0..all).step_by(GROUPS) {
+        let piece = Piece::of(f, panel, first, all);
+        for line in 0..piece.sides.len().div_ceil(64) {
+            v.fetch(piece.sides, AHEAD + 64 * line);
         }
-        f.sides(v, side, &mut read);
-        for g in 0..groups {
-            let at = block * groups + g;
-            let lines = &lines[at * line_bytes..][..line_bytes];
-            for line in 0..line_bytes / 64 {
-                v.fetch(lines, AHEAD + 64 * line);
-            }
-            for part in 0..ROWS / V::N {
-                let mut quads = [v.integer(0); QUADS];
-                for q in 0..QUADS {
-                    quads[q] = quad::<V, F>(v, lines, part, q);
+        for (block, sides) in piece.sides.chunks_exact(ROWS * f.side_bytes()).enumerate() {
+            f.sides(v, sides, &mut read);
+            for g in 0..f.span() / COLUMNS {
+                let at = block * (f.span() / COLUMNS) + g;
+                let lines = piece.lines::<F>(at);
+                for line in 0..lines.len() / 64 {
+                    v.fetch(lines, AHEAD + 64 * line);
                 }
-                for c in 0..C {
-                    totals[c][part] =
-                        add_group::<V, F>(v, totals[c][part], &quads, &xs[c][at], &read, g, part);
+                for part in 0..ROWS / V::N {
+                    let mut quads = [v.integer(0); QUADS];
+                    for q in 0..QUADS {
+                        quads[q] = quad::<V, F>(v, lines, part, q);
+                    }
+                    for c in 0..C {
+                        let x = &xs[c][first + at];
+                        totals[c][part] = add_group::<V, F>(v, totals[c][part], &quads, x, &read, g, part);
+                    }
                 }
             }
         }
@@ -66,6 +65,38 @@ pub(crate) fn panel<V: Lanes, F: PanelFormat, const C: usize>(
         }
     }
     out
+}
+
+/// A piece of a panel.
+struct Piece<'a> {
+    sides: &'a [u8],
+    lines: &'a [u8],
+}
+
+impl<'a> Piece<'a> {
+    /// The piece that begins at group `first` of 32 columns, of `all` that a row has.
+    #[inline(always)]
+    fn of<F: PanelFormat>(f: F, panel: &'a [u8], first: usize, all: usize) -> Self {
+        let (side_bytes, line_bytes) = (ROWS * COLUMNS * f.side_bytes() / f.span(), 2 * COLUMNS * F::BITS);
+        let groups = (all - first).min(GROUPS);
+        let bytes = &panel[first * (side_bytes + line_bytes)..][..groups * (side_bytes + line_bytes)];
+        let (sides, lines) = bytes.split_at(groups * side_bytes);
+        Self { sides, lines }
+    }
+
+    /// The sides of a block.
+    #[inline(always)]
+    fn block<F: PanelFormat>(&self, f: F, block: usize) -> &'a [u8] {
+        let side_bytes = ROWS * f.side_bytes();
+        &self.sides[block * side_bytes..][..side_bytes]
+    }
+
+    /// The codes of a group.
+    #[inline(always)]
+    fn lines<F: PanelFormat>(&self, group: usize) -> &'a [u8] {
+        let line_bytes = 2 * COLUMNS * F::BITS;
+        &self.lines[group * line_bytes..][..line_bytes]
+    }
 }
 
 /// Adds the products of 32 columns.
@@ -150,7 +181,7 @@ impl Expanded {
         }
     }
 
-    /// Expands groups `first..first + groups` of 32 columns of a panel into place `p`.
+    /// Expands groups `first..first + groups` of 32 columns of a panel, which are a piece, into place `p`.
     #[inline(always)]
     pub(crate) fn fill<V: Lanes, F: PanelFormat>(
         &mut self,
@@ -160,17 +191,14 @@ impl Expanded {
         p: usize,
         (first, groups, all): (usize, usize, usize),
     ) {
-        let side_bytes = ROWS * f.side_bytes();
-        let line_bytes = 2 * COLUMNS * F::BITS;
+        let piece = Piece::of(f, panel, first, all);
         let per_block = f.span() / COLUMNS;
-        let (sides, lines) = panel.split_at(all / per_block * side_bytes);
         let mut read = Sides::new();
         for g in 0..groups {
-            let at = first + g;
-            if at.is_multiple_of(per_block) || g == 0 {
-                f.sides(v, &sides[at / per_block * side_bytes..][..side_bytes], &mut read);
+            if g.is_multiple_of(per_block) {
+                f.sides(v, piece.block(f, g / per_block), &mut read);
             }
-            let (within, each) = (at % per_block, COLUMNS / F::GROUP);
+            let (within, each) = (g % per_block, COLUMNS / F::GROUP);
             for h in 0..each {
                 let from = if F::MANY { within * each + h } else { 0 };
                 self.scales[p][g * each + h] = read.scales[from];
@@ -178,7 +206,7 @@ impl Expanded {
                     self.minimums[p][g * each + h] = read.minimums[from];
                 }
             }
-            let lines = &lines[at * line_bytes..][..line_bytes];
+            let lines = piece.lines::<F>(g);
             for part in 0..ROWS / V::N {
                 for q in 0..QUADS {
                     let values = &mut self.values[p][g][q];
@@ -272,23 +300,22 @@ impl<const GROUP: usize, const MINIMUM: bool, const WIDE: bool> Meaning for Sums
 /// The elements of one row of a panel.
 #[inline(always)]
 pub(crate) fn row<V: Lanes, F: PanelFormat>(v: V, f: F, panel: &[u8], row: usize, out: &mut [f32]) {
-    let groups = out.len() / COLUMNS;
+    let all = out.len() / COLUMNS;
     let per_block = f.span() / COLUMNS;
-    let side_bytes = ROWS * f.side_bytes();
-    let line_bytes = 2 * COLUMNS * F::BITS;
-    let (sides, lines) = panel.split_at(groups / per_block * side_bytes);
     let mut read = Sides::new();
     for (at, out) in out.as_chunks_mut::<COLUMNS>().0.iter_mut().enumerate() {
-        if at.is_multiple_of(per_block) {
-            f.sides(v, &sides[at / per_block * side_bytes..][..side_bytes], &mut read);
+        let g = at % GROUPS;
+        let piece = Piece::of(f, panel, at - g, all);
+        if g.is_multiple_of(per_block) {
+            f.sides(v, piece.block(f, g / per_block), &mut read);
         }
-        let lines = &lines[at * line_bytes..][..line_bytes];
+        let lines = piece.lines::<F>(g);
         for (i, out) in out.iter_mut().enumerate() {
             let mut values = [0; 4 * ROWS];
             v.put_words(quad::<V, F>(v, lines, row / V::N, i / 4), &mut values);
             let value = i32::from(values[row % V::N * 4 + i % 4]) - F::ZERO;
             let each = COLUMNS / F::GROUP;
-            let from = if F::MANY { at % per_block * each + i / F::GROUP } else { 0 };
+            let from = if F::MANY { g % per_block * each + i / F::GROUP } else { 0 };
             *out = read.scales[from][row] * value as f32;
             if F::MINIMUM {
                 *out += read.minimums[from][row];

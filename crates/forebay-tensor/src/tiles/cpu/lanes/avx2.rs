@@ -10,8 +10,8 @@ use std::arch::x86_64::{
     _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtepu16_epi32, _mm256_cvtph_ps,
     _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps,
     _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
-    _mm256_shuffle_epi8, _mm256_sll_epi16, _mm256_slli_epi32, _mm256_srl_epi16, _mm256_storeu_ps,
-    _mm256_storeu_si256, _mm256_xor_si256,
+    _mm256_shuffle_epi8, _mm256_sll_epi16, _mm256_sll_epi32, _mm256_slli_epi32, _mm256_srl_epi16,
+    _mm256_srl_epi32, _mm256_storeu_ps, _mm256_storeu_si256, _mm256_xor_si256,
 };
 
 use super::{FIRST_PAIRS, Job, LAST_PAIRS, Lanes, Level};
@@ -108,6 +108,21 @@ impl Lanes for Avx2 {
     #[inline(always)]
     fn up(self, a: __m256i, bits: u32) -> __m256i {
         on_values!(_mm256_sll_epi16(a, _mm_cvtsi32_si128(bits as i32)))
+    }
+
+    #[inline(always)]
+    fn mask_words(self, a: __m256i, word: u32) -> __m256i {
+        on_values!(_mm256_and_si256(a, _mm256_set1_epi32(word.cast_signed())))
+    }
+
+    #[inline(always)]
+    fn down_words(self, a: __m256i, bits: u32) -> __m256i {
+        on_values!(_mm256_srl_epi32(a, _mm_cvtsi32_si128(bits as i32)))
+    }
+
+    #[inline(always)]
+    fn up_words(self, a: __m256i, bits: u32) -> __m256i {
+        on_values!(_mm256_sll_epi32(a, _mm_cvtsi32_si128(bits as i32)))
     }
 
     #[inline(always)]

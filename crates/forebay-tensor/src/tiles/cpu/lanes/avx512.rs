@@ -10,8 +10,8 @@ use std::arch::x86_64::{
     _mm512_castsi512_ps, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32,
     _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_loadu_ps, _mm512_loadu_si512,
     _mm512_mul_ps, _mm512_or_si512, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_shuffle_epi8,
-    _mm512_sll_epi16, _mm512_slli_epi32, _mm512_srl_epi16, _mm512_storeu_ps, _mm512_storeu_si512,
-    _mm512_xor_si512,
+    _mm512_sll_epi16, _mm512_sll_epi32, _mm512_slli_epi32, _mm512_srl_epi16, _mm512_srl_epi32,
+    _mm512_storeu_ps, _mm512_storeu_si512, _mm512_xor_si512,
 };
 
 use super::{FIRST_PAIRS, Job, LAST_PAIRS, Lanes, Level};
@@ -108,6 +108,21 @@ impl Lanes for Avx512 {
     #[inline(always)]
     fn up(self, a: __m512i, bits: u32) -> __m512i {
         on_values!(_mm512_sll_epi16(a, _mm_cvtsi32_si128(bits as i32)))
+    }
+
+    #[inline(always)]
+    fn mask_words(self, a: __m512i, word: u32) -> __m512i {
+        on_values!(_mm512_and_si512(a, _mm512_set1_epi32(word.cast_signed())))
+    }
+
+    #[inline(always)]
+    fn down_words(self, a: __m512i, bits: u32) -> __m512i {
+        on_values!(_mm512_srl_epi32(a, _mm_cvtsi32_si128(bits as i32)))
+    }
+
+    #[inline(always)]
+    fn up_words(self, a: __m512i, bits: u32) -> __m512i {
+        on_values!(_mm512_sll_epi32(a, _mm_cvtsi32_si128(bits as i32)))
     }
 
     #[inline(always)]

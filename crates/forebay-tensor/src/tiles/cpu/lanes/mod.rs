@@ -81,6 +81,12 @@ pub(crate) trait Lanes: Copy {
     fn down(self, a: Self::Words, bits: u32) -> Self::Words;
     /// Moves bits up. What comes from the byte below is for the caller to mask.
     fn up(self, a: Self::Words, bits: u32) -> Self::Words;
+    /// The bits that all words have in common with this one.
+    fn mask_words(self, a: Self::Words, word: u32) -> Self::Words;
+    /// Moves the bits of words down; zeros follow.
+    fn down_words(self, a: Self::Words, bits: u32) -> Self::Words;
+    /// Moves the bits of words up; zeros follow.
+    fn up_words(self, a: Self::Words, bits: u32) -> Self::Words;
     /// Turns these bits of all bytes over.
     fn flip(self, a: Self::Words, byte: u8) -> Self::Words;
     /// The halves of the first or the last two bytes of each row, as four bytes.

@@ -10,7 +10,8 @@ use std::arch::aarch64::{
     vget_low_u16, vld1_u8, vld1q_f32, vld1q_u8, vmovl_s8, vmovl_s16, vmovl_u8, vmovl_u16, vmull_high_s8,
     vmull_s8, vmulq_f32, vorrq_u8, vpadalq_s16, vpaddq_s16, vqtbl1q_u8, vreinterpret_u16_u8,
     vreinterpretq_f32_u8, vreinterpretq_f32_u32, vreinterpretq_s8_u8, vreinterpretq_s32_u8,
-    vreinterpretq_u8_s32, vreinterpretq_u8_u32, vshlq_n_s32, vshlq_n_u32, vshlq_u8, vst1q_f32, vst1q_u8,
+    vreinterpretq_u8_s32, vreinterpretq_u8_u32, vreinterpretq_u32_u8, vshlq_n_s32, vshlq_n_u32, vshlq_u8,
+    vshlq_u32, vst1q_f32, vst1q_u8,
 };
 
 use half::f16;
@@ -109,6 +110,22 @@ impl Lanes for Neon {
     #[inline(always)]
     fn up(self, a: uint8x16_t, bits: u32) -> uint8x16_t {
         on_values!(vshlq_u8(a, vdupq_n_s8(bits as i8)))
+    }
+
+    #[inline(always)]
+    fn mask_words(self, a: uint8x16_t, word: u32) -> uint8x16_t {
+        on_values!(vandq_u8(a, vreinterpretq_u8_u32(vdupq_n_u32(word))))
+    }
+
+    #[inline(always)]
+    fn down_words(self, a: uint8x16_t, bits: u32) -> uint8x16_t {
+        self.up_words(a, bits.wrapping_neg())
+    }
+
+    #[inline(always)]
+    fn up_words(self, a: uint8x16_t, bits: u32) -> uint8x16_t {
+        let by = on_values!(vdupq_n_s32(bits.cast_signed()));
+        on_values!(vreinterpretq_u8_u32(vshlq_u32(vreinterpretq_u32_u8(a), by)))
     }
 
     #[inline(always)]

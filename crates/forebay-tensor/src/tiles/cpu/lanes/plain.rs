@@ -73,6 +73,21 @@ impl Lanes for Plain {
     }
 
     #[inline(always)]
+    fn mask_words(self, a: [u32; ROWS], word: u32) -> [u32; ROWS] {
+        a.map(|a| a & word)
+    }
+
+    #[inline(always)]
+    fn down_words(self, a: [u32; ROWS], bits: u32) -> [u32; ROWS] {
+        a.map(|a| a >> bits)
+    }
+
+    #[inline(always)]
+    fn up_words(self, a: [u32; ROWS], bits: u32) -> [u32; ROWS] {
+        a.map(|a| a << bits)
+    }
+
+    #[inline(always)]
     fn flip(self, a: [u32; ROWS], byte: u8) -> [u32; ROWS] {
         a.map(|a| a ^ u32::from_ne_bytes([byte; 4]))
     }
