@@ -114,7 +114,7 @@ impl EngineOptions {
 }
 
 /// Tokens of a prompt that a card computes at a time: fewer leave most of it idle.
-const CARD_CHUNK: usize = 1024;
+const CARD_CHUNK: usize = 2048;
 
 /// A model that is ready to run.
 ///

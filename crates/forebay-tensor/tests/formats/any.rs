@@ -127,7 +127,7 @@ fn multiply(bytes: &WeightBytes<'_>, [rows, width]: [usize; 2], decoded: &[f32],
         let mut stage = session.stage("any bytes");
         ops.record(&mut stage, &Embed { table: &weight, ids: &ids, out: &table.0 }).unwrap();
         ops.record(&mut stage, &Round { x: &x, out: &rounded }).unwrap();
-        ops.record(&mut stage, &Matmul { weight: &weight, x: &rounded, out: &out.0 }).unwrap();
+        ops.record(&mut stage, &Matmul::new(&weight, &rounded, &out.0)).unwrap();
         stage.fence().unwrap().wait().unwrap();
         let what = format!("{bytes:?} on {}", ops.level());
         agree(&what, &inside(&table), decoded);

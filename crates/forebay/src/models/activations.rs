@@ -20,22 +20,37 @@ pub struct Input {
     pub floats: Tensor,
     /// Of the same shape, or of twice as many rows where they are rounded twice; none where no weight of this width can ask for it.
     rounded: Option<Tensor>,
-    /// Where rows are rounded twice, room for the products with both.
-    products: Option<Tensor>,
+    rooms: Rooms,
     /// Who wants to see what weights are multiplied with.
     witness: Option<Arc<Witness>>,
 }
 
+/// Room that products of all inputs share.
+#[derive(Clone, Debug)]
+struct Rooms {
+    /// Where rows are rounded twice, for the products with both.
+    products: Option<Tensor>,
+    /// Where the device can make use of it, for the preparation of many rows and of their weight.
+    prepared: Option<Tensor>,
+}
+
+impl Rooms {
+    fn new(device: &Device, sizes: &Sizes, rows: usize, logit_rows: usize) -> Result<Self> {
+        let most = (2 * rows * sizes.widest()).max(2 * logit_rows * sizes.vocabulary);
+        let products =
+            sizes.rounded_twice.then(|| buffer(device, DType::F32, "products", &[most])).transpose()?;
+        let multiplied = if sizes.rounded_twice { 2 * rows } else { rows };
+        let most = sizes.matrices().map(|shape| Matmul::room(device, multiplied, shape)).into_iter().max();
+        let prepared =
+            most.filter(|most| *most > 0).map(|most| buffer(device, DType::F16, "prepared", &[most]));
+        Ok(Self { products, prepared: prepared.transpose()? })
+    }
+}
+
 impl Input {
-    fn new(
-        device: &Device,
-        label: &'static str,
-        rows: usize,
-        width: usize,
-        products: Option<&Tensor>,
-    ) -> Result<Self> {
-        let times = if products.is_some() { 2 } else { 1 };
-        Self::of_shapes(device, label, [&[rows, width], &[times * rows, width]], products)
+    fn new(device: &Device, label: &'static str, rows: usize, width: usize, rooms: &Rooms) -> Result<Self> {
+        let times = if rooms.products.is_some() { 2 } else { 1 };
+        Self::of_shapes(device, label, [&[rows, width], &[times * rows, width]], rooms)
     }
 
     /// Floats of one shape, and their rounded form of another.
@@ -43,7 +58,7 @@ impl Input {
         device: &Device,
         label: &'static str,
         [floats, rounded]: [&[usize]; 2],
-        products: Option<&Tensor>,
+        rooms: &Rooms,
     ) -> Result<Self> {
         let blocks = floats.last().is_some_and(|width| width.is_multiple_of(DType::Rounded.block_elements()));
         let rounded = match blocks {
@@ -51,7 +66,7 @@ impl Input {
             false => None,
         };
         let floats = buffer(device, DType::F32, label, floats)?;
-        Ok(Self { floats, rounded, products: products.cloned(), witness: None })
+        Ok(Self { floats, rounded, rooms: rooms.clone(), witness: None })
     }
 
     /// The same, and whatever is multiplied with it is seen.
@@ -73,7 +88,7 @@ impl Input {
         let room = times * rows.start..times * rows.end;
         let rounded = self.rounded.as_ref().map(|rounded| rounded.narrow(0, room)).transpose()?;
         let floats = self.floats.narrow(0, rows)?;
-        Ok(Self { floats, rounded, products: self.products.clone(), witness: self.witness.clone() })
+        Ok(Self { floats, rounded, rooms: self.rooms.clone(), witness: self.witness.clone() })
     }
 
     /// Rounds the floats, if one of these weights wants them so.
@@ -94,7 +109,8 @@ impl Input {
         inputs: impl IntoIterator<Item = DType>,
     ) -> Result<()> {
         match &self.rounded {
-            Some(out) if inputs.into_iter().any(|input| input == DType::Rounded) => match self.products {
+            Some(out) if inputs.into_iter().any(|input| input == DType::Rounded) => match self.rooms.products
+            {
                 Some(_) => Ok(ops.record(&Round { x: &self.flat()?, out })?),
                 None => Ok(ops.record(&Round { x: &self.floats, out })?),
             },
@@ -111,13 +127,16 @@ impl Input {
             witness.see(ops, weight.name().as_str(), &self.floats, None)?;
         }
         let rounded = self.rounded.as_ref().filter(|_| weight.input() == DType::Rounded);
-        let (Some(x), Some(products)) = (rounded, &self.products) else {
-            return Ok(ops.record(&Matmul { weight, x: rounded.unwrap_or(&self.floats), out })?);
+        let (Some(x), Some(products)) = (rounded, &self.rooms.products) else {
+            let x = rounded.unwrap_or(&self.floats);
+            return Ok(
+                ops.record(&Matmul { room: self.rooms.prepared.as_ref(), ..Matmul::new(weight, x, out) })?
+            );
         };
         // One pass over the weight serves both roundings.
         let [count, rows] = [self.floats.shape()[0], weight.shape()[0]];
         let both = products.narrow(0, 0..2 * count * rows)?.reshape(&[2 * count, rows])?;
-        ops.record(&Matmul { weight, x, out: &both })?;
+        ops.record(&Matmul { room: self.rooms.prepared.as_ref(), ..Matmul::new(weight, x, &both) })?;
         ops.record(&Copy { x: &both.narrow(0, 0..count)?, out })?;
         Ok(ops.record(&Add { x: out, y: &both.narrow(0, count..2 * count)? })?)
     }
@@ -139,7 +158,7 @@ impl Input {
             witness.see(ops, weight.name().as_str(), &self.floats, experts)?;
         }
         let rounded = self.rounded.as_ref().filter(|_| weight.input() == DType::Rounded);
-        let (Some(both), Some(products)) = (rounded, &self.products) else {
+        let (Some(both), Some(products)) = (rounded, &self.rooms.products) else {
             let x = rounded.unwrap_or(&self.floats);
             return Ok(ops.record(&RoutedMatmul { weight, x, ids, bias, out })?);
         };
@@ -260,14 +279,8 @@ impl Activations {
     ) -> Result<Self> {
         let Sizes { width, heads, kv_heads, head_width, value_width, ffn_width, vocabulary, .. } = *sizes;
         let tensor = |label, shape: &[usize]| buffer(device, DType::F32, label, shape);
-        let products = match sizes.rounded_twice {
-            true => {
-                Some(tensor("products", &[(2 * rows * sizes.widest()).max(2 * logit_rows * vocabulary)])?)
-            }
-            false => None,
-        };
-        let products = products.as_ref();
-        let input = |label, width| Input::new(device, label, rows, width, products);
+        let rooms = &Rooms::new(device, sizes, rows, logit_rows)?;
+        let input = |label, width| Input::new(device, label, rows, width, rooms);
         let gates = || -> Result<Gates> {
             let joined = tensor("queries.gates", &[rows, heads, 2 * head_width])?;
             Ok(Gates { joined, gate: tensor("attention.gates", &[rows, heads, head_width])? })
@@ -288,9 +301,9 @@ impl Activations {
             logits: tensor("logits", &[logit_rows, vocabulary])?,
             routed: sizes
                 .experts
-                .map(|experts| Routed::new(device, sizes, &experts, rows, products))
+                .map(|experts| Routed::new(device, sizes, &experts, rows, rooms))
                 .transpose()?,
-            delta: sizes.delta.map(|delta| DeltaBuffers::new(device, &delta, rows, products)).transpose()?,
+            delta: sizes.delta.map(|delta| DeltaBuffers::new(device, &delta, rows, rooms)).transpose()?,
         })
     }
 
@@ -359,7 +372,7 @@ impl Routed {
         sizes: &Sizes,
         experts: &ExpertSizes,
         rows: usize,
-        products: Option<&Tensor>,
+        rooms: &Rooms,
     ) -> Result<Self> {
         let tensor = |label, shape: &[usize]| buffer(device, DType::F32, label, shape);
         let ExpertSizes { count, used, width } = *experts;
@@ -368,12 +381,12 @@ impl Routed {
             ids: buffer(device, DType::U32, "experts.ids", &[rows, used])?,
             weights: tensor("experts.weights", &[rows, used])?,
             gate: tensor("experts.gate", &[rows, used, width])?,
-            up: match products {
+            up: match rooms.products {
                 Some(_) => {
                     let shapes: [&[usize]; 2] = [&[rows, used, width], &[2 * rows * used, width]];
-                    Input::of_shapes(device, "experts.up", shapes, products)?
+                    Input::of_shapes(device, "experts.up", shapes, rooms)?
                 }
-                None => Input::of_shapes(device, "experts.up", [&[rows, used, width]; 2], None)?,
+                None => Input::of_shapes(device, "experts.up", [&[rows, used, width]; 2], rooms)?,
             },
             out: tensor("experts.out", &[rows, used, sizes.width])?,
             shared: tensor("experts.shared", &[rows, sizes.width])?,
@@ -397,7 +410,7 @@ impl Routed {
 }
 
 impl DeltaBuffers {
-    fn new(device: &Device, delta: &DeltaSizes, rows: usize, products: Option<&Tensor>) -> Result<Self> {
+    fn new(device: &Device, delta: &DeltaSizes, rows: usize, rooms: &Rooms) -> Result<Self> {
         let tensor = |label, shape: &[usize]| buffer(device, DType::F32, label, shape);
         let DeltaSizes { key_heads, value_heads, key_width, value_width, .. } = *delta;
         let [queries, keys, values] = delta.channels();
@@ -415,7 +428,7 @@ impl DeltaBuffers {
             corrections: rate(value_heads)?,
             decays: rate(value_heads)?,
             gate: tensor("delta.gate", &[rows, values])?,
-            answers: Input::new(device, "delta.answers", rows, values, products)?,
+            answers: Input::new(device, "delta.answers", rows, values, rooms)?,
         })
     }
 

@@ -97,6 +97,18 @@ impl Sizes {
         let rates = self.delta.map_or(0, |delta| 2 * delta.value_heads);
         [self.width, queries, values, self.ffn_width, experts, delta, rates].into_iter().max().unwrap_or(0)
     }
+
+    /// Rows and columns of matrices of a layer that none is larger than, for each width that they have.
+    pub(crate) fn matrices(&self) -> [[usize; 2]; 4] {
+        let answers = self.delta.map_or(0, |delta| delta.channels()[2]);
+        let attended = self.heads * self.value_width;
+        [
+            [self.widest(), self.width],
+            [self.width, attended],
+            [self.width, self.ffn_width],
+            [self.width, answers],
+        ]
+    }
 }
 
 /// What a model computes in one stage.

@@ -4,7 +4,7 @@
 use forebay_device::BackendKind;
 use half::f16;
 
-use super::{Matmul, PART, reference};
+use super::{Matmul, PART, images, reference};
 use crate::{
     Affine, DType, Error, Level, Result, Tensor, Weight, WeightBytes,
     conformance::{Rig, Work},
@@ -57,7 +57,7 @@ pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
     let nothing = Weight::rows(&rig.tensor::<f32>(&[2, 0], &[])?)?;
     let x = rig.tensor::<f32>(&[2, 0], &[])?;
     let out = rig.output(DType::F32, &[2, 2])?;
-    rig.run(&Matmul { weight: &nothing, x: &x, out: &out })?;
+    rig.run(&Matmul::new(&nothing, &x, &out))?;
     rig.same("no columns", &out, &[0.0; 4])?;
 
     for (dtype, scale_type, layout) in tiles::in_panels() {
@@ -80,23 +80,27 @@ pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
         packed_product(rig, dtype, None, [7, 150, 512])?;
     }
     not_finite(rig)?;
+    in_rooms(rig)?;
 
     let (weight, _) = rig.weight(DType::Q8_0, &[4, 64])?;
     let (rows, bytes) = (Weight::rows(&weight)?, weight.buffer().to_vec::<u8>()?);
     let x = rig.tensor(&[1, 32], &[0.0f32; 32])?;
     let out = rig.output(DType::F32, &[1, 4])?;
-    let bad = Matmul { weight: &rows, x: &x, out: &out };
+    let bad = Matmul::new(&rows, &x, &out);
     rig.refuses(&bad, "matmul: x has shape [1, 32], [1, 64] is wanted")?;
     rig.refuses(&Matmul { x: &weight, ..bad }, "matmul: x is of type q8_0, f32 is wanted")?;
+    let whole = rig.tensor(&[1, 64], &[0.0f32; 64])?;
+    let no_room = Matmul { x: &whole, room: Some(&x), ..bad };
+    rig.refuses(&no_room, "matmul: room is of type f32, f16 is wanted")?;
     let bytes = WeightBytes::of(DType::Q8_0, [4, 64], &bytes)?;
     let packed = Weight::pack(rig.device(), &bytes, Level::Plain, "packed", |_| ())?;
     rig.refuses(&Matmul { weight: &packed, ..bad }, "matmul: x is of type f32, rounded is wanted")?;
     assert!(matches!(Weight::<2>::rows(&weight.narrow(1, 32..64)?), Err(Error::Strided { .. })));
     let (square, x) = (rig.tensor(&[2, 2], &[1.0f32; 4])?, rig.tensor(&[1, 2], &[f32::NAN, 1.0])?);
     let square = Weight::rows(&square)?;
-    rig.refuses_overlap(&Matmul { weight: &square, x: &x, out: &x })?;
+    rig.refuses_overlap(&Matmul::new(&square, &x, &x))?;
     let out = rig.output(DType::F32, &[1, 2])?;
-    rig.run(&Matmul { weight: &square, x: &x, out: &out })?;
+    rig.run(&Matmul::new(&square, &x, &out))?;
     rig.same("what is not a number", &out, &[f32::NAN; 2])
 }
 
@@ -136,7 +140,7 @@ fn time(rig: &mut Rig, weight: &Weight, x: &[f32]) -> Result<()> {
     let out = rig.output(DType::F32, &[count, rows])?;
     let work = Work { bytes: weight.buffer().len() as usize, operations: 2 * count * rows * width };
     let case = format!("{count} x {rows} x {width} {}", weight.dtype());
-    rig.time(case, work, &Matmul { weight, x: &x, out: &out })
+    rig.time(case, work, &Matmul::new(weight, &x, &out))
 }
 
 /// The activations in the form that a weight multiplies.
@@ -151,6 +155,57 @@ fn input(rig: &mut Rig, weight: &Weight, x: &[f32]) -> Result<Tensor> {
     Ok(out)
 }
 
+/// Many rows of activations with a room, of every format; sizes around tiles and bands, and more tiles than a card takes at once.
+fn in_rooms(rig: &mut Rig) -> Result<()> {
+    let mut sizes = vec![(DType::Q8_0, None, [40, 21, 96], 0)];
+    if rig.device().kind() == BackendKind::Cuda {
+        sizes.extend(
+            tiles::in_panels().map(|(dtype, scales, layout)| (dtype, scales, [193, 130, 3 * layout.span], 0)),
+        );
+        for (dtype, sizes_of) in [
+            (DType::Q8_0, [[192, 1, 32], [256, 128, 64], [385, 257, 160], [1100, 4201, 96]].as_slice()),
+            (DType::Q4_K, &[[256, 256, 4352], [1030, 600, 256], [300, 2050, 512], [17, 1000, 768]]),
+            (DType::Q6_K, &[[640, 999, 768]]),
+        ] {
+            sizes.extend(sizes_of.iter().map(|shape| (dtype, None, *shape, 0)));
+        }
+        // Rooms with place for 256 and for 512 rows of the weight.
+        sizes.extend([(DType::Q4_K, None, [257, 1001, 512], 256), (DType::Q8_0, None, [300, 1100, 96], 512)]);
+    }
+    for (dtype, scale_type, shape, band) in sizes {
+        let (weight, values) = packed(rig, dtype, scale_type, [shape[1], shape[2]])?;
+        in_a_room(rig, &weight, &values, shape, band)?;
+    }
+    Ok(())
+}
+
+/// A product in a room with place for a band of so many rows, or for all; it is the same each time.
+fn in_a_room(
+    rig: &mut Rig,
+    weight: &Weight,
+    values: &[f32],
+    [count, rows, width]: [usize; 3],
+    band: usize,
+) -> Result<()> {
+    let mut x = rig.floats(count * width);
+    let rounded = input(rig, weight, &x)?;
+    rounded::decode(&rig.blocks::<Rounded>(&rounded)?, &mut x);
+    let wanted = reference::matmul(values, &x, width);
+    let place = images::room(count, [if band > 0 { band } else { rows }, width]);
+    let room = rig.output(DType::F16, &[place])?;
+    let what = format!("{weight:?}, {count} rows, in a room");
+    let mut first: Option<Vec<f32>> = None;
+    for _ in 0..2 {
+        let out = rig.output(DType::F32, &[count, rows])?;
+        rig.run(&Matmul { room: Some(&room), ..Matmul::new(weight, &rounded, &out) })?;
+        let is_coarse = rig.device().kind() == BackendKind::Cuda;
+        let tolerance = tolerance(values, width) * if is_coarse { 25.0 } else { 1.0 };
+        rig.within(&what, &out, &wanted, tolerance)?;
+        rig.same(&what, &out, first.get_or_insert(out.to_vec()?))?;
+    }
+    Ok(())
+}
+
 /// An infinity among the activations spoils its own row; a scale that is not a number spoils its row of the weight.
 fn not_finite(rig: &mut Rig) -> Result<()> {
     let mut bytes = vec![0x11; 17 * 34];
@@ -161,7 +216,7 @@ fn not_finite(rig: &mut Rig) -> Result<()> {
     x[40] = f32::INFINITY;
     let x = input(rig, &weight, &x)?;
     let out = rig.output(DType::F32, &[3, 17])?;
-    rig.run(&Matmul { weight: &weight, x: &x, out: &out })?;
+    rig.run(&Matmul::new(&weight, &x, &out))?;
     let mut wanted = [0.0; 3 * 17];
     wanted[17..34].fill(f32::NAN);
     (wanted[3], wanted[37]) = (f32::NAN, f32::NAN);
@@ -173,7 +228,7 @@ fn product(rig: &mut Rig, dtype: DType, [count, rows, width]: [usize; 3]) -> Res
     let weight = Weight::rows(&weight)?;
     let x = rig.floats(count * width);
     let (input, out) = (rig.tensor(&[count, width], &x)?, rig.output(DType::F32, &[count, rows])?);
-    rig.run(&Matmul { weight: &weight, x: &input, out: &out })?;
+    rig.run(&Matmul::new(&weight, &input, &out))?;
     let wanted = reference::matmul(&values, &x, width);
     rig.within(&format!("{dtype}, {count} x {rows} x {width}"), &out, &wanted, tolerance(&values, width))
 }
@@ -185,7 +240,7 @@ fn product_of_last_rows(rig: &mut Rig, dtype: DType, [count, rows, width]: [usiz
     let x = rig.floats((count + 1) * width);
     let input = rig.tensor(&[count + 1, width], &x)?.narrow(0, 1..count + 1)?;
     let out = rig.output(DType::F32, &[count, rows])?;
-    rig.run(&Matmul { weight: &weight, x: &input, out: &out })?;
+    rig.run(&Matmul::new(&weight, &input, &out))?;
     let wanted = reference::matmul(&values[width..], &x[width..], width);
     rig.within(&format!("the last rows of {dtype}"), &out, &wanted, tolerance(&values, width))
 }
@@ -201,12 +256,12 @@ fn same_on_every_level(rig: &mut Rig, dtype: DType, [count, rows, width]: [usize
         rig.kernels_of::<Matmul<'_>>()?.set_level(level);
         let what = format!("{dtype}, {count} x {rows} x {width}, {level}");
         let out = rig.output(DType::F32, &[count, rows])?;
-        rig.run(&Matmul { weight: &weight, x: &input, out: &out })?;
+        rig.run(&Matmul::new(&weight, &input, &out))?;
         rig.within(&what, &out, &wanted, tolerance(&values, width))?;
         rig.same(&what, &out, first.get_or_insert(out.to_vec()?))?;
         let one = rig.output(DType::F32, &[1, rows])?;
         let last = count - 1..count;
-        rig.run(&Matmul { weight: &weight, x: &input.narrow(0, last.clone())?, out: &one })?;
+        rig.run(&Matmul::new(&weight, &input.narrow(0, last.clone())?, &one))?;
         rig.same(&format!("{what}, the last row alone"), &one, &out.narrow(0, last)?.to_vec()?)?;
     }
     Ok(())
@@ -241,7 +296,7 @@ fn by_integers(rig: &mut Rig, weight: &Weight, values: &[f32], count: usize) -> 
         rig.kernels_of::<Matmul<'_>>()?.set_level(level);
         let what = format!("{weight:?}, {count} rows, {level}");
         let out = rig.output(DType::F32, &[count, rows])?;
-        rig.run(&Matmul { weight, x: &rounded, out: &out })?;
+        rig.run(&Matmul::new(weight, &rounded, &out))?;
         // Tensor cores multiply numbers of 11 bits, which a row alone is not rounded to.
         let is_coarse = rig.device().kind() == BackendKind::Cuda && count > MOST_FEW;
         let tolerance = tolerance(values, width) * if is_coarse { 25.0 } else { 1.0 };
@@ -250,7 +305,7 @@ fn by_integers(rig: &mut Rig, weight: &Weight, values: &[f32], count: usize) -> 
         for row in [0, count - 1].into_iter().filter(|_| !is_coarse) {
             let one = rig.output(DType::F32, &[1, rows])?;
             let x = rounded.narrow(0, row..row + 1)?;
-            rig.run(&Matmul { weight, x: &x, out: &one })?;
+            rig.run(&Matmul::new(weight, &x, &one))?;
             rig.same(&format!("{what}, row {row} alone"), &one, &out.narrow(0, row..row + 1)?.to_vec()?)?;
         }
     }

@@ -3,27 +3,33 @@
 //! Four kernels. Of weights in rows, `floats` serves plain types, several rows at a time, and `decode` all others: it decodes
 //! a piece of a row into f32 and takes its product with all rows of activations. Integer products with rounded rows, on
 //! the level of the CPU that was chosen, are made by `panels` of weights that were packed, and by `points` of rows whose
-//! codes are looked up. On a card `cuda` serves rows and `panels` what was packed, whose panels are those of the CPU.
-//! Next rooms: `reference` for what it means, `cpu`, `cuda` and `panels` for how it runs.
+//! codes are looked up. On a card `cuda` serves rows and `panels` what was packed, whose panels are those of the CPU; where
+//! there is a room, `images` serves many rows of activations.
+//! Next rooms: `reference` for what it means, `cpu`, `cuda`, `panels` and `images` for how it runs.
 
 #[cfg(any(test, feature = "conformance"))]
 pub(crate) mod cases;
 mod cpu;
 mod cuda;
+mod images;
 mod panels;
 #[cfg(any(test, feature = "conformance"))]
 mod reference;
 
-use forebay_device::{BackendKind, Kernel, Stage};
+use forebay_device::{BackendKind, Device, Kernel, Stage};
 
 use crate::{
-    DType, Op, Result, Served, Tensor, Weight,
-    op::{argument, grid, size},
+    DType, Level, Op, Result, Served, Tensor, Weight,
+    op::{Loaded, argument, grid, size},
     tiles::{self, Lie, WeightKernels, cpu::products::PANELS, per_many, per_points, per_rows, per_weight},
 };
 
+use self::images::Images;
+
 /// Rows of the weight of a group, where the weight lies in rows.
 const PART: usize = 16;
+/// Who multiplies fewer rows of activations at most needs no room.
+const WORTH_A_ROOM: usize = 512;
 
 /// `out = x * transpose(weight)`.
 ///
@@ -44,7 +50,7 @@ const PART: usize = 16;
 /// let mut session = device.session()?;
 /// let mut stage = session.stage("product");
 /// ops.record(&mut stage, &Round { x: &x, out: &rounded })?;
-/// ops.record(&mut stage, &Matmul { weight: &weight, x: &rounded, out: &out })?;
+/// ops.record(&mut stage, &Matmul::new(&weight, &rounded, &out))?;
 /// stage.submit()?;
 /// let wanted = [64.0, 32.0, -64.0];
 /// assert!(out.to_vec::<f32>()?.iter().zip(wanted).all(|(got, wanted)| (got - wanted).abs() < 0.05));
@@ -58,10 +64,51 @@ pub struct Matmul<'a> {
     pub x: &'a Tensor,
     /// f32, `[count, rows]`.
     pub out: &'a Tensor,
+    /// f16: room in which some cards prepare both sides where rows are many, as large as [`Matmul::room`] says, or smaller if
+    /// time matters less. Without it they are prepared again and again on the way.
+    pub room: Option<&'a Tensor>,
+}
+
+/// The kernels of products.
+#[derive(Debug)]
+pub struct Kernels {
+    weights: WeightKernels,
+    /// Those that work in a room.
+    images: Option<Images>,
+}
+
+impl Loaded for Kernels {
+    fn load(device: &Device, served: &[Served]) -> Result<Self> {
+        let (weights, of_images) = images::split(served);
+        Ok(Self { weights: Loaded::load(device, weights)?, images: Images::load(device, of_images)? })
+    }
+
+    fn set_level(&mut self, level: Level) {
+        self.weights.set_level(level);
+    }
+}
+
+impl<'a> Matmul<'a> {
+    /// A product without a room.
+    pub fn new(weight: &'a Weight, x: &'a Tensor, out: &'a Tensor) -> Self {
+        Self { weight, x, out, room: None }
+    }
+
+    /// Elements of the room for up to so many rows of activations and a weight of this shape; 0 where none is of use to the
+    /// device, or worth its memory.
+    pub fn room(device: &Device, count: usize, shape: [usize; 2]) -> usize {
+        if images::is_for(device) && count >= WORTH_A_ROOM { images::room(count, shape) } else { 0 }
+    }
+
+    /// The kernels that work in a room, where they do.
+    fn images<'k>(&self, kernels: &'k Kernels) -> Option<(&'k Images, &'k Kernel)> {
+        let images = kernels.images.as_ref().filter(|_| self.weight.lie() == Lie::Panels)?;
+        Some((images, images.kernel(self)?))
+    }
 }
 
 impl Op for Matmul<'_> {
-    type Kernels = WeightKernels;
+    type Kernels = Kernels;
     const NAME: &'static str = "matmul";
 
     fn served() -> Vec<Served> {
@@ -69,7 +116,7 @@ impl Op for Matmul<'_> {
         let panels = |dtype| panels::one_row(cpu::panels(dtype), dtype);
         let others =
             per_points(cpu::points).chain(per_many(cuda::tiles)).chain(per_rows(panels::several_rows));
-        per_weight(rows, panels).into_iter().chain(others).collect()
+        per_weight(rows, panels).into_iter().chain(others).chain(images::served()).collect()
     }
 
     fn check(&self) -> Result<()> {
@@ -77,10 +124,17 @@ impl Op for Matmul<'_> {
         let x = argument(Self::NAME, "x", self.x).of(self.weight.input())?;
         let [count, _] = x.axes()?;
         x.shaped(&[count, width])?;
+        if let Some(room) = self.room {
+            argument(Self::NAME, "room", room).of(DType::F16)?;
+        }
         argument(Self::NAME, "out", self.out).of(DType::F32)?.shaped(&[count, rows])
     }
 
-    fn kernel<'k>(&self, kernels: &'k WeightKernels) -> Result<&'k Kernel> {
+    fn kernel<'k>(&self, kernels: &'k Kernels) -> Result<&'k Kernel> {
+        if let Some((_, kernel)) = self.images(kernels) {
+            return Ok(kernel);
+        }
+        let kernels = &kernels.weights;
         let (dtype, lie, count) = (self.weight.dtype(), self.weight.lie(), self.x.shape()[0]);
         let several = match lie {
             Lie::Rows => kernels.of_many(dtype, cuda::rows_at_a_time(dtype, count, self.weight.shape()[0])),
@@ -90,7 +144,7 @@ impl Op for Matmul<'_> {
         several.map_or_else(|| kernels.of(dtype, lie), Ok)
     }
 
-    fn launch(&self, kernels: &WeightKernels, stage: &mut Stage<'_>) -> Result<()> {
+    fn launch(&self, kernels: &Kernels, stage: &mut Stage<'_>) -> Result<()> {
         let [rows, width] = self.weight.shape();
         if self.out.elements() == 0 {
             return Ok(());
@@ -99,6 +153,10 @@ impl Op for Matmul<'_> {
             return Ok(stage.fill(self.out.buffer(), 0)?);
         }
         let (kernel, lie, dtype) = (self.kernel(kernels)?, self.weight.lie(), self.weight.dtype());
+        let how = tiles::how(kernels.weights.level(), self.weight.scale_type(), dtype);
+        if let Some((images, _)) = self.images(kernels) {
+            return images.launch(self, how, stage);
+        }
         let count = self.x.shape()[0];
         let grid = match (lie, kernel.backend()) {
             (Lie::Rows, BackendKind::Cuda) => cuda::grid(dtype, count, [rows, width])?,
@@ -106,7 +164,6 @@ impl Op for Matmul<'_> {
             (Lie::Rows, _) => grid(Self::NAME, rows.div_ceil(PART))?,
             _ => grid(Self::NAME, rows.div_ceil(PANELS * PART))?,
         };
-        let how = tiles::how(kernels.level(), self.weight.scale_type(), dtype);
         let [weight, x, out] = [self.weight.buffer().arg(), self.x.arg(), self.out.arg()];
         let sizes = [("rows", rows), ("width", width), ("rows of x", count)];
         let [rows, width, count] = sizes.map(|(name, value)| size(Self::NAME, name, value));

@@ -1,0 +1,107 @@
+// `matmul_image_*(weight, image, how, width, first, panels)` and `matmul_image_of_x(x, image, width, count)`: images of panels and
+// of rounded rows.
+//
+// A warp owns a panel and up to 256 columns: spans of columns first, then panels, those of the weight from `first` on. Of the rows
+// a block owns up to 2048 columns of one.
+
+#include "../../tiles/cuda/images.cuh"
+#include "../../tiles/cuda/panels.cuh"
+#include "../../tiles/cuda/rounded.cuh"
+
+#define WARPS 8
+// Times 32 columns of a warp, and of them those that are read at a time.
+#define SPAN 8
+#define AT_ONCE 4
+
+// Four values as two pairs of f16.
+template <class F>
+__device__ __forceinline__ uint2 values(F f, uint32_t quad, float scale, float minimum) {
+    float v[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        float value = is_unsigned(f.code()) ? byte_of(quad, i) : (float)(int8_t)(quad >> (8 * i));
+        v[i] = (value - (float)zero_of(f.code())) * scale + (has_minimum(f.code()) ? minimum : 0.0f);
+    }
+    return make_uint2(two_halves(v[0], v[1]), two_halves(v[2], v[3]));
+}
+
+template <class F>
+__device__ __forceinline__ void image_of(
+    F f, const uint8_t *weight, uint8_t *image, uint32_t width, uint32_t first, uint32_t panels
+) {
+    const int lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
+    const uint32_t chunks = width / COLUMNS, bricks = (width + BRICK_COLUMNS - 1) / BRICK_COLUMNS;
+    const uint32_t spans = (2 * bricks + SPAN - 1) / SPAN, unit = blockIdx.x * WARPS + threadIdx.x / WARP;
+    const uint32_t panel = unit / spans, begin = unit % spans * SPAN, end = min(begin + SPAN, 2 * bricks);
+    if (panel >= panels) return;
+    const PanelPlace place = panel_of(f, weight, first + panel, width);
+    const int per_block = parts_of(f.code(), f.how);
+    const uint32_t side_bytes = ROWS * side_bytes_of(f.code(), f.how);
+    for (uint32_t chunk = begin; chunk < end; chunk += AT_ONCE) {
+        Lines<uint32_t> lines[AT_ONCE][2];
+        Sides<1> sides[AT_ONCE][2];
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++) {
+            const uint32_t at = min(chunk + i, chunks - 1);
+            const uint8_t *side = place.sides + (at >> per_block) * side_bytes;
+#pragma unroll
+            for (int h = 0; h < 2; h++) {
+                lines[i][h] = load_lines<uint32_t>(f.code(), place.lines, at, t, 4 * (g + 8 * h));
+                sides[i][h] = load_sides<1>(f.code(), f.how, side, at & ((1 << per_block) - 1), g + 8 * h);
+            }
+        }
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++) {
+            if (chunk + i >= end) break;
+            const bool is_there = chunk + i < chunks;
+            const int part = min(chunk + i, chunks - 1) & ((1 << per_block) - 1);
+#pragma unroll
+            for (int h = 0; h < 2; h++) {
+                float scale[2][1], minimum[2][1] = {};
+                take_apart<1>(f.code(), f.how, sides[i][h], part, scale, minimum);
+                uint32_t low, high;
+                quads_of(f.code(), lines[i][h].a, lines[i][h].b, t, low, high);
+                uint2 a = values(f, low, scale[0][0], minimum[0][0]), b = values(f, high, scale[1][0], minimum[1][0]);
+                if (!is_there) a = b = make_uint2(0, 0);
+                const uint32_t row = panel * ROWS + g + 8 * h, column = (chunk + i) * COLUMNS + 4 * t;
+                *(uint2 *)(part_of(image, bricks, row, column) + t % 2 * 8) = a;
+                *(uint2 *)(part_of(image, bricks, row, column + COLUMNS / 2) + t % 2 * 8) = b;
+            }
+        }
+    }
+}
+
+#define FORMAT(NAME, F)                                                                                                \
+    KERNEL __launch_bounds__(WARPS *WARP) matmul_image_##NAME(                                                         \
+        const uint8_t *weight, uint8_t *image, uint32_t how, uint32_t width, uint32_t first, uint32_t panels           \
+    ) {                                                                                                                \
+        begin();                                                                                                       \
+        image_of<F>(F{how}, weight, image, width, first, panels);                                                      \
+    }
+
+FORMAT(q4_0, Known<Q4_0>)
+FORMAT(q8_0, Known<Q8_0>)
+FORMAT(q4_k, Known<Q4_K>)
+FORMAT(q5_k, Known<Q5_K>)
+FORMAT(q6_k, Known<Q6_K>)
+FORMAT(mxfp4, Known<MXFP4>)
+FORMAT(affine_4, Known<AFFINE + 4>)
+FORMAT(any, Any)
+
+// A thread makes eight columns.
+KERNEL matmul_image_of_x(const Rounded *x, uint8_t *image, uint32_t width, uint32_t count) {
+    begin();
+    const uint32_t chunks = width / COLUMNS, bricks = (width + BRICK_COLUMNS - 1) / BRICK_COLUMNS;
+    const uint32_t parts = bricks * (BRICK_COLUMNS / 8), blocks = (parts + blockDim.x - 1) / blockDim.x;
+    const uint32_t row = blockIdx.x / blocks, part = blockIdx.x % blocks * blockDim.x + threadIdx.x;
+    if (row >= count || part >= parts) return;
+    uint4 eight = make_uint4(0, 0, 0, 0);
+    if (part / 4 < chunks) {
+        const Rounded *block = x + (size_t)row * chunks + part / 4;
+        const int2 codes = *(const int2 *)(block->codes + part % 4 * 2);
+        const float d = block->d * DOWN;
+        auto two = [&](int quad) { return two_halves((float)(int8_t)quad * d, (float)(int8_t)(quad >> 8) * d); };
+        eight = make_uint4(two(codes.x), two(codes.x >> 16), two(codes.y), two(codes.y >> 16));
+    }
+    *(uint4 *)part_of(image, bricks, row, part * 8) = eight;
+}
