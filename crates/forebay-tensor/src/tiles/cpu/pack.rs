@@ -10,6 +10,8 @@ use crate::quant::panel::{COLUMNS, Codes, PanelLayout, ROWS};
 
 /// Words of the largest block that is turned.
 const WORDS: usize = 48;
+/// How far ahead of its use a line that is written is fetched: stores wait for lines that are not in cache.
+const AHEAD: usize = 4096;
 /// Quads of 32 columns.
 const QUADS: usize = COLUMNS / 4;
 
@@ -45,6 +47,9 @@ pub(crate) fn pack<V: Lanes>(
         for (sides, lines) in sides.chunks_exact_mut(side_bytes).zip(lines.chunks_exact_mut(line_bytes)) {
             let start = block * bytes;
             spread_sides(layout, planes, rows, blocks, block, sides);
+            for line in (0..line_bytes + side_bytes).step_by(64) {
+                v.fetch(lines, AHEAD + line);
+            }
             // The lines of the next panel's rows that begin beside this block; where there are none, nothing happens.
             for line in (start.next_multiple_of(64)..start + bytes).step_by(64) {
                 for r in 0..ROWS {

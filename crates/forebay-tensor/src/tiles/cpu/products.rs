@@ -257,7 +257,11 @@ impl Expanded {
                         let scale = v.mul(scales, v.float(xs[c][g].d));
                         totals[r][c] = v.add(totals[r][c], v.mul(v.floats(sums[r][c]), scale));
                     }
-                    if M::MINIMUM {
+                }
+                // In a loop of their own, for which fewer numbers have to be at hand at once.
+                if M::MINIMUM {
+                    for r in 0..R {
+                        let (panel, row) = place::<V>(vector + r);
                         let minimums = v.load(&self.minimums[panel][g * each + h][row..]);
                         for c in 0..C {
                             let x = &xs[c][g];
