@@ -1,4 +1,5 @@
-//! Any bytes as a safetensors file, an index and a folder's configuration.
+//! Any bytes as the header of a safetensors file, an index and a folder's configuration, each behind a zero byte; the
+//! byte behind the next one says how much data there is.
 
 #![no_main]
 
@@ -8,8 +9,10 @@ use forebay::formats::{
 };
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|input: (&[u8], &[u8], &[u8], u8)| {
-    let (header, index, config, data) = input;
+fuzz_target!(|bytes: &[u8]| {
+    let mut parts = bytes.splitn(4, |byte| *byte == 0);
+    let [header, index, config, data] = [(); 4].map(|()| parts.next().unwrap_or_default());
+    let data = data.first().copied().unwrap_or_default();
     let index = Index::parse("dir/model.safetensors.index.json", index);
     let quantization = Quantization::parse("dir/config.json", config);
     for index in index.iter() {

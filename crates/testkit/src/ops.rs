@@ -95,5 +95,6 @@ fn weights() -> String {
         };
         let _ = writeln!(text, "| {} | {how} |", types.trim_end_matches(" in panels"));
     }
-    text + "| mlx_mxfp8 | by floats, of which loading makes rows: its values have no common scale of 8 bits |\n"
+    text + "| mlx_mxfp8 | by floats, of which loading makes rows of bf16, twice as large: its values have no \
+         common scale of 8 bits |\n"
 }

@@ -153,7 +153,7 @@ pub(crate) const RUNGS: &[Rung] = &[
         run: |run| {
             let place =
                 ["clippy", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--target-dir", "target"];
-            let strict = ["--no-default-features", "--bins", "--", "-D", "warnings"];
+            let strict = ["--no-default-features", "--bins", "--examples", "--", "-D", "warnings"];
             run.cargo(&[place.as_slice(), &strict].concat()).check().map(drop)
         },
     },
