@@ -20,6 +20,7 @@ mod perplexity;
 mod progress;
 mod prompt;
 mod quantize;
+mod resident;
 mod run;
 mod sampling;
 mod shell;

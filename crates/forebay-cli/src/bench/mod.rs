@@ -29,6 +29,7 @@ use crate::{
     cli::Failure,
     model::{Model, OpenArgs},
     progress::Progress,
+    resident,
     size::Size,
 };
 
@@ -171,7 +172,7 @@ fn measure(engine: &Engine, args: &BenchArgs, name: &str, file: Option<&Path>) -
     if args.profile {
         profile::tell(&mut sequence)?;
     }
-    let peak = Peak { host: peak_memory(), card: peak_on_card(engine.device()) };
+    let peak = Peak { host: resident::most(), card: peak_on_card(engine.device()) };
     let bandwidth = bandwidth::of(engine.device())?;
     print(engine, args, name, &found, &peak, bandwidth)
 }
@@ -258,13 +259,6 @@ fn read_for_a_token(path: &Path) -> Option<f64> {
         }
     };
     Some(split.tensors().map(|(_, tensor)| bytes(tensor)).sum())
-}
-
-/// The most memory that this process had at once, where the system tells.
-fn peak_memory() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
 }
 
 /// The most memory that was taken from a device at once, where that is not the host's.

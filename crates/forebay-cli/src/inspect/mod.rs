@@ -21,12 +21,13 @@ use forebay::{
         safetensors::{Index, Safetensors},
         weights::{Access, Precision, Weights},
     },
+    generate::tokenizer::Tokenizer,
     models::{Sizes, cache::Keeps},
 };
 use forebay_device::{Device, DeviceOptions, MappedFile};
 use forebay_tensor::DType;
 
-use crate::{cli::Failure, devices, model::HowArgs};
+use crate::{cli::Failure, devices, model::HowArgs, resident};
 
 /// What `inspect` takes.
 #[derive(Debug, Args)]
@@ -97,17 +98,21 @@ struct Fit {
     context: usize,
     weights: u64,
     needs: Needs,
+    /// What the program has in memory besides, with its tokenizer; 0 where the system does not tell.
+    program: u64,
     /// Devices by name, with their memory.
     devices: Vec<(String, u64)>,
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
-    let model = Model::open(&args.model)?;
     if let Some(name) = &args.tensor {
-        return tensor::run(&model, name, args);
+        return tensor::run(&Model::open(&args.model)?, name, args);
     }
-    let fit = fit(&model, args);
+    // Before anything else is looked at, so that the memory of the program is that of one that runs the model.
+    let fit = fit(args);
+    let model = Model::open(&args.model)?;
+    let fit = fit.map(|fit| Fit { weights: model.bytes(), ..fit });
     let mut out = io::stdout().lock();
     if args.json {
         return Ok(writeln!(out, "{}", show::json(&model, &fit, args.tensors))?);
@@ -218,7 +223,7 @@ impl Listed {
 }
 
 /// What the model takes to run, or why that cannot be told.
-fn fit(model: &Model, args: &InspectArgs) -> Result<Fit, String> {
+fn fit(args: &InspectArgs) -> Result<Fit, String> {
     // In floats and mapped, a model is put together without reading its matrices.
     let how = args.how.options().precision(Precision::Strict).access(Access::Mapped);
     let told = |error: forebay::Error| error.to_string();
@@ -234,12 +239,17 @@ fn fit(model: &Model, args: &InspectArgs) -> Result<Fit, String> {
             Keeps::States(_) => keeps[2] += 1,
         }
     }
+    // The model gives back what it took, and what is left is what a run takes besides.
+    drop(engine);
+    let tokenizer = Tokenizer::open(&args.model).map_err(told)?;
+    let program = resident::now().unwrap_or(0);
+    drop(tokenizer);
     let devices = devices::all().into_iter().map(|(name, caps)| (name, caps.memory)).collect();
-    Ok(Fit { sizes, keeps, context, weights: model.bytes(), needs, devices })
+    Ok(Fit { sizes, keeps, context, weights: 0, needs, program, devices })
 }
 
 impl Fit {
     fn all(&self) -> u64 {
-        self.weights + self.needs.cache + self.needs.activations
+        self.weights + self.needs.cache + self.needs.activations + self.program
     }
 }

@@ -78,6 +78,7 @@ fn plan(out: &mut impl Write, fit: &Fit) -> Result<(), Failure> {
         ("weights", fit.weights),
         ("cache", fit.needs.cache),
         ("activations", fit.needs.activations),
+        ("program", fit.program),
         ("together", fit.all()),
     ] {
         writeln!(out, "  {name:<12} {:>11}", Size(bytes))?;
@@ -121,6 +122,7 @@ pub(super) fn json(model: &Model, fit: &Result<Fit, String>, tensors: bool) -> s
             "weights": fit.weights,
             "cache": fit.needs.cache,
             "activations": fit.needs.activations,
+            "program": fit.program,
             "together": fit.all(),
             "devices": fit.devices.iter().map(|(name, memory)| {
                 json!({ "device": name, "memory": memory, "fits": fit.all() <= *memory })

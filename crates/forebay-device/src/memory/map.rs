@@ -59,6 +59,12 @@ unsafe impl Send for Mapping {}
 // SAFETY: as above.
 unsafe impl Sync for Mapping {}
 
+/// Drops pages now. The advice that POSIX has by nearly the same name does nothing on Linux.
+#[cfg(target_os = "linux")]
+const GONE: rustix::mm::Advice = rustix::mm::Advice::LinuxDontNeed;
+#[cfg(not(target_os = "linux"))]
+const GONE: rustix::mm::Advice = rustix::mm::Advice::DontNeed;
+
 impl MappedFile {
     /// Maps all of a file. The pages are read when they are first touched.
     ///
@@ -109,7 +115,7 @@ impl MappedFile {
     /// Tells the system that these bytes will not be needed soon: their pages leave this process's memory, and are read
     /// again if they are touched after all. Whole pages inside the range only.
     pub fn forget(&self, range: std::ops::Range<usize>) {
-        self.advise(range, rustix::mm::Advice::DontNeed);
+        self.advise(range, GONE);
     }
 
     /// Tells the system that these bytes will be needed soon.
@@ -147,5 +153,39 @@ impl Drop for Mapping {
             // SAFETY: M1 and M2: our own mapping, which nobody uses any more.
             let _ = unsafe { munmap(self.start.as_ptr().cast(), self.len) };
         }
+    }
+}
+
+#[cfg(test)]
+#[cfg(all(target_os = "linux", not(loom)))]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// Bytes of a mapped file that are in this process's memory.
+    fn resident(path: &Path) -> u64 {
+        let maps = fs::read_to_string("/proc/self/smaps").unwrap();
+        let of_file = maps.split_once(&*path.to_string_lossy()).unwrap().1;
+        let line = of_file.lines().find_map(|line| line.strip_prefix("Rss:")).unwrap();
+        line.trim().strip_suffix("kB").unwrap().trim().parse::<u64>().unwrap() << 10
+    }
+
+    #[test]
+    fn what_is_forgotten_leaves_memory_and_reads_the_same() {
+        const LEN: usize = 8 << 20;
+        let path = std::env::temp_dir().join(format!("forebay-forget-{}", std::process::id()));
+        let bytes: Vec<u8> = (0..LEN).map(|i| (i / 4096 + i) as u8).collect();
+        fs::write(&path, &bytes).unwrap();
+        let map = MappedFile::open(&path).unwrap();
+        assert!(map.bytes() == bytes && resident(&path) == LEN as u64);
+        // Pages that are not whole inside stay.
+        map.forget(100..LEN / 2 + 100);
+        let left = resident(&path);
+        assert!((LEN as u64 / 2..=LEN as u64 / 2 + 8192).contains(&left), "{left}");
+        map.forget(0..usize::MAX);
+        assert_eq!(resident(&path), 0);
+        assert!(map.bytes() == bytes);
+        fs::remove_file(path).unwrap();
     }
 }
