@@ -5,6 +5,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that talks to whoever runs it")]
 
+mod api;
 mod debian;
 mod gpu_test;
 mod kernels;
@@ -29,6 +30,8 @@ usage: cargo xtask COMMAND
         --may-lack TEXT   accept tests that were left out for a reason with this text in it
         --verbose         show what the tools print while they run
         --list            print the rungs, their budgets and what they need, and run nothing
+  api
+      Writes crates/forebay/api.txt anew, the names that the library offers.
   gpu-test
       Builds the contract suite and the program for NVIDIA cards, gathers some reference files of FOREBAY_FIXTURES, and
       prints the command that runs all of it where a card is.
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
     let done = match args.split_first() {
         Some((command, rest)) => match command.as_str() {
             "test" => ladder::command(rest),
+            "api" => api::command(rest),
             "gpu-test" => gpu_test::command(rest),
             "kernels" => kernels::command(rest),
             "metal" => metal::command(rest),

@@ -9,7 +9,7 @@ use std::{path::Path, process::Command};
 use anyhow::{Context, Result};
 
 use super::{examples, package, run::Run};
-use crate::{kernels, metal, neon, workspace::Workspace};
+use crate::{api, kernels, metal, neon, workspace::Workspace};
 
 /// One rung of the ladder.
 pub(crate) struct Rung {
@@ -201,6 +201,13 @@ pub(crate) const RUNGS: &[Rung] = &[
                 .check()
                 .map(drop)
         },
+    },
+    Rung {
+        name: "api",
+        about: "the library offers what crates/forebay/api.txt says",
+        budget: 15,
+        needs: &[],
+        run: api::check,
     },
     Rung {
         name: "page",
