@@ -229,7 +229,7 @@ impl Product {
         let mut stage = session.stage("products");
         for _ in 0..turns {
             for weight in &self.weights {
-                told(ops.record(&mut stage, &Matmul { weight, x: &self.rounded, out: &self.out }))?;
+                told(ops.record(&mut stage, &Matmul::new(weight, &self.rounded, &self.out)))?;
             }
         }
         let begun = Instant::now();
