@@ -12,6 +12,7 @@ use crate::{
     ops::Round,
     quant::{
         self, mlx,
+        panel::PanelLayout,
         rounded::{self, Rounded},
     },
     tiles::{self, cuda::panels::MOST_FEW},
@@ -157,18 +158,24 @@ fn input(rig: &mut Rig, weight: &Weight, x: &[f32]) -> Result<Tensor> {
 
 /// Many rows of activations with a room, of every format; sizes around tiles and bands, and more tiles than a card takes at once.
 fn in_rooms(rig: &mut Rig) -> Result<()> {
-    let mut sizes = vec![(DType::Q8_0, None, [40, 21, 96], 0)];
-    if rig.device().kind() == BackendKind::Cuda {
-        sizes.extend(
-            tiles::in_panels().map(|(dtype, scales, layout)| (dtype, scales, [193, 130, 3 * layout.span], 0)),
-        );
-        for (dtype, sizes_of) in [
-            (DType::Q8_0, [[192, 1, 32], [256, 128, 64], [385, 257, 160], [1100, 4201, 96]].as_slice()),
-            (DType::Q4_K, &[[256, 256, 4352], [1030, 600, 256], [300, 2050, 512], [17, 1000, 768]]),
-            (DType::Q6_K, &[[640, 999, 768]]),
-        ] {
-            sizes.extend(sizes_of.iter().map(|shape| (dtype, None, *shape, 0)));
-        }
+    let on_card = rig.device().kind() == BackendKind::Cuda;
+    let small = |(dtype, scales, layout): (_, _, PanelLayout)| {
+        [[133, 130, 3 * layout.span], [50, 40, layout.span]].map(|shape| (dtype, scales, shape, 0))
+    };
+    let mut sizes: Vec<_> = tiles::in_panels().filter(|_| on_card).flat_map(small).collect();
+    sizes.push((DType::Q8_0, None, [40, 21, 96], 0));
+    let large: [(_, &[_]); 3] = [
+        (DType::Q8_0, &[[192, 1, 32], [256, 128, 64], [385, 257, 160], [1100, 4201, 96], [17, 70, 32]]),
+        (
+            DType::Q4_K,
+            &[[256, 256, 4352], [1030, 600, 256], [300, 2050, 512], [17, 1000, 2304], [128, 600, 1024]],
+        ),
+        (DType::Q6_K, &[[640, 999, 768], [65, 250, 1792]]),
+    ];
+    for (dtype, shapes) in large.into_iter().filter(|_| on_card) {
+        sizes.extend(shapes.iter().map(|shape| (dtype, None, *shape, 0)));
+    }
+    if on_card {
         // Rooms with place for 256 and for 512 rows of the weight.
         sizes.extend([(DType::Q4_K, None, [257, 1001, 512], 256), (DType::Q8_0, None, [300, 1100, 96], 512)]);
     }
@@ -179,7 +186,8 @@ fn in_rooms(rig: &mut Rig) -> Result<()> {
     Ok(())
 }
 
-/// A product in a room with place for a band of so many rows, or for all; it is the same each time.
+/// A product in a room with place for a band of so many rows, or for all, by an image of the weight and by what is faster; each of
+/// both is the same every time.
 fn in_a_room(
     rig: &mut Rig,
     weight: &Weight,
@@ -194,14 +202,15 @@ fn in_a_room(
     let place = images::room(count, [if band > 0 { band } else { rows }, width]);
     let room = rig.output(DType::F16, &[place])?;
     let what = format!("{weight:?}, {count} rows, in a room");
-    let mut first: Option<Vec<f32>> = None;
-    for _ in 0..2 {
+    let mut first: [Option<Vec<f32>>; 2] = [None, None];
+    for flies in [false, true, false, true] {
         let out = rig.output(DType::F32, &[count, rows])?;
+        rig.kernels_of::<Matmul<'_>>()?.set_flies(flies);
         rig.run(&Matmul { room: Some(&room), ..Matmul::new(weight, &rounded, &out) })?;
         let is_coarse = rig.device().kind() == BackendKind::Cuda;
         let tolerance = tolerance(values, width) * if is_coarse { 25.0 } else { 1.0 };
         rig.within(&what, &out, &wanted, tolerance)?;
-        rig.same(&what, &out, first.get_or_insert(out.to_vec()?))?;
+        rig.same(&what, &out, first[usize::from(flies)].get_or_insert(out.to_vec()?))?;
     }
     Ok(())
 }

@@ -1,29 +1,16 @@
-// `matmul_image_*(weight, image, how, width, first, panels)` and `matmul_image_of_x(x, image, width, count)`: images of panels and
-// of rounded rows.
+// `matmul_image_*(weight, image, how, width, first, panels)` and `matmul_image_of_x(x, image, width, count, in_turns)`: images of
+// panels and of rounded rows.
 //
 // A warp owns a panel and up to 256 columns: spans of columns first, then panels, those of the weight from `first` on. Of the rows
 // a block owns up to 2048 columns of one.
 
 #include "../../tiles/cuda/images.cuh"
-#include "../../tiles/cuda/panels.cuh"
 #include "../../tiles/cuda/rounded.cuh"
 
 #define WARPS 8
 // Times 32 columns of a warp, and of them those that are read at a time.
 #define SPAN 8
 #define AT_ONCE 4
-
-// Four values as two pairs of f16.
-template <class F>
-__device__ __forceinline__ uint2 values(F f, uint32_t quad, float scale, float minimum) {
-    float v[4];
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-        float value = is_unsigned(f.code()) ? byte_of(quad, i) : (float)(int8_t)(quad >> (8 * i));
-        v[i] = (value - (float)zero_of(f.code())) * scale + (has_minimum(f.code()) ? minimum : 0.0f);
-    }
-    return make_uint2(two_halves(v[0], v[1]), two_halves(v[2], v[3]));
-}
 
 template <class F>
 __device__ __forceinline__ void image_of(
@@ -61,7 +48,7 @@ __device__ __forceinline__ void image_of(
                 take_apart<1>(f.code(), f.how, sides[i][h], part, scale, minimum);
                 uint32_t low, high;
                 quads_of(f.code(), lines[i][h].a, lines[i][h].b, t, low, high);
-                uint2 a = values(f, low, scale[0][0], minimum[0][0]), b = values(f, high, scale[1][0], minimum[1][0]);
+                uint2 a = quad_in_halves(f, low, scale[0][0], minimum[0][0]), b = quad_in_halves(f, high, scale[1][0], minimum[1][0]);
                 if (!is_there) a = b = make_uint2(0, 0);
                 const uint32_t row = panel * ROWS + g + 8 * h, column = (chunk + i) * COLUMNS + 4 * t;
                 *(uint2 *)(part_of(image, bricks, row, column) + t % 2 * 8) = a;
@@ -88,8 +75,9 @@ FORMAT(mxfp4, Known<MXFP4>)
 FORMAT(affine_4, Known<AFFINE + 4>)
 FORMAT(any, Any)
 
-// A thread makes eight columns.
-KERNEL matmul_image_of_x(const Rounded *x, uint8_t *image, uint32_t width, uint32_t count) {
+// A thread makes eight columns, of sixteen. Whoever multiplies by panels has four side by side in a lane, which take the places of two
+// and, eight further, of two: then the eight are two of each four, in turns.
+KERNEL matmul_image_of_x(const Rounded *x, uint8_t *image, uint32_t width, uint32_t count, uint32_t in_turns) {
     begin();
     const uint32_t chunks = width / COLUMNS, bricks = (width + BRICK_COLUMNS - 1) / BRICK_COLUMNS;
     const uint32_t parts = bricks * (BRICK_COLUMNS / 8), blocks = (parts + blockDim.x - 1) / blockDim.x;
@@ -98,10 +86,18 @@ KERNEL matmul_image_of_x(const Rounded *x, uint8_t *image, uint32_t width, uint3
     uint4 eight = make_uint4(0, 0, 0, 0);
     if (part / 4 < chunks) {
         const Rounded *block = x + (size_t)row * chunks + part / 4;
-        const int2 codes = *(const int2 *)(block->codes + part % 4 * 2);
+        int4 codes = *(const int4 *)(block->codes + part / 2 % 2 * 4);
         const float d = block->d * DOWN;
+        const uint32_t second = part % 2;
+        if (in_turns) {
+            codes.x = codes.x >> 16 * second, codes.y = codes.y >> 16 * second;
+            codes.z = codes.z >> 16 * second, codes.w = codes.w >> 16 * second;
+        } else {
+            if (second) codes.x = codes.z, codes.y = codes.w;
+            codes.w = codes.y >> 16, codes.z = codes.y, codes.y = codes.x >> 16;
+        }
         auto two = [&](int quad) { return two_halves((float)(int8_t)quad * d, (float)(int8_t)(quad >> 8) * d); };
-        eight = make_uint4(two(codes.x), two(codes.x >> 16), two(codes.y), two(codes.y >> 16));
+        eight = make_uint4(two(codes.x), two(codes.y), two(codes.z), two(codes.w));
     }
     *(uint4 *)part_of(image, bricks, row, part * 8) = eight;
 }

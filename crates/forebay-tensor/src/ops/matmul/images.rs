@@ -1,12 +1,16 @@
 //! `matmul` on cards of 9.0, of weights in panels by many rows: both sides become images in a room, which warpgroups multiply.
 //!
-//! A weight is taken in bands of rows, as many as the room has place for, so that a room serves weights of any size. Other cards
-//! have no such instructions and load nothing of this. Next rooms: `images.cu` makes images, `warpgroups.cu` multiplies them.
+//! A weight is taken in bands of rows, as many as the room has place for, so that a room serves weights of any size; of fewer rows
+//! of activations only these become an image. Other cards have no such instructions and load nothing of this. Next rooms:
+//! `images.cu` makes images, `warpgroups.cu` multiplies them; `flight` multiplies by weights as they are.
 
 use forebay_device::{BackendKind, Device, Grid, Kernel, KernelDef, Param, Signature, Stage};
 use half::f16;
 
-use super::Matmul;
+use super::{
+    Matmul,
+    flight::{self, Flight},
+};
 use crate::{
     DType, Op, Result, Served, Tensor,
     op::{Loaded, THREADS, groups, size},
@@ -18,8 +22,8 @@ use crate::{
 const IN_IMAGES: &str = " in images";
 /// The cards whose warpgroups multiply.
 const CARDS: u32 = 90;
-/// What the names of all kernels of this begin with.
-const NAMES: &str = "matmul_image";
+/// The kernel that is served first, and only by this.
+const OF_X: &str = "matmul_image_of_x";
 /// The fewest rows of activations that it is worth to make images for.
 const LEAST: usize = 17;
 /// Rows and columns of a brick of an image, and its elements.
@@ -37,6 +41,10 @@ const SPAN: usize = 256;
 const PRODUCT_THREADS: u32 = 384;
 const SHARED: usize = 4 * 3 * ELEMENTS * 2 + 1024 + 128;
 
+/// Elements of a weight that become an image in a nanosecond, and how many nanoseconds it takes to begin.
+const ELEMENTS_OF_IMAGE: usize = 1300;
+const IMAGE_AT_LEAST: usize = 2500;
+
 /// How blocks multiply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Shape {
@@ -45,22 +53,33 @@ struct Shape {
     wide: usize,
     /// Blocks that share them.
     pair: usize,
-    /// Time for a tile. Narrow tiles bring more bytes for each product, and so do blocks alone.
+    /// Tens of nanoseconds for 64 columns of a tile. Narrow tiles bring more bytes for each product, and so do blocks alone.
     cost: usize,
 }
 
 const SHAPES: [Shape; 3] = [
-    Shape { entry: "matmul_images_256", wide: 256, pair: 2, cost: 76 },
-    Shape { entry: "matmul_images_256_alone", wide: 256, pair: 1, cost: 79 },
-    Shape { entry: "matmul_images_128_alone", wide: 128, pair: 1, cost: 42 },
+    Shape { entry: "matmul_images_256", wide: 256, pair: 2, cost: 78 },
+    Shape { entry: "matmul_images_256_alone", wide: 256, pair: 1, cost: 81 },
+    Shape { entry: "matmul_images_128_alone", wide: 128, pair: 1, cost: 45 },
 ];
+
+/// How an op is served.
+enum Way<'k> {
+    /// By its weight as it is.
+    Flight(Flight, &'k Kernel),
+    /// By images of so many rows of its weight at a time.
+    Bands(usize, &'k Kernel),
+}
 
 /// The kernels, where a card has what they need.
 #[derive(Debug)]
 pub(super) struct Images {
-    panels: Vec<(DType, Kernel)>,
     x: Kernel,
     products: [Kernel; SHAPES.len()],
+    panels: Vec<(DType, Kernel)>,
+    flights: flight::Kernels,
+    /// Whether weights may be taken as they are.
+    flies: bool,
     workers: usize,
 }
 
@@ -70,12 +89,11 @@ pub(super) fn served() -> Vec<Served> {
     let of_panels = |dtype: DType| {
         let signature = Signature::new([&[Param::read::<u8>(), eight], &sizes[..4]].concat());
         let entry = for_format!(dtype, "matmul_image_");
-        let def = KernelDef::new(format!("{NAMES}_{dtype}"), signature);
+        let def = KernelDef::new(format!("matmul_image_{dtype}"), signature);
         Served::new(format!("{dtype}{IN_IMAGES}"), def.bundle(include_bytes!("images.bundle"), entry))
     };
-    let of_x = Signature::new([&[Param::read::<Rounded>(), eight], &sizes[..2]].concat());
-    let of_x = KernelDef::new("matmul_image_of_x", of_x)
-        .bundle(include_bytes!("images.bundle"), "matmul_image_of_x");
+    let of_x = Signature::new([&[Param::read::<Rounded>(), eight], &sizes[..3]].concat());
+    let of_x = KernelDef::new(OF_X, of_x).bundle(include_bytes!("images.bundle"), OF_X);
     let product = |Shape { entry, wide, pair, .. }| {
         let image = Param::read::<[f16; 8]>();
         let signature = Signature::new([&[image, image, Param::write::<f32>()], &sizes[..]].concat());
@@ -86,7 +104,8 @@ pub(super) fn served() -> Vec<Served> {
         )
     };
     let panels = in_panels().map(|(dtype, ..)| of_panels(dtype));
-    panels.chain([Served::new("rows in images", of_x)]).chain(SHAPES.map(product)).collect()
+    let x = [Served::new("rows in images", of_x)].into_iter();
+    x.chain(SHAPES.map(product)).chain(panels).chain(flight::served()).collect()
 }
 
 /// Whether rooms are of use to a device; one that only knows sizes stands for any.
@@ -99,7 +118,7 @@ pub(super) fn is_for(device: &Device) -> bool {
 
 /// What this serves of all that the op does, and before it the rest.
 pub(super) fn split(served: &[Served]) -> (&[Served], &[Served]) {
-    let first = served.iter().position(|one| one.kernel().starts_with(NAMES));
+    let first = served.iter().position(|one| one.kernel() == OF_X);
     served.split_at(first.unwrap_or(served.len()))
 }
 
@@ -109,51 +128,91 @@ impl Images {
         if device.kind() == BackendKind::Null || !is_for(device) {
             return Ok(None);
         }
-        let (panels, rest) = served.split_at(served.len() - 1 - SHAPES.len());
-        let (x, products) = rest.split_at(1);
+        let (x, rest) = served.split_at(1);
+        let (products, rest) = rest.split_at(SHAPES.len());
+        let (panels, flights) = rest.split_at(in_panels().count());
         let of_type = |one: &Served| {
             let dtype = one.types().strip_suffix(IN_IMAGES).unwrap_or_default().parse()?;
             Ok((dtype, one.load(device)?))
         };
         Ok(Some(Self {
-            panels: panels.iter().map(of_type).collect::<Result<_>>()?,
             x: Kernel::load(device, x)?,
             products: Loaded::load(device, products)?,
+            panels: panels.iter().map(of_type).collect::<Result<_>>()?,
+            flights: flight::Kernels::load(device, flights)?,
+            flies: true,
             workers: device.caps().workers,
         }))
     }
 
-    /// The kernel that makes an image of the weight, where images are multiplied.
-    pub(super) fn kernel(&self, op: &Matmul<'_>) -> Option<&Kernel> {
-        let [rows, width] = op.weight.shape();
-        cut(op.room?.elements(), op.x.shape()[0], [rows, width])?;
-        let of_type = self.panels.iter().find(|(dtype, _)| *dtype == op.weight.dtype());
-        of_type.map(|(_, kernel)| kernel)
+    /// Makes images of all weights, or only where that takes less time.
+    #[cfg(any(test, feature = "conformance"))]
+    pub(super) fn set_flies(&mut self, flies: bool) {
+        self.flies = flies;
     }
 
-    /// Records all launches of an op whose room has place; `how` is the word that tells kernels of the weight.
+    /// How an op is served that has room.
+    fn way(&self, op: &Matmul<'_>) -> Option<Way<'_>> {
+        let (count, [rows, width], dtype) = (op.x.shape()[0], op.weight.shape(), op.weight.dtype());
+        let room = op.room?.elements();
+        if count < LEAST || rows == 0 || room < elements(count, width) {
+            return None;
+        }
+        let flight = Flight::of(count, [rows, width], self.workers).filter(|_| self.flies);
+        let of_image = || {
+            let band = cut(room, count, [rows, width])?;
+            let (_, kernel) = self.panels.iter().find(|(known, _)| *known == dtype)?;
+            Some((band, kernel))
+        };
+        match (flight, of_image()) {
+            (Some(flight), image)
+                if image.is_none() || flight.time <= time(count, [rows, width], self.workers) =>
+            {
+                Some(Way::Flight(flight, self.flights.of(dtype, flight)?))
+            }
+            (_, image) => image.map(|(band, kernel)| Way::Bands(band, kernel)),
+        }
+    }
+
+    /// The kernel that reads the weight, where an op has room.
+    pub(super) fn kernel(&self, op: &Matmul<'_>) -> Option<&Kernel> {
+        self.way(op).map(|(Way::Flight(_, kernel) | Way::Bands(_, kernel))| kernel)
+    }
+
+    /// Records all launches of an op that has room; `how` is the word that tells kernels of the weight.
     pub(super) fn launch(&self, op: &Matmul<'_>, how: u32, stage: &mut Stage<'_>) -> Result<()> {
         let ([rows, width], count) = (op.weight.shape(), op.x.shape()[0]);
-        let (Some(room), Some(kernel)) = (op.room, self.kernel(op)) else { return Ok(()) };
-        let room = room.reshape(&[room.elements()])?;
-        let Some(band) = cut(room.elements(), count, [rows, width]) else { return Ok(()) };
-        let (of_x, of_band) = (elements(count, width), elements(band, width));
-        let [x, weight] = [room.narrow(0, 0..of_x)?, room.narrow(0, of_x..of_x + of_band)?];
-        self.launch_x(op, &x, stage)?;
-        for first in (0..rows).step_by(band) {
-            let part = band.min(rows - first);
-            launch_panels(kernel, op, &weight, [first, part], how, stage)?;
-            self.launch_product(op, [&weight, &x], [first, part], stage)?;
+        let (Some(room), Some(way)) = (op.room, self.way(op)) else { return Ok(()) };
+        let (room, of_x) = (room.reshape(&[room.elements()])?, elements(count, width));
+        let x = room.narrow(0, 0..of_x)?;
+        self.launch_x(op, &x, matches!(way, Way::Flight(..)), stage)?;
+        match way {
+            Way::Flight(flight, kernel) => {
+                let sizes = [word("rows", rows)?, how, word("width", width)?, word("rows of x", count)?];
+                let [rows, how, width, count] = sizes.map(Into::into);
+                let [weight, out] = [op.weight.buffer().arg(), op.out.arg()];
+                let arguments = [weight, x.arg(), out, rows, how, width, count];
+                Ok(stage.launch(kernel, flight.grid(op, self.workers)?, &arguments)?)
+            }
+            Way::Bands(band, kernel) => {
+                let weight = room.narrow(0, of_x..of_x + elements(band, width))?;
+                for first in (0..rows).step_by(band) {
+                    let part = band.min(rows - first);
+                    launch_panels(kernel, op, &weight, [first, part], how, stage)?;
+                    self.launch_product(op, [&weight, &x], [first, part], stage)?;
+                }
+                Ok(())
+            }
         }
-        Ok(())
     }
 
-    fn launch_x(&self, op: &Matmul<'_>, image: &Tensor, stage: &mut Stage<'_>) -> Result<()> {
+    fn launch_x(&self, op: &Matmul<'_>, image: &Tensor, in_turns: bool, stage: &mut Stage<'_>) -> Result<()> {
         let (count, width) = (op.x.shape()[0], op.weight.shape()[1]);
         let threads = (bricks(width) * BRICK[1] / 8).div_ceil(THREADS as usize);
         let grid = Grid::linear(groups(Matmul::NAME, count.saturating_mul(threads))?, THREADS);
-        let [width, count] = [word("width", width)?, word("rows of x", count)?].map(Into::into);
-        Ok(stage.launch(&self.x, grid, &[op.x.arg(), image.arg(), width, count])?)
+        let sizes = [word("width", width)?, word("rows of x", count)?, u32::from(in_turns)];
+        let [width, count, in_turns] = sizes.map(Into::into);
+        Ok(stage.launch(&self.x, grid, &[op.x.arg(), image.arg(), width, count, in_turns])?)
     }
 
     fn launch_product(
@@ -196,7 +255,8 @@ fn word(name: &'static str, value: usize) -> Result<u32> {
     size(Matmul::NAME, name, value)
 }
 
-fn bricks(width: usize) -> usize {
+/// Bricks along a row.
+pub(super) fn bricks(width: usize) -> usize {
     width.div_ceil(BRICK[1])
 }
 
@@ -222,6 +282,15 @@ fn cut(room: usize, count: usize, [rows, width]: [usize; 2]) -> Option<usize> {
     let fit = room.checked_sub(elements(count, width))? / elements(1, width) * BRICK[0];
     let band = if fit >= rows { rows } else { fit / BAND * BAND };
     (band > 0).then_some(band)
+}
+
+/// Nanoseconds that images take, of the weight and for the product.
+fn time(count: usize, [rows, width]: [usize; 2], workers: usize) -> usize {
+    let (number, blocks) = shape(count, rows, workers);
+    let Shape { wide, pair, cost, .. } = SHAPES[number];
+    let tiles = count.div_ceil(BRICK[0]).next_multiple_of(pair) * rows.div_ceil(wide);
+    let product = tiles.div_ceil(blocks).saturating_mul(bricks(width) * cost * 10);
+    rows.saturating_mul(width) / ELEMENTS_OF_IMAGE + IMAGE_AT_LEAST + product
 }
 
 /// Which of the shapes takes the least time on so many multiprocessors, and its blocks.

@@ -11,6 +11,7 @@
 pub(crate) mod cases;
 mod cpu;
 mod cuda;
+mod flight;
 mod images;
 mod panels;
 #[cfg(any(test, feature = "conformance"))]
@@ -85,6 +86,16 @@ impl Loaded for Kernels {
 
     fn set_level(&mut self, level: Level) {
         self.weights.set_level(level);
+    }
+}
+
+#[cfg(any(test, feature = "conformance"))]
+impl Kernels {
+    /// Makes images of all weights where there is room, or only where that takes less time.
+    fn set_flies(&mut self, flies: bool) {
+        if let Some(images) = &mut self.images {
+            images.set_flies(flies);
+        }
     }
 }
 

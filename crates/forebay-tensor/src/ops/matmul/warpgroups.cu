@@ -35,15 +35,6 @@ template <int WIDE> struct Room {
     }
 };
 
-// A place in the ring of stages, and the parity of the round.
-template <int STAGES> struct Turn {
-    uint32_t stage = 0, parity = 0;
-
-    __device__ __forceinline__ void next() {
-        if (++stage == STAGES) stage = 0, parity ^= 1;
-    }
-};
-
 // The tiles of a block of a pair, one after another.
 template <int WIDE, int PAIR> struct Tiles {
     uint32_t along_x, pairs, count, tile, rank;
