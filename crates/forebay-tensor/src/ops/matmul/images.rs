@@ -15,7 +15,10 @@ use crate::{
     DType, Op, Result, Served, Tensor,
     op::{Loaded, THREADS, groups, size},
     quant::rounded::Rounded,
-    tiles::{cuda::panels::for_format, in_panels},
+    tiles::{
+        cuda::panels::{MOST_FEW, for_format},
+        in_panels,
+    },
 };
 
 /// What ends the types of kernels that make images of panels.
@@ -25,7 +28,7 @@ const CARDS: u32 = 90;
 /// The kernel that is served first, and only by this.
 const OF_X: &str = "matmul_image_of_x";
 /// The fewest rows of activations that it is worth to make images for.
-const LEAST: usize = 17;
+const LEAST: usize = MOST_FEW + 1;
 /// Rows and columns of a brick of an image, and its elements.
 const BRICK: [usize; 2] = [128, 64];
 const ELEMENTS: usize = BRICK[0] * BRICK[1];
