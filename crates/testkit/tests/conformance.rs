@@ -18,7 +18,9 @@ fn main() -> ExitCode {
     };
     let mut trials = vec![Trial::test("docs_ops_md_lists_what_there_is", page_is_current)];
     for subject in subjects() {
-        for &setup in setups.iter().filter(|setup| setup.kind != BackendKind::Null) {
+        for &setup in
+            setups.iter().filter(|setup| setup.kind != BackendKind::Null && subject.runs_on(setup.kind))
+        {
             trials.push(Trial::test(format!("{}::{}", setup.name, subject.name), move || {
                 ops::conform(subject, &setup, ops::SEED);
                 Ok(())
@@ -26,7 +28,7 @@ fn main() -> ExitCode {
         }
         let workers: Vec<Setup> =
             setups.iter().copied().filter(|setup| setup.kind == BackendKind::Cpu).collect();
-        if !workers.is_empty() {
+        if !workers.is_empty() && subject.runs_on(BackendKind::Cpu) {
             let name = format!("cpu::{}_is_the_same_with_any_number_of_workers", subject.name);
             trials.push(Trial::test(name, move || {
                 let mut all = workers.iter().map(|setup| ops::conform(subject, setup, ops::SEED + 1));

@@ -15,6 +15,8 @@ pub use self::{
     rates::{Rate, Work},
     rig::Rig,
 };
+use forebay_device::BackendKind;
+
 use crate::{Op, Result, Served};
 
 /// An op as the conformance run sees it.
@@ -37,6 +39,11 @@ impl Subject {
         measure: fn(&mut Rig) -> Result<()>,
     ) -> Self {
         Self { name: O::NAME, served: O::served, cases, measure }
+    }
+
+    /// Whether devices of this family have it; most ops are on all of them.
+    pub fn runs_on(&self, kind: BackendKind) -> bool {
+        (self.served)().iter().any(|served| served.runs_on(kind))
     }
 }
 

@@ -16,6 +16,7 @@ pub mod attention;
 pub mod causal_conv;
 pub mod copy;
 pub mod embed;
+pub mod enter;
 pub mod follow;
 pub mod gate;
 pub mod gated_delta;
@@ -25,6 +26,7 @@ pub mod layer_norm;
 pub mod matmul;
 pub mod mix;
 pub mod mul;
+pub mod project;
 pub mod rms_norm;
 pub mod rope;
 pub mod round;
@@ -39,8 +41,9 @@ pub mod top_k;
 
 pub use self::{
     activate::Activate, add::Add, angles::Angles, append::Append, argmax::Argmax, attention::Attention,
-    causal_conv::CausalConv, copy::Copy, embed::Embed, follow::Follow, gate::Gate, gated_delta::GatedDelta,
-    gated_norm::GatedNorm, l2_norm::L2Norm, layer_norm::LayerNorm, matmul::Matmul, mix::Mix, mul::Mul,
-    rms_norm::RmsNorm, rope::Rope, round::Round, routed_matmul::RoutedMatmul, router::Router, sample::Sample,
-    scale::Scale, softcap::Softcap, softmax::Softmax, sort::Sort, top_k::TopK,
+    causal_conv::CausalConv, copy::Copy, embed::Embed, enter::Enter, follow::Follow, gate::Gate,
+    gated_delta::GatedDelta, gated_norm::GatedNorm, l2_norm::L2Norm, layer_norm::LayerNorm, matmul::Matmul,
+    mix::Mix, mul::Mul, project::Project, rms_norm::RmsNorm, rope::Rope, round::Round,
+    routed_matmul::RoutedMatmul, router::Router, sample::Sample, scale::Scale, softcap::Softcap,
+    softmax::Softmax, sort::Sort, top_k::TopK,
 };

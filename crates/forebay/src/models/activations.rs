@@ -75,6 +75,11 @@ impl Input {
         self
     }
 
+    /// Whether what is around its products may be one op with them: rows are rounded once, and nobody looks at them.
+    pub fn joins(&self) -> bool {
+        self.rooms.products.is_none() && self.witness.is_none()
+    }
+
     /// Some of the rows.
     ///
     /// # Errors

@@ -2,10 +2,16 @@
 
 use forebay_tensor::{
     Recorder, Tensor,
-    ops::{Append, Attention, Copy, Gate, activate::Curve, attention::Sight, gate::Gating},
+    ops::{Append, Attention, Copy, Enter, Gate, activate::Curve, attention::Sight, gate::Gating},
 };
 
-use super::{Pass, Sizes, cache::Keeps, linear::Linear, norm::Norm, rotary::Rotary};
+use super::{
+    Pass, Sizes,
+    cache::Keeps,
+    linear::{Linear, Of, To},
+    norm::Norm,
+    rotary::Rotary,
+};
 use crate::{error::Result, formats::weights::Weights};
 
 /// The weights of one layer's attention.
@@ -124,34 +130,29 @@ impl SelfAttention {
         }
     }
 
-    /// Records what the layer's attention adds to the hidden state: from `normed` to `change`.
+    /// Records what the layer's attention adds to the hidden state.
     ///
     /// # Errors
     /// Those of recording.
-    pub fn forward(&self, ops: &mut Recorder<'_, '_>, pass: &Pass<'_>, rotary: &Rotary) -> Result<()> {
+    pub fn forward(
+        &self,
+        ops: &mut Recorder<'_, '_>,
+        pass: &Pass<'_>,
+        rotary: &Rotary,
+        norm: &Norm,
+        to: To<'_>,
+    ) -> Result<()> {
         let (b, positions, cache) = (pass.buffers, pass.positions, pass.cache.keys_values(self.layer)?);
-        b.normed.round(ops, &[&self.query, &self.key, &self.value].map(|linear| &linear.weight))?;
-        match &b.gates {
-            Some(gates) => {
-                self.query.forward(ops, &b.normed, &flat(&gates.joined)?)?;
-                let width = b.queries.shape()[2];
-                let part = |columns| gates.joined.narrow(2, columns);
-                ops.record(&Copy { x: &part(0..width)?, out: &b.queries })?;
-                ops.record(&Copy { x: &part(width..2 * width)?, out: &gates.gate })?;
-            }
-            None => self.query.forward(ops, &b.normed, &flat(&b.queries)?)?,
+        let queries = b.gates.as_ref().map_or(&b.queries, |gates| &gates.joined);
+        let inputs = [flat(queries)?, flat(&b.keys)?, flat(&b.values)?];
+        Of::Hidden(norm).maps(ops, b, &[&self.query, &self.key, &self.value], &inputs.each_ref())?;
+        if let Some(gates) = &b.gates {
+            let width = b.queries.shape()[2];
+            let part = |columns| gates.joined.narrow(2, columns);
+            ops.record(&Copy { x: &part(0..width)?, out: &b.queries })?;
+            ops.record(&Copy { x: &part(width..2 * width)?, out: &gates.gate })?;
         }
-        self.key.forward(ops, &b.normed, &flat(&b.keys)?)?;
-        self.value.forward(ops, &b.normed, &flat(&b.values)?)?;
-        if let Some([queries, keys]) = &self.head_norms {
-            queries.in_place(ops, &b.queries)?;
-            keys.in_place(ops, &b.keys)?;
-        }
-        rotary.forward(ops, pass, &b.queries)?;
-        rotary.forward(ops, pass, &b.keys)?;
-        let ring = cache.ring;
-        ops.record(&Append { x: &b.keys, positions, cache: &cache.keys, ring })?;
-        ops.record(&Append { x: &b.values, positions, cache: &cache.values, ring })?;
+        self.enter(ops, pass, rotary)?;
 
         let attended = heads_of(&b.attended.floats, &b.queries)?;
         ops.record(&Attention {
@@ -164,8 +165,38 @@ impl SelfAttention {
         if let Some(gates) = &b.gates {
             ops.record(&Gate { gate: &gates.gate, up: &attended, gating: Gating::Curve(Curve::Sigmoid) })?;
         }
-        b.attended.round(ops, &[&self.output.weight])?;
-        self.output.forward(ops, &b.attended, &b.change)
+        self.output.take(ops, b, &b.attended, to)
+    }
+}
+
+impl SelfAttention {
+    /// Records what comes between the maps and attention: norms of heads, their turns, and what the cache keeps.
+    fn enter(&self, ops: &mut Recorder<'_, '_>, pass: &Pass<'_>, rotary: &Rotary) -> Result<()> {
+        let (b, positions, cache) = (pass.buffers, pass.positions, pass.cache.keys_values(self.layer)?);
+        let (keys, values, ring) = (&cache.keys, &cache.values, cache.ring);
+        let enter = Enter {
+            q: &b.queries,
+            k: &b.keys,
+            v: &b.values,
+            norms: self.head_norms.as_ref().map(|norms| norms.each_ref().map(Norm::scaling)),
+            angles: &b.angles,
+            pairs: rotary.pairs(),
+            positions,
+            keys,
+            values,
+            ring,
+        };
+        if ops.serve(&enter) {
+            return Ok(ops.record(&enter)?);
+        }
+        if let Some([queries, keys]) = &self.head_norms {
+            queries.in_place(ops, &b.queries)?;
+            keys.in_place(ops, &b.keys)?;
+        }
+        rotary.forward(ops, pass, &b.queries)?;
+        rotary.forward(ops, pass, &b.keys)?;
+        ops.record(&Append { x: &b.keys, positions, cache: keys, ring })?;
+        Ok(ops.record(&Append { x: &b.values, positions, cache: values, ring })?)
     }
 }
 

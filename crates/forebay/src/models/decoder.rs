@@ -9,8 +9,16 @@ use forebay_tensor::{
 };
 
 use super::{
-    Model, Pass, Sizes, attention::SelfAttention, cache::Keeps, delta::DeltaNet, ffn::GatedFfn, head::Head,
-    moe::RoutedFfn, norm::Norm, rotary::Rotary,
+    Model, Pass, Sizes,
+    attention::SelfAttention,
+    cache::Keeps,
+    delta::DeltaNet,
+    ffn::GatedFfn,
+    head::Head,
+    linear::{Of, To},
+    moe::RoutedFfn,
+    norm::Norm,
+    rotary::Rotary,
 };
 use crate::{error::Result, formats::weights::Weights};
 
@@ -141,19 +149,24 @@ impl Model for Decoder {
         self.rotary.angles(ops, pass)?;
         ops.record(&Embed { table: &self.embedding, ids: pass.ids, out: &b.hidden })?;
         for layer in &self.layers {
-            layer.mixer_norm.forward(ops, &b.hidden, &b.normed.floats)?;
-            match &layer.mixer {
-                Mixer::Attention(attention) => attention.forward(ops, pass, &self.rotary)?,
-                Mixer::Delta(delta) => delta.forward(ops, pass)?,
+            let Layer { mixer_norm, mixer, ffn_norm, ffn } = layer;
+            match mixer {
+                Mixer::Attention(attention) => {
+                    attention.forward(ops, pass, &self.rotary, mixer_norm, To::Hidden)?;
+                }
+                Mixer::Delta(delta) => {
+                    mixer_norm.forward(ops, &b.hidden, &b.normed.floats)?;
+                    delta.forward(ops, pass)?;
+                }
             }
-            ops.record(&Add { x: &b.hidden, y: &b.change })?;
-
-            layer.ffn_norm.forward(ops, &b.hidden, &b.normed.floats)?;
-            match &layer.ffn {
-                Ffn::Gated(ffn) => ffn.forward(ops, pass)?,
-                Ffn::Routed(ffn) => ffn.forward(ops, pass)?,
+            match ffn {
+                Ffn::Gated(ffn) => ffn.forward(ops, pass, Of::Hidden(ffn_norm), To::Hidden)?,
+                Ffn::Routed(ffn) => {
+                    ffn_norm.forward(ops, &b.hidden, &b.normed.floats)?;
+                    ffn.forward(ops, pass)?;
+                    ops.record(&Add { x: &b.hidden, y: &b.change })?;
+                }
             }
-            ops.record(&Add { x: &b.hidden, y: &b.change })?;
         }
         self.head.forward(ops, pass)
     }

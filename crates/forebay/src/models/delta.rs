@@ -13,7 +13,12 @@ use forebay_tensor::{
     },
 };
 
-use super::{Pass, Sizes, activations::DeltaBuffers, cache::Keeps, linear::Linear};
+use super::{
+    Pass, Sizes,
+    activations::DeltaBuffers,
+    cache::Keeps,
+    linear::{Linear, To},
+};
 use crate::{
     error::{Error, Result},
     formats::weights::Weights,
@@ -130,7 +135,7 @@ impl DeltaNet {
         Keeps::States(self.sizes)
     }
 
-    /// Records what the network adds to the hidden state: from `normed` to `change`.
+    /// Records what the network adds to the hidden state, from `normed`.
     ///
     /// # Errors
     /// Those of recording.
@@ -165,8 +170,7 @@ impl DeltaNet {
         self.gate.forward(ops, &b.normed, &d.gate)?;
         let (gate, weight, epsilon) = (d.gate.reshape(v.shape())?, &self.norm, self.epsilon);
         ops.record(&GatedNorm { x: &answers, weight, gate: &gate, epsilon })?;
-        d.answers.round(ops, &[&self.output.weight])?;
-        self.output.forward(ops, &d.answers, &b.change)
+        self.output.take(ops, b, &d.answers, To::Hidden)
     }
 }
 

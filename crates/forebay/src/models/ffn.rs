@@ -1,11 +1,14 @@
 //! The gated feed-forward network: a curve of one half times the other half.
 
 use forebay_tensor::{
-    Recorder, Tensor, Weight,
-    ops::{Gate, activate::Curve, gate::Gating},
+    Recorder, Weight,
+    ops::{activate::Curve, gate::Gating},
 };
 
-use super::{Pass, Sizes, linear::Linear};
+use super::{
+    Pass, Sizes,
+    linear::{Linear, Of, To},
+};
 use crate::{error::Result, formats::weights::Weights};
 
 /// The weights of one layer's network.
@@ -62,25 +65,13 @@ impl GatedFfn {
         [&self.gate.weight, &self.up.weight]
     }
 
-    /// Records what the network adds to the hidden state: from `normed` to `change`.
+    /// Records what the network makes of its input.
     ///
     /// # Errors
     /// Those of recording.
-    pub fn forward(&self, ops: &mut Recorder<'_, '_>, pass: &Pass<'_>) -> Result<()> {
-        pass.buffers.normed.round(ops, &self.readers())?;
-        self.forward_rounded(ops, pass, &pass.buffers.change)
-    }
-
-    /// Records the same from a `normed` that was rounded for the readers, to `out`.
-    ///
-    /// # Errors
-    /// Those of recording.
-    pub fn forward_rounded(&self, ops: &mut Recorder<'_, '_>, pass: &Pass<'_>, out: &Tensor) -> Result<()> {
+    pub fn forward(&self, ops: &mut Recorder<'_, '_>, pass: &Pass<'_>, of: Of<'_>, to: To<'_>) -> Result<()> {
         let b = pass.buffers;
-        self.gate.forward(ops, &b.normed, &b.gate)?;
-        self.up.forward(ops, &b.normed, &b.up.floats)?;
-        ops.record(&Gate { gate: &b.gate, up: &b.up.floats, gating: Gating::Curve(self.curve) })?;
-        b.up.round(ops, &[&self.down.weight])?;
-        self.down.forward(ops, &b.up, out)
+        of.gated(ops, b, [&self.gate, &self.up], Gating::Curve(self.curve))?;
+        self.down.take(ops, b, &b.up, to)
     }
 }

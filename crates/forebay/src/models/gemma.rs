@@ -6,7 +6,13 @@ use forebay_tensor::{
 };
 
 use super::{
-    Model, Pass, Sizes, attention::SelfAttention, cache::Keeps, ffn::GatedFfn, head::Head, norm::Norm,
+    Model, Pass, Sizes,
+    attention::SelfAttention,
+    cache::Keeps,
+    ffn::GatedFfn,
+    head::Head,
+    linear::{Of, To},
+    norm::Norm,
     rotary::Rotary,
 };
 use crate::{error::Result, formats::weights::Weights};
@@ -84,13 +90,12 @@ impl Model for Gemma {
             if turned.replace(layer.rotary) != Some(layer.rotary) {
                 rotary.angles(ops, pass)?;
             }
-            layer.attention_norm.forward(ops, &b.hidden, &b.normed.floats)?;
-            layer.attention.forward(ops, pass, rotary)?;
+            let change = To::Out(&b.change);
+            layer.attention.forward(ops, pass, rotary, &layer.attention_norm, change)?;
             layer.attention_after.in_place(ops, &b.change)?;
             ops.record(&Add { x: &b.hidden, y: &b.change })?;
 
-            layer.ffn_norm.forward(ops, &b.hidden, &b.normed.floats)?;
-            layer.ffn.forward(ops, pass)?;
+            layer.ffn.forward(ops, pass, Of::Hidden(&layer.ffn_norm), change)?;
             layer.ffn_after.in_place(ops, &b.change)?;
             ops.record(&Add { x: &b.hidden, y: &b.change })?;
         }

@@ -2,14 +2,18 @@
 
 use forebay_tensor::{Recorder, Weight, ops::Softcap};
 
-use super::{Pass, Sizes, norm::Norm};
+use super::{
+    Pass, Sizes,
+    linear::{Linear, To},
+    norm::Norm,
+};
 use crate::{error::Result, formats::weights::Weights};
 
 /// The last norm, and a row for each token of the vocabulary.
 #[derive(Debug)]
 pub struct Head {
     norm: Norm,
-    output: Weight,
+    output: Linear,
     softcap: Option<f32>,
 }
 
@@ -24,7 +28,7 @@ impl Head {
             false => embedding.clone(),
         };
         let norm = Norm::load(weights, "output_norm", sizes.width, epsilon)?;
-        Ok(Self { norm, output, softcap: None })
+        Ok(Self { norm, output: output.into(), softcap: None })
     }
 
     /// Bends logits to stay below a cap.
@@ -43,8 +47,7 @@ impl Head {
         let last = b.rows() - b.logits.shape()[0]..b.rows();
         let (hidden, normed) = (b.hidden.narrow(0, last.clone())?, b.normed.rows(last)?);
         self.norm.forward(ops, &hidden, &normed.floats)?;
-        normed.round(ops, &[&self.output])?;
-        normed.product(ops, &self.output, &b.logits)?;
+        self.output.take(ops, b, &normed, To::Out(&b.logits))?;
         match self.softcap {
             Some(cap) => Ok(ops.record(&Softcap { x: &b.logits, cap })?),
             None => Ok(()),

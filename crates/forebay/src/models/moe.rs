@@ -6,7 +6,12 @@ use forebay_tensor::{
     ops::{Activate, Add, Gate, Mix, Mul, Router, activate::Curve, gate::Gating, router::Score},
 };
 
-use super::{Pass, Sizes, activations::Input, ffn::GatedFfn, linear::Linear};
+use super::{
+    Pass, Sizes,
+    activations::Input,
+    ffn::GatedFfn,
+    linear::{Linear, Of, To},
+};
 use crate::{
     error::{Error, Result},
     formats::weights::Weights,
@@ -126,7 +131,7 @@ impl RoutedFfn {
         ops.record(&Mix { x: &r.out, weights: &r.weights, out: &b.change })?;
 
         let Some(Shared { ffn, gate }) = &self.shared else { return Ok(()) };
-        ffn.forward_rounded(ops, pass, &r.shared)?;
+        ffn.forward(ops, pass, Of::Normed, To::Out(&r.shared))?;
         b.normed.product(ops, gate, &r.share)?;
         ops.record(&Activate { x: &r.share, curve: Curve::Sigmoid })?;
         ops.record(&Mul { x: &r.shared, y: &r.share })?;

@@ -1,6 +1,9 @@
 //! A norm of rows by their root mean square, with a weight for each column.
 
-use forebay_tensor::{Recorder, Tensor, ops::RmsNorm};
+use forebay_tensor::{
+    Recorder, Tensor,
+    ops::{RmsNorm, project::Scaling},
+};
 
 use crate::{error::Result, formats::weights::Weights};
 
@@ -18,6 +21,11 @@ impl Norm {
     /// Those of [`Weights::take_f32`].
     pub fn load(weights: &mut Weights, name: &str, width: usize, epsilon: f32) -> Result<Self> {
         Ok(Self { weight: weights.take_f32(&format!("{name}.weight"), &[width])?, epsilon })
+    }
+
+    /// The same as part of another op.
+    pub(crate) fn scaling(&self) -> Scaling<'_> {
+        Scaling { weight: &self.weight, epsilon: self.epsilon }
     }
 
     /// Records the norm of `x` into `out`.

@@ -86,6 +86,11 @@ impl Rotary {
         Ok(ops.record(&Angles { magnitude: self.magnitude, ..angles })?)
     }
 
+    /// Which columns turn together.
+    pub(crate) fn pairs(&self) -> Pairs {
+        self.pairs
+    }
+
     /// Records the turn of heads by the angles of the pass.
     ///
     /// # Errors

@@ -57,7 +57,7 @@ fn test(options: &Options) -> Outcome {
     };
     for setup in testkit::setups()?.iter().filter(wanted) {
         for round in 0..options.rounds {
-            for op in &options.ops {
+            for op in options.ops.iter().filter(|op| op.runs_on(setup.kind)) {
                 let seed = options.seed + round;
                 println!(
                     "{} {} with seed {seed}: {} results",
@@ -83,7 +83,7 @@ fn perf(options: &Options) -> Outcome {
     let bandwidth = read_bandwidth(&device)?;
     println!("reading {:.1} GB/s with {} workers", bandwidth / 1e9, device.caps().workers);
     println!("{:34} {:34} {:>10} {:>8} {:>7} {:>9}", "kernel", "case", "us", "GB/s", "of bus", "Gop/s");
-    for op in &options.ops {
+    for op in options.ops.iter().filter(|op| op.runs_on(device.kind())) {
         let mut rig = Rig::new(&device, options.seed)?;
         (op.measure)(&mut rig)?;
         for rate in rig.rates() {

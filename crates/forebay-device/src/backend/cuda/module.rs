@@ -20,6 +20,7 @@ use crate::{
     error::{Error, Result},
     kernel::{Image, ImageFormat, KernelDef},
     launch::KernelId,
+    sync::{AtomicBool, Ordering},
 };
 
 /// Bytes of the driver's words about PTX that are kept.
@@ -34,6 +35,8 @@ pub(crate) struct Function {
     raw: sys::CUfunction,
     /// Whether it may start while the launch before it ends.
     early: bool,
+    /// Whether multiprocessors set aside all they can for what its groups share.
+    wide: AtomicBool,
 }
 
 impl Function {
@@ -43,6 +46,17 @@ impl Function {
 
     pub(crate) fn starts_early(&self) -> bool {
         self.early
+    }
+
+    /// Has multiprocessors set aside all they can for what groups share, if they share anything: between kernels that want different
+    /// parts of that memory multiprocessors run empty, and where nothing is shared it caches what is read.
+    pub(crate) fn widen(&self, shared_bytes: u32) -> Result<()> {
+        if shared_bytes == 0 || self.wide.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let property = Property::CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT;
+        // SAFETY: C3 and C4.
+        call("cuFuncSetAttribute", unsafe { sys::cuFuncSetAttribute(self.raw, property, 100) })
     }
 }
 
@@ -105,7 +119,12 @@ impl Kernels {
                 Ok(raw) => {
                     self.allow_shared(raw)?;
                     let early = def.waits && self.architecture >= FIRST_EARLY;
-                    self.functions.push(Function { name: def.name.clone(), raw, early });
+                    self.functions.push(Function {
+                        name: def.name.clone(),
+                        raw,
+                        early,
+                        wide: AtomicBool::new(false),
+                    });
                     return Ok((self.functions.len() - 1) as KernelId);
                 }
                 Err((image, detail)) => reasons.push(format!("{}: {detail}", called(image))),

@@ -259,6 +259,7 @@ fn launch(
         attrs: &mut attribute,
         numAttrs: early.into(),
     };
+    function.widen(grid.shared_bytes)?;
     let (places, none) = (places.as_mut_ptr(), std::ptr::null_mut());
     // SAFETY: Q1, Q2; C3 and C4; C2: the values and the attribute live until the call returns.
     let code = unsafe { sys::cuLaunchKernelEx(&config, function.raw(), places, none) };

@@ -330,7 +330,7 @@ __device__ void attention(const Arguments &a) {
                 const float *sinks, float *out, uint32_t heads, uint32_t groups, float scale, float softcap,         \
                 uint32_t after, uint32_t length, uint32_t count, uint32_t width, uint32_t value_width,               \
                 uint32_t capacity, uint32_t parts, uint32_t tile, uint32_t rows) {                                   \
-        begin();                                                                                                     \
+        wait_for_others();                                                                                                     \
         attention<TYPE>({q, keys, values, positions, sinks, out, heads, groups, scale, softcap, after, length,       \
                          count, width, value_width, capacity, parts, tile, rows});                                   \
     }
@@ -345,7 +345,7 @@ ATTENTION(attention_q4_0, Q4_0)
 KERNEL __launch_bounds__(JOIN_THREADS) attention_join(const float *records, const uint32_t *positions, const float *sinks, float *out, uint32_t own,
                       uint32_t groups, uint32_t width, uint32_t capacity, uint32_t after, uint32_t length,
                       uint32_t count, uint32_t parts) {
-    begin();
+    wait_for_others();
     extern __shared__ __align__(16) float sums[];
     __shared__ float factors[MOST_PARTS];
     __shared__ uint32_t largest[WARP];

@@ -3,7 +3,7 @@
 use super::Gating;
 use crate::ops::activate;
 
-pub(super) fn gate(gate: f32, up: f32, gating: Gating) -> f32 {
+pub(crate) fn gate(gate: f32, up: f32, gating: Gating) -> f32 {
     let (gate, up) = (f64::from(gate), f64::from(up));
     let product = match gating {
         Gating::Curve(curve) => activate::reference::curve(curve, gate) * up,

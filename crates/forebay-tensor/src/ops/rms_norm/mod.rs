@@ -7,7 +7,7 @@
 pub(crate) mod cases;
 mod cpu;
 #[cfg(any(test, feature = "conformance"))]
-mod reference;
+pub(crate) mod reference;
 
 use forebay_device::{Kernel, KernelDef, Stage};
 

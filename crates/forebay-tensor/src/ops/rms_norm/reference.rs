@@ -1,7 +1,7 @@
 //! What `rms_norm` means.
 
 /// Without a weight all columns weigh 1.
-pub(super) fn rms_norm(x: &[f32], width: usize, weight: Option<&[f32]>, epsilon: f32) -> Vec<f32> {
+pub(crate) fn rms_norm(x: &[f32], width: usize, weight: Option<&[f32]>, epsilon: f32) -> Vec<f32> {
     let mut out = Vec::new();
     for row in x.chunks(width.max(1)) {
         let squares: f64 = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum();

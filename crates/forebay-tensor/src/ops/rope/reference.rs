@@ -3,7 +3,7 @@
 use super::Pairs;
 
 /// One head at one position: pair `i` is turned as a point of the plane is.
-pub(super) fn rotate(head: &[f32], cosines: &[f32], sines: &[f32], pairs: Pairs) -> Vec<f32> {
+pub(crate) fn rotate(head: &[f32], cosines: &[f32], sines: &[f32], pairs: Pairs) -> Vec<f32> {
     let mut out = head.to_vec();
     for i in 0..cosines.len() {
         let (a, b) = match pairs {

@@ -18,22 +18,6 @@ enum PanelCode {
 #define ROWS 16
 #define COLUMNS 32
 
-// A format that the compiler knows. `how` is the word of a launch that says how a weight is multiplied: the type of scales is
-// its second byte; its last one is the code and, above six bits, how often a block of an affine format has 32 columns, as
-// a power of two.
-template <int CODE> struct Known {
-    uint32_t how;
-    __device__ constexpr int code() const { return CODE; }
-};
-
-// Any format.
-struct Any {
-    uint32_t how;
-    __device__ int code() const { return how >> 24 & 63; }
-};
-
-__device__ __forceinline__ int scale_type_of(uint32_t how) { return how >> 8 & 255; }
-
 __device__ __forceinline__ constexpr int bits_of(int code) {
     switch (code) {
         case Q5_0: case Q5_1: case Q5_K: return 5;
@@ -45,6 +29,25 @@ __device__ __forceinline__ constexpr int bits_of(int code) {
         default: return code > AFFINE ? code - AFFINE : 4;
     }
 }
+
+// A format that the compiler knows. `how` is the word of a launch that says how a weight is multiplied: the type of scales is
+// its second byte; its last one is the code and, above six bits, how often a block of an affine format has 32 columns, as
+// a power of two.
+template <int CODE> struct Known {
+    // Lines of 32 columns; more than there can be where that is not known.
+    static constexpr int LINES = bits_of(CODE);
+    uint32_t how;
+    __device__ constexpr int code() const { return CODE; }
+};
+
+// Any format.
+struct Any {
+    static constexpr int LINES = 9;
+    uint32_t how;
+    __device__ int code() const { return how >> 24 & 63; }
+};
+
+__device__ __forceinline__ int scale_type_of(uint32_t how) { return how >> 8 & 255; }
 
 __device__ __forceinline__ constexpr int zero_of(int code) {
     switch (code) {
@@ -189,13 +192,14 @@ __device__ __forceinline__ int dot_quad(int code, uint32_t value, int x, int sum
     return result;
 }
 
-// Numbers beside codes, of `W` rows side by side, which are 1 or 4, before they are taken apart.
+// Numbers beside codes, of `W` rows side by side, which are 1, 2 or 4, before they are taken apart.
 template <int W> struct Sides {
     uint32_t words[8];
 
     // Bytes of the rows from `row` on.
     __device__ __forceinline__ void bytes(int to, const uint8_t *numbers, int row) {
         if constexpr (W == 1) words[to] = numbers[row];
+        else if constexpr (W == 2) words[to] = *(const uint16_t *)(numbers + row);
         else words[to] = *(const uint32_t *)(numbers + row);
     }
 
@@ -203,6 +207,8 @@ template <int W> struct Sides {
     __device__ __forceinline__ void halves(int to, const uint8_t *numbers, int row) {
         if constexpr (W == 1) {
             words[to] = ((const uint16_t *)numbers)[row];
+        } else if constexpr (W == 2) {
+            words[to] = *(const uint32_t *)((const uint16_t *)numbers + row);
         } else {
             uint2 four = *(const uint2 *)((const uint16_t *)numbers + row);
             words[to] = four.x, words[to + 1] = four.y;

@@ -1,0 +1,144 @@
+//! Every type of cache, with and without norms, both kinds of pairs, heads that are turned in part or not at all, rings, the last
+//! position, one that is not there, and arguments that do not fit.
+
+use super::{Enter, Pairs, Scaling};
+use crate::{
+    DType, Result, Tensor,
+    conformance::{Rig, Work},
+    ops::{rms_norm, rope},
+    tiles::cpu::cache::CACHE_TYPES,
+};
+
+const EPSILON: f32 = 1e-6;
+
+/// Heads, groups, width, value width, pairs, capacity, position.
+type Sizes = [usize; 7];
+
+pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
+    for dtype in CACHE_TYPES {
+        for (sizes, pairs, ring, normed) in [
+            ([4, 2, 128, 128, 64, 9, 8], Pairs::HalfSplit, false, true),
+            ([3, 3, 64, 32, 5, 4, 0], Pairs::Interleaved, false, false),
+            ([5, 1, 96, 160, 48, 3, 1_000_003], Pairs::HalfSplit, true, true),
+            ([1, 1, 32, 32, 0, 1, 0], Pairs::Interleaved, false, true),
+            ([2, 2, 576, 512, 32, 2, 7], Pairs::HalfSplit, false, false),
+            ([2, 0, 32, 32, 16, 2, 1], Pairs::HalfSplit, false, false),
+        ] {
+            compare(rig, dtype, sizes, pairs, ring, normed)?;
+        }
+    }
+    compare(rig, DType::F16, [3, 1, 7, 5, 3, 4, 2], Pairs::Interleaved, false, true)?;
+    refused(rig)
+}
+
+pub(crate) fn measure(rig: &mut Rig) -> Result<()> {
+    let given = Given::new(rig, DType::F16, [32, 8, 128, 128, 64, 4096, 77], true)?;
+    let work = Work { bytes: 4 * 128 * (2 * 32 + 8 + 8) + 2 * 128 * 16, operations: 6 * 128 * 40 };
+    rig.time("32 and 8 heads of 128", work, &given.op(Pairs::HalfSplit, false))
+}
+
+struct Given {
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    norms: Option<[Tensor; 2]>,
+    angles: Tensor,
+    positions: Tensor,
+    keys: Tensor,
+    values: Tensor,
+}
+
+impl Given {
+    fn new(rig: &mut Rig, dtype: DType, sizes: Sizes, normed: bool) -> Result<Self> {
+        let [heads, groups, width, value_width, pairs, capacity, position] = sizes;
+        let mut floats = |shape: &[usize]| {
+            let floats = rig.floats(shape.iter().product());
+            rig.tensor(shape, &floats)
+        };
+        let (q, k, v) =
+            (floats(&[1, heads, width])?, floats(&[1, groups, width])?, floats(&[1, groups, value_width])?);
+        let norms = match normed {
+            true => Some([floats(&[width])?, floats(&[width])?]),
+            false => None,
+        };
+        let angles = floats(&[1, 2, pairs])?;
+        let mut cache = |width: usize| {
+            let before = rig.floats(groups * capacity * width);
+            rig.rounded(dtype, &[groups, capacity, width], &before).map(|(cache, _)| cache)
+        };
+        let (keys, values) = (cache(width)?, cache(value_width)?);
+        let positions = rig.tensor(&[1], &[position as u32])?;
+        Ok(Self { q, k, v, norms, angles, positions, keys, values })
+    }
+
+    fn op(&self, pairs: Pairs, ring: bool) -> Enter<'_> {
+        let norms = self
+            .norms
+            .as_ref()
+            .map(|norms| norms.each_ref().map(|weight| Scaling { weight, epsilon: EPSILON }));
+        let Self { q, k, v, angles, positions, keys, values, .. } = self;
+        Enter { q, k, v, norms, angles, pairs, positions, keys, values, ring }
+    }
+}
+
+fn compare(rig: &mut Rig, dtype: DType, sizes: Sizes, pairs: Pairs, ring: bool, normed: bool) -> Result<()> {
+    let [_, groups, width, value_width, turned, capacity, position] = sizes;
+    let given = Given::new(rig, dtype, sizes, normed)?;
+    let what = format!("{dtype}, {sizes:?}, {pairs:?}, ring {ring}, normed {normed}");
+    let angles = given.angles.to_vec::<f32>()?;
+    let prepared = |x: &Tensor, norm: usize| -> Result<Vec<f32>> {
+        let mut all = Vec::new();
+        for head in x.to_vec::<f32>()?.chunks(width) {
+            let head = match &given.norms {
+                Some(norms) => {
+                    let weight = norms[norm].to_vec::<f32>()?;
+                    rms_norm::reference::rms_norm(head, width, Some(&weight), EPSILON)
+                }
+                None => head.to_vec(),
+            };
+            all.extend(rope::reference::rotate(&head, &angles[..turned], &angles[turned..], pairs));
+        }
+        Ok(all)
+    };
+    let (queries, keys, values) = (prepared(&given.q, 0)?, prepared(&given.k, 1)?, given.v.to_vec::<f32>()?);
+    let wanted = |cache: &Tensor, rows: &[f32], width: usize| -> Result<Vec<f32>> {
+        let mut all = cache.to_f32()?;
+        if ring || position < capacity {
+            for group in 0..groups {
+                let slot = (group * capacity + position % capacity) * width;
+                all[slot..slot + width].copy_from_slice(&rows[group * width..][..width]);
+            }
+        }
+        Ok(all)
+    };
+    let (new_keys, new_values) =
+        (wanted(&given.keys, &keys, width)?, wanted(&given.values, &values, value_width)?);
+    rig.run(&given.op(pairs, ring))?;
+    rig.near(&format!("queries of {what}"), &given.q, &queries, 1e-5)?;
+    // A number is as far from what the cache keeps of it as its type makes it, of the largest of all.
+    let share = match dtype {
+        DType::F32 => 1e-5,
+        DType::F16 => 1e-3,
+        DType::BF16 => 8e-3,
+        DType::Q8_0 => 1.0 / 200.0,
+        _ => 1.0 / 7.0,
+    };
+    for (what, cache, wanted) in [("keys", &given.keys, &new_keys), ("values", &given.values, &new_values)]
+        .map(|(name, a, b)| (format!("{name} of {what}"), a, b))
+    {
+        let largest = wanted.iter().fold(1.0f32, |most, x| most.max(x.abs()));
+        rig.within(&what, cache, wanted, share * largest)?;
+    }
+    Ok(())
+}
+
+fn refused(rig: &mut Rig) -> Result<()> {
+    let given = Given::new(rig, DType::F16, [2, 1, 32, 32, 16, 4, 0], false)?;
+    let op = given.op(Pairs::HalfSplit, false);
+    let two = rig.tensor(&[2, 2, 32], &[f32::NAN; 128])?;
+    rig.refuses(&Enter { q: &two, ..op }, "enter: q has shape [2, 2, 32], [1, 2, 32] is wanted")?;
+    rig.refuses(&Enter { k: &two, ..op }, "enter: k has shape [2, 2, 32], [1, 1, 32] is wanted")?;
+    let wanted = "enter: keys is of type u32, f32, f16, bf16, q8_0 or q4_0 is wanted";
+    rig.refuses(&Enter { keys: &given.positions, ..op }, wanted)?;
+    rig.refuses_overlap(&Enter { k: &given.q.narrow(1, 0..1)?, ..op })
+}

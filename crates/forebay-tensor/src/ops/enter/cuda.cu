@@ -1,0 +1,77 @@
+// `enter_*(q, k, v, q_norm, k_norm, angles, positions, keys, values, heads, groups, width, value_width, pairs, half_split, capacity, ring,
+// q_epsilon, k_epsilon)`: a block owns a head of one position, of queries, keys or values: it norms it, turns it, and puts it where it
+// belongs. A position that the cache does not have is left out.
+
+#include "../../tiles/cuda/cache.cuh"
+
+#define ARGUMENTS                                                                                                      \
+    float *q, const float *k, const float *v, const float *q_norm, const float *k_norm, const float *angles,           \
+        const uint32_t *positions, uint8_t *keys, uint8_t *values, uint32_t heads, uint32_t groups, uint32_t width,    \
+        uint32_t value_width, uint32_t pairs, uint32_t half_split, uint32_t capacity, uint32_t ring, float q_epsilon,  \
+        float k_epsilon
+#define GIVEN                                                                                                          \
+    q, k, v, q_norm, k_norm, angles, positions, keys, values, heads, groups, width, value_width, pairs, half_split,    \
+        capacity, ring, q_epsilon, k_epsilon
+
+// `put` writes an element of a cache; those of 32 side by side are of one warp.
+template <class Put> __device__ void enter(ARGUMENTS, Put put) {
+    extern __shared__ float row[];
+    __shared__ float room[WARP];
+    const bool is_query = blockIdx.x < heads, is_value = blockIdx.x >= heads + groups;
+    const uint32_t head = is_query ? blockIdx.x : is_value ? blockIdx.x - heads - groups : blockIdx.x - heads;
+    const uint32_t own = is_value ? value_width : width;
+    const float *x = (is_query ? q : is_value ? v : k) + (size_t)head * own;
+    const float *norm = is_query ? q_norm : is_value ? nullptr : k_norm;
+    float squares = 0.0f;
+    for (uint32_t i = threadIdx.x; i < own; i += blockDim.x) {
+        float element = x[i];
+        row[i] = element, squares += element * element;
+    }
+    if (norm) {
+        float scale = 1.0f / sqrtf(block_sum(squares, room) / own + (is_query ? q_epsilon : k_epsilon));
+        for (uint32_t i = threadIdx.x; i < own; i += blockDim.x) row[i] = row[i] * scale * norm[i];
+    }
+    __syncthreads();
+    if (!is_value) {
+        for (uint32_t pair = threadIdx.x; pair < pairs; pair += blockDim.x) {
+            uint32_t at = half_split ? pair : 2 * pair, other = half_split ? pair + pairs : at + 1;
+            float cosine = angles[pair], sine = angles[pairs + pair], a = row[at], b = row[other];
+            row[at] = a * cosine - b * sine, row[other] = a * sine + b * cosine;
+        }
+        __syncthreads();
+    }
+    if (is_query) {
+        for (uint32_t i = threadIdx.x; i < own; i += blockDim.x) q[(size_t)head * own + i] = row[i];
+        return;
+    }
+    const uint32_t position = positions[0];
+    if (capacity == 0 || (!ring && position >= capacity)) return;
+    const size_t first = ((size_t)head * capacity + position % capacity) * own;
+    for (uint32_t i = threadIdx.x; i < own; i += blockDim.x) put(is_value ? values : keys, first + i, row[i]);
+}
+
+KERNEL enter_f32(ARGUMENTS) {
+    wait_for_others();
+    enter(GIVEN, [](uint8_t *cache, size_t at, float x) { ((float *)cache)[at] = x; });
+}
+
+KERNEL enter_f16(ARGUMENTS) {
+    wait_for_others();
+    enter(GIVEN, [](uint8_t *cache, size_t at, float x) { ((__half *)cache)[at] = __float2half_rn(x); });
+}
+
+KERNEL enter_bf16(ARGUMENTS) {
+    wait_for_others();
+    enter(GIVEN, [](uint8_t *cache, size_t at, float x) { ((__nv_bfloat16 *)cache)[at] = __float2bfloat16_rn(x); });
+}
+
+// Widths are whole blocks of 32 elements, so that a warp has one.
+KERNEL enter_q8_0(ARGUMENTS) {
+    wait_for_others();
+    enter(GIVEN, [](uint8_t *cache, size_t at, float x) { round_q8_0(x, cache + at / BLOCK * Q8_0::BYTES); });
+}
+
+KERNEL enter_q4_0(ARGUMENTS) {
+    wait_for_others();
+    enter(GIVEN, [](uint8_t *cache, size_t at, float x) { round_q4_0(x, cache + at / BLOCK * Q4_0::BYTES); });
+}

@@ -1,0 +1,161 @@
+//! Brings the heads of one position where attention wants them, in one launch on a card: queries and keys are normed and turned, keys
+//! and values go into their cache.
+//!
+//! On the CPU, where launches cost next to nothing, [`RmsNorm`](super::RmsNorm), [`Rope`](super::Rope) and
+//! [`Append`](super::Append) do the same. Next rooms: those, for what it means, and `cuda.cu`.
+
+#[cfg(any(test, feature = "conformance"))]
+pub(crate) mod cases;
+
+use forebay_device::{Grid, Kernel, KernelDef, Param, Signature, Stage};
+
+use super::{project::Scaling, rope::Pairs};
+use crate::{
+    Op, Result, Served, Tensor,
+    op::{
+        argument,
+        contract::{ensure, epsilon},
+        groups, optional, size,
+    },
+    tiles::{
+        PerType,
+        cpu::cache::{CACHE_NAMES, CACHE_TYPES},
+    },
+};
+
+/// Threads of a block.
+const THREADS: u32 = 128;
+/// The widest head.
+const WIDEST: usize = 4096;
+
+/// `q` and `k` are normed, if there are norms, and turned; `k` and `v` are appended.
+///
+/// ```
+/// use forebay_device::{Device, DeviceOptions};
+/// use forebay_tensor::{Ops, Tensor, ops::{Enter, rope::Pairs}};
+///
+/// let device = Device::open(&DeviceOptions::cpu())?;
+/// let ops = Ops::open(&device)?;
+/// let head = || Tensor::from_slice(&device, &[1, 1, 2], &[1.0f32, 0.0]);
+/// let (q, k, v, keys, values) = (head()?, head()?, head()?, head()?, head()?);
+/// let angles = Tensor::from_slice(&device, &[1, 2, 1], &[0.0f32, 1.0])?;
+/// let positions = Tensor::from_slice(&device, &[1], &[0u32])?;
+/// let (norms, pairs) = (None, Pairs::HalfSplit);
+/// let (keys, values, positions) = (&keys, &values, &positions);
+/// let op = Enter { q: &q, k: &k, v: &v, norms, angles: &angles, pairs, positions, keys, values, ring: false };
+/// // Only cards have it.
+/// assert!(!ops.serve(&op));
+/// # Ok::<(), forebay_tensor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Enter<'a> {
+    /// f32, `[1, heads, width]`; changed in place.
+    pub q: &'a Tensor,
+    /// f32, `[1, groups, width]`.
+    pub k: &'a Tensor,
+    /// f32, `[1, groups, value width]`.
+    pub v: &'a Tensor,
+    /// Norms of each head of queries and of keys.
+    pub norms: Option<[Scaling<'a>; 2]>,
+    /// f32, `[1, 2, pairs]`: cosines and sines.
+    pub angles: &'a Tensor,
+    /// Which columns make a pair.
+    pub pairs: Pairs,
+    /// u32, `[1]`.
+    pub positions: &'a Tensor,
+    /// f32, f16, bf16, q8_0 or q4_0, `[groups, capacity, width]`.
+    pub keys: &'a Tensor,
+    /// Of the same type, `[groups, capacity, value width]`.
+    pub values: &'a Tensor,
+    /// The caches hold the latest positions only: the place of a position is what is left of it by `capacity`.
+    pub ring: bool,
+}
+
+impl Op for Enter<'_> {
+    type Kernels = PerType;
+    const NAME: &'static str = "enter";
+
+    fn served() -> Vec<Served> {
+        let (floats, list, bytes) = (Param::read::<f32>(), Param::read::<u32>(), Param::read_write::<u8>());
+        let buffers =
+            [Param::read_write::<f32>(), floats, floats, floats, floats, floats, list, bytes, bytes];
+        let words = [[Param::u32(); 8].as_slice(), &[Param::f32(); 2]].concat();
+        let signature = Signature::new(buffers.into_iter().chain(words).collect::<Vec<_>>());
+        let entries = ["enter_f32", "enter_f16", "enter_bf16", "enter_q8_0", "enter_q4_0"];
+        let kernel = |(dtype, entry): (crate::DType, _)| {
+            let kernel =
+                KernelDef::new(entry, signature.clone()).bundle(include_bytes!("cuda.bundle"), entry);
+            Served::new(dtype.name(), kernel)
+        };
+        CACHE_TYPES.into_iter().zip(entries).map(kernel).collect()
+    }
+
+    fn check(&self) -> Result<()> {
+        let [_, heads, width] = argument(Self::NAME, "q", self.q).f32()?.axes()?;
+        argument(Self::NAME, "q", self.q).shaped(&[1, heads, width])?;
+        ensure(width <= WIDEST, Self::NAME, "width", width as f64, "at most 4096")?;
+        let [_, groups, value_width] = argument(Self::NAME, "v", self.v).f32()?.axes()?;
+        argument(Self::NAME, "v", self.v).shaped(&[1, groups, value_width])?;
+        ensure(value_width <= WIDEST, Self::NAME, "value width", value_width as f64, "at most 4096")?;
+        argument(Self::NAME, "k", self.k).f32()?.shaped(&[1, groups, width])?;
+        for norm in self.norms.iter().flatten() {
+            argument(Self::NAME, "norm", norm.weight).f32()?.shaped(&[width])?;
+            epsilon(Self::NAME, norm.epsilon)?;
+        }
+        let angles = argument(Self::NAME, "angles", self.angles).f32()?;
+        let [_, _, pairs] = angles.axes()?;
+        angles.shaped(&[1, 2, pairs])?;
+        ensure(
+            2 * pairs <= width,
+            Self::NAME,
+            "pairs of angles",
+            pairs as f64,
+            "at most half the width of q",
+        )?;
+        argument(Self::NAME, "positions", self.positions).u32()?.shaped(&[1])?;
+        let keys = argument(Self::NAME, "keys", self.keys).one_of(&CACHE_TYPES, CACHE_NAMES)?;
+        let [_, capacity, _] = keys.axes()?;
+        keys.shaped(&[groups, capacity, width])?;
+        argument(Self::NAME, "values", self.values).of(self.keys.dtype())?.shaped(&[
+            groups,
+            capacity,
+            value_width,
+        ])
+    }
+
+    fn kernel<'k>(&self, kernels: &'k PerType) -> Result<&'k Kernel> {
+        kernels.of(self.keys.dtype())
+    }
+
+    fn launch(&self, kernels: &PerType, stage: &mut Stage<'_>) -> Result<()> {
+        let kernel = self.kernel(kernels)?;
+        let [[heads, width], [own, value_width]] = [self.q, self.v].map(|x| [x.shape()[1], x.shape()[2]]);
+        if heads + own == 0 {
+            return Ok(());
+        }
+        let [q_norm, k_norm] = [0, 1].map(|i| self.norms.map(|norms| norms[i]));
+        let weight = |norm: Option<Scaling<'_>>| optional(norm.map(|norm| norm.weight), self.angles);
+        let (q_weight, k_weight) = (weight(q_norm)?, weight(k_norm)?);
+        let sizes = [
+            ("heads", heads),
+            ("groups", own),
+            ("width", width),
+            ("value width", value_width),
+            ("pairs", self.angles.shape()[2]),
+            ("half split", usize::from(self.pairs == Pairs::HalfSplit)),
+            ("capacity", self.keys.shape()[1]),
+            ("ring", usize::from(self.ring)),
+        ];
+        let mut arguments = vec![self.q.arg(), self.k.arg(), self.v.arg(), q_weight.arg(), k_weight.arg()];
+        arguments.extend([self.angles, self.positions, self.keys, self.values].map(Tensor::arg));
+        for (name, value) in sizes {
+            arguments.push(size(Self::NAME, name, value)?.into());
+        }
+        for norm in [q_norm, k_norm] {
+            arguments.push(norm.map_or(0.0, |norm| norm.epsilon).into());
+        }
+        let blocks = groups(Self::NAME, heads + 2 * own)?;
+        let shared_bytes = (width.max(value_width) * 4) as u32;
+        Ok(stage.launch(kernel, Grid { shared_bytes, ..Grid::linear(blocks, THREADS) }, &arguments)?)
+    }
+}

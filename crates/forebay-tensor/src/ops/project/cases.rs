@@ -1,0 +1,182 @@
+//! Every format of panels; one, two and three maps of different rows; norms, biases, sums and gates; widths around stages; more panels
+//! than blocks; numbers that are not finite; and arguments that do not fit.
+
+use super::{Finish, Gating, Map, Project, Scaling, reference};
+use crate::{
+    Affine, DType, Level, Result, Tensor, Weight, WeightBytes,
+    conformance::{Rig, Work},
+    ops::{
+        activate::Curve,
+        matmul::cases::{packed, tolerance},
+    },
+    quant::rounded::{self, Rounded},
+    tiles,
+};
+
+const STORE: Finish = Finish::Store;
+const SILU: Finish = Finish::Gate(Gating::Curve(Curve::Silu));
+
+pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
+    for (dtype, scale_type, layout) in tiles::in_panels() {
+        let span = layout.span;
+        for (width, rows) in [(span, 1), (3 * span, 17), (256 + span, 33), (4096 + span, 21)] {
+            compare(rig, &[(dtype, scale_type, rows)], width, false, STORE)?;
+        }
+        compare(rig, &[(dtype, scale_type, 40), (dtype, scale_type, 40)], 2 * span, true, SILU)?;
+    }
+    let (k4, k6, q8) = ((DType::Q4_K, None), (DType::Q6_K, None), (DType::Q8_0, None));
+    let of = |(dtype, scales): (DType, Option<DType>), rows| (dtype, scales, rows);
+    compare(rig, &[of(k4, 70), of(k4, 35), of(k4, 1)], 1024, true, STORE)?;
+    compare(rig, &[of(q8, 16), of(q8, 19)], 512, false, Finish::Add)?;
+    compare(rig, &[of(k6, 33)], 4608, true, Finish::Add)?;
+    compare(rig, &[of(q8, 4096), of(q8, 48)], 96, true, STORE)?;
+    compare(rig, &[of(k4, 6000)], 768, false, Finish::Add)?;
+    compare(rig, &[of(k4, 5000), of(k4, 5000)], 256, true, SILU)?;
+    compare(rig, &[(DType::Affine(Affine::new(4, 64)?), Some(DType::F32), 9)], 12_288, false, STORE)?;
+    compare(rig, &[of(k6, 160_000 / 8)], 256, true, STORE)?;
+    for curve in Curve::ALL {
+        compare(rig, &[of(q8, 20), of(q8, 20)], 64, true, Finish::Gate(Gating::Curve(curve)))?;
+    }
+    let clamped = Gating::Clamped { alpha: 1.702, limit: 2.0 };
+    compare(rig, &[of(q8, 20), of(q8, 20)], 64, false, Finish::Gate(clamped))?;
+    not_finite(rig)?;
+    nothing(rig)?;
+    refused(rig)
+}
+
+pub(crate) fn measure(rig: &mut Rig) -> Result<()> {
+    const WIDTH: usize = 4096;
+    for (dtype, scale_type, _) in tiles::in_panels() {
+        let (weight, _) = packed(rig, dtype, scale_type, [1024, WIDTH])?;
+        let x = rig.floats(WIDTH);
+        let (x, out) = (rig.tensor(&[1, WIDTH], &x)?, rig.output(DType::F32, &[1, 1024])?);
+        let maps = [Map { weight: &weight, bias: None }];
+        let op = Project { x: &x, norm: None, maps: &maps, finish: STORE, out: &[&out] };
+        let work = Work { bytes: weight.buffer().len() as usize, operations: 2 * 1024 * WIDTH };
+        rig.time(format!("1024 x {WIDTH} {dtype}"), work, &op)?;
+    }
+    Ok(())
+}
+
+/// Compares maps of these types and rows with the oracle; with a norm and biases, or without.
+fn compare(
+    rig: &mut Rig,
+    types: &[(DType, Option<DType>, usize)],
+    width: usize,
+    whole: bool,
+    finish: Finish,
+) -> Result<()> {
+    const EPSILON: f32 = 1e-5;
+    let what = format!("{types:?}, width {width}, {finish:?}, norm and bias: {whole}");
+    let (x, norm) = (rig.floats(width), rig.floats(width));
+    let mut row = reference::row(&x, whole.then_some((&norm, EPSILON)));
+    let largest = row.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+    // Rows are rounded before they are multiplied.
+    let blocks: Vec<Rounded> = row.as_chunks().0.iter().map(Rounded::of).collect();
+    rounded::decode(&blocks, &mut row);
+
+    let (mut weights, mut biases, mut products, mut before) = (vec![], vec![], vec![], vec![]);
+    let mut near = 0.0f32;
+    for &(dtype, scale_type, rows) in types {
+        let (weight, values) = packed(rig, dtype, scale_type, [rows, width])?;
+        let bias = rig.floats(rows);
+        products.push(reference::product(&values, &row, whole.then_some(bias.as_slice())));
+        before.push(rig.floats(rows));
+        let most = values.iter().fold(0.0f32, |most, w| most.max(w.abs()));
+        // A norm is not computed as the oracle's is, to the bit, so that a few numbers between two codes go the other way.
+        let turned = if whole { 3.0 * most * largest / 127.0 } else { 0.0 };
+        near = near.max(4.0 * tolerance(&values, width) + turned);
+        weights.push(weight);
+        biases.push(rig.tensor(&[rows], &bias)?);
+    }
+    if let Finish::Gate(_) = finish {
+        let size = products.iter().flatten().fold(1.0f32, |most, x| most.max(x.abs()));
+        near *= 4.0 * size;
+    }
+    let wanted = reference::finish(&products, &before, finish);
+    let x = rig.tensor(&[1, width], &x)?;
+    let norm = rig.tensor(&[width], &norm)?;
+    let maps: Vec<_> = weights
+        .iter()
+        .zip(&biases)
+        .map(|(weight, bias)| Map { weight, bias: whole.then_some(bias) })
+        .collect();
+    let outs =
+        wanted.iter().map(|wanted| rig.output(DType::F32, &[1, wanted.len()])).collect::<Result<Vec<_>>>()?;
+    for (out, before) in outs.iter().zip(&before) {
+        out.copy_from(before)?;
+    }
+    let out: Vec<&Tensor> = outs.iter().collect();
+    let norm = whole.then_some(Scaling { weight: &norm, epsilon: EPSILON });
+    rig.run(&Project { x: &x, norm, maps: &maps, finish, out: &out })?;
+    for (out, wanted) in outs.iter().zip(&wanted) {
+        rig.within(&what, out, wanted, near)?;
+    }
+    Ok(())
+}
+
+fn zeros(rig: &Rig, rows: usize, width: usize) -> Result<Weight> {
+    let bytes = vec![0x11; rows * width / 32 * 34];
+    Weight::pack(
+        rig.device(),
+        &WeightBytes::of(DType::Q8_0, [rows, width], &bytes)?,
+        Level::best(),
+        "packed",
+        |_| (),
+    )
+}
+
+/// An infinity spoils the row, with and without a norm.
+fn not_finite(rig: &mut Rig) -> Result<()> {
+    let weight = zeros(rig, 17, 64)?;
+    let mut x = vec![1.0; 64];
+    x[40] = f32::INFINITY;
+    let (x, norm) = (rig.tensor(&[1, 64], &x)?, rig.tensor(&[64], &[1.0f32; 64])?);
+    let maps = [Map { weight: &weight, bias: None }];
+    for norm in [None, Some(Scaling { weight: &norm, epsilon: 0.0 })] {
+        let out = rig.output(DType::F32, &[1, 17])?;
+        rig.run(&Project { x: &x, norm, maps: &maps, finish: STORE, out: &[&out] })?;
+        if norm.is_none() {
+            rig.same("an infinity", &out, &[f32::NAN; 17])?;
+        }
+    }
+    Ok(())
+}
+
+/// Several rows; and no rows, of `x` or of the weight, which write nothing.
+fn nothing(rig: &mut Rig) -> Result<()> {
+    for (count, rows) in [(0, 16), (1, 0), (3, 5)] {
+        let weight = zeros(rig, rows, 32)?;
+        let x = rig.tensor(&[count, 32], &vec![1.0f32; count * 32])?;
+        let maps = [Map { weight: &weight, bias: None }];
+        let out = rig.output(DType::F32, &[count, rows])?;
+        rig.run(&Project { x: &x, norm: None, maps: &maps, finish: STORE, out: &[&out] })?;
+        let code = 0x11 as f32 * half::f16::from_le_bytes([0x11; 2]).to_f32() * 32.0;
+        rig.near("rows of ones", &out, &vec![code; count * rows], 1e-5)?;
+    }
+    Ok(())
+}
+
+fn refused(rig: &mut Rig) -> Result<()> {
+    let (weight, other) = (zeros(rig, 4, 64)?, zeros(rig, 5, 64)?);
+    let x = rig.tensor(&[1, 64], &[1.0f32; 64])?;
+    let (out, four) = (rig.output(DType::F32, &[1, 5])?, rig.output(DType::F32, &[1, 4])?);
+    let (map, second) = (Map { weight: &weight, bias: None }, Map { weight: &other, bias: None });
+    let good = Project { x: &x, norm: None, maps: &[map], finish: STORE, out: &[&four] };
+    rig.refuses(&Project { out: &[&out], ..good }, "project: out has shape [1, 5], [1, 4] is wanted")?;
+    let message = "project: maps is 0, it has to be one to three, and two with a gate";
+    rig.refuses(&Project { maps: &[], out: &[], ..good }, message)?;
+    rig.refuses(&Project { maps: &[map], finish: SILU, ..good }, &message.replace("is 0", "is 1"))?;
+    let message = "project: rows of the second map is 5, it has to be those of the first";
+    rig.refuses(&Project { maps: &[map, second], finish: SILU, ..good }, message)?;
+    let message = "project: out is 0, it has to be one for each product";
+    rig.refuses(&Project { out: &[], ..good }, message)?;
+    let narrow = rig.tensor(&[1, 32], &[1.0f32; 32])?;
+    let message = "project: width of weight is 64, it has to be packed, and as wide as x";
+    rig.refuses(&Project { x: &narrow, ..good }, message)?;
+    let norm = Some(Scaling { weight: &narrow, epsilon: 0.0 });
+    rig.refuses(&Project { norm, ..good }, "project: norm has shape [1, 32], [64] is wanted")?;
+    let square = zeros(rig, 64, 64)?;
+    let map = Map { weight: &square, bias: None };
+    rig.refuses_overlap(&Project { x: &x, norm: None, maps: &[map], finish: Finish::Add, out: &[&x] })
+}

@@ -1,0 +1,243 @@
+//! Multiplies a row by up to three weights at once, with a norm before and with what follows behind, in one launch on a card.
+//!
+//! It is what lies between two places where all of a row has to be known: the norm of a layer and its products, or a
+//! product and the sum with the hidden state. On a card every launch costs time in which no weight is read, so that one row is
+//! worth it; on the CPU, where launches cost next to nothing, [`RmsNorm`](super::RmsNorm), [`Round`](super::Round),
+//! [`Matmul`](super::Matmul), [`Gate`](super::Gate) and [`Add`](super::Add) do the same.
+//! Next rooms: `reference` for what it means, `plan` for how blocks are shared out, `cuda.cu` for how it runs.
+
+#[cfg(any(test, feature = "conformance"))]
+pub(crate) mod cases;
+mod plan;
+#[cfg(any(test, feature = "conformance"))]
+mod reference;
+
+use forebay_device::{Arg, BackendKind, Device, Kernel, KernelDef, Param, Signature, Stage};
+
+use self::plan::Card;
+use super::gate::Gating;
+use crate::{
+    ArgumentFault, DType, Error, Level, Op, Result, Served, Tensor, Weight,
+    op::{
+        Loaded, argument,
+        contract::{ensure, epsilon, positive},
+        optional, size,
+    },
+    quant::panel::PanelLayout,
+    tiles::{self, PerType, cuda::panels::for_format},
+};
+
+/// The most maps of an op.
+pub const MOST: usize = 3;
+
+/// A weight, and what is added to its product.
+#[derive(Clone, Copy, Debug)]
+pub struct Map<'a> {
+    /// `[rows, width]`, packed.
+    pub weight: &'a Weight,
+    /// f32, `[rows]`.
+    pub bias: Option<&'a Tensor>,
+}
+
+/// Scales the row to a root mean square of one before it is multiplied.
+#[derive(Clone, Copy, Debug)]
+pub struct Scaling<'a> {
+    /// f32, `[width]`.
+    pub weight: &'a Tensor,
+    /// Keeps a row of zeros from a division by zero.
+    pub epsilon: f32,
+}
+
+/// What becomes of the products.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Finish {
+    /// They are written.
+    Store,
+    /// They are added to what is there.
+    Add,
+    /// The first of two is the gate of the second.
+    Gate(Gating),
+}
+
+/// `out = finish(weight * round(norm(x)) + bias)`, for each map.
+///
+/// ```
+/// use forebay_device::{Device, DeviceOptions};
+/// use forebay_tensor::{DType, Level, Ops, Tensor, Weight, WeightBytes, ops::Project, ops::project::{Finish, Map}};
+///
+/// let device = Device::open(&DeviceOptions::cpu())?;
+/// let ops = Ops::open(&device)?;
+/// let bytes = vec![0; 3 * 34];
+/// let weight = Weight::pack(&device, &WeightBytes::of(DType::Q8_0, [3, 32], &bytes)?, Level::best(), "up", |_| ())?;
+/// let x = Tensor::from_slice(&device, &[1, 32], &[2.0f32; 32])?;
+/// let out = Tensor::of(DType::F32, &[1, 3], device.alloc(12)?)?;
+/// let maps = [Map { weight: &weight, bias: None }];
+/// let op = Project { x: &x, norm: None, maps: &maps, finish: Finish::Store, out: &[&out] };
+/// // Only cards have it.
+/// assert!(!Project::serves(&x, [&weight]) && ops.explain(&op).is_err());
+/// # Ok::<(), forebay_tensor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Project<'a> {
+    /// f32, `[count, width]`.
+    pub x: &'a Tensor,
+    /// The norm before the products.
+    pub norm: Option<Scaling<'a>>,
+    /// One to [`MOST`] maps of one format; two of as many rows where one is a gate.
+    pub maps: &'a [Map<'a>],
+    /// What becomes of the products.
+    pub finish: Finish,
+    /// f32, `[count, rows]`, one for each map, or one where a gate makes one of two.
+    pub out: &'a [&'a Tensor],
+}
+
+impl Project<'_> {
+    /// Whether one launch is worth it, where there is a kernel: `x` is one row, and such weights are packed on a card.
+    pub fn serves<'w>(x: &Tensor, weights: impl IntoIterator<Item = &'w Weight>) -> bool {
+        let fits = |weight: &Weight| weight.is_packed() && weight.buffer().backend() == BackendKind::Cuda;
+        x.shape()[0] == 1 && weights.into_iter().all(fits)
+    }
+}
+
+/// The kernels, and the card they are for; none where they cannot run.
+#[derive(Debug)]
+pub struct ProjectKernels {
+    loaded: Option<(PerType, Card)>,
+}
+
+impl Loaded for ProjectKernels {
+    fn load(device: &Device, served: &[Served]) -> Result<Self> {
+        let caps = device.caps();
+        let card = Card::of(caps).filter(|_| caps.backend == BackendKind::Cuda);
+        let load = |card| Ok::<_, Error>((PerType::load(device, served)?, card));
+        Ok(Self { loaded: card.map(load).transpose()? })
+    }
+}
+
+impl Op for Project<'_> {
+    type Kernels = ProjectKernels;
+    const NAME: &'static str = "project";
+
+    fn served() -> Vec<Served> {
+        let floats = Param::read::<f32>();
+        let map = [Param::read::<u8>(), floats, Param::read_write::<f32>()];
+        let words = [Param::u32(); 5];
+        let params = [floats; 2].into_iter().chain([map; MOST].concat()).chain(words);
+        let rest = [Param::f32(), Param::u32(), Param::f32(), Param::f32()];
+        let signature = Signature::new(params.chain(rest).collect::<Vec<_>>());
+        let kernel = |dtype: DType| {
+            KernelDef::new(format!("project_{dtype}"), signature.clone())
+                .bundle(include_bytes!("cuda.bundle"), for_format!(dtype, "project_"))
+        };
+        tiles::in_panels().map(|(dtype, ..)| Served::new(dtype.name(), kernel(dtype))).collect()
+    }
+
+    fn check(&self) -> Result<()> {
+        let [count, width] = argument(Self::NAME, "x", self.x).f32()?.axes()?;
+        if let Some(norm) = self.norm {
+            argument(Self::NAME, "norm", norm.weight).f32()?.shaped(&[width])?;
+            epsilon(Self::NAME, norm.epsilon)?;
+        }
+        let maps = self.maps.len();
+        let (wanted, outs) = match self.finish {
+            Finish::Gate(_) => (2..=2, 1),
+            _ => (1..=MOST, maps),
+        };
+        ensure(wanted.contains(&maps), Self::NAME, "maps", maps as f64, "one to three, and two with a gate")?;
+        ensure(self.out.len() == outs, Self::NAME, "out", self.out.len() as f64, "one for each product")?;
+        for map in self.maps {
+            let [rows, columns] = map.weight.shape();
+            if columns != width || !map.weight.is_packed() {
+                let fault =
+                    ArgumentFault::Value { given: columns as f64, wanted: "packed, and as wide as x" };
+                return Err(Error::Argument { op: Self::NAME, argument: "width of weight", fault });
+            }
+            let form = |weight: &Weight| (weight.dtype(), weight.scale_type());
+            if form(map.weight) != form(self.maps[0].weight) {
+                let fault = ArgumentFault::Type {
+                    dtype: map.weight.dtype().name(),
+                    wanted: self.maps[0].weight.dtype().name(),
+                };
+                return Err(Error::Argument { op: Self::NAME, argument: "weight", fault });
+            }
+            if let Some(bias) = map.bias {
+                argument(Self::NAME, "bias", bias).f32()?.shaped(&[rows])?;
+            }
+        }
+        let rows = self.maps.iter().map(|map| map.weight.shape()[0]);
+        for (out, rows) in self.out.iter().zip(rows.clone()) {
+            argument(Self::NAME, "out", out).f32()?.shaped(&[count, rows])?;
+        }
+        if let Finish::Gate(gating) = self.finish {
+            let given = rows.clone().nth(1).unwrap_or(0);
+            ensure(
+                rows.clone().next() == Some(given),
+                Self::NAME,
+                "rows of the second map",
+                given as f64,
+                "those of the first",
+            )?;
+            if let Gating::Clamped { alpha, limit } = gating {
+                positive(Self::NAME, "alpha", alpha)?;
+                positive(Self::NAME, "limit", limit)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn kernel<'k>(&self, kernels: &'k ProjectKernels) -> Result<&'k Kernel> {
+        let (kernels, ..) = self.place(kernels)?;
+        kernels.of(self.maps[0].weight.dtype())
+    }
+
+    fn launch(&self, kernels: &ProjectKernels, stage: &mut Stage<'_>) -> Result<()> {
+        let kernel = self.kernel(kernels)?;
+        if self.out.iter().all(|out| out.elements() == 0) {
+            return Ok(());
+        }
+        let (_, card, layout) = self.place(kernels)?;
+        let grid = card.grid(self, &layout)?;
+        let nothing = optional(None, self.x)?;
+        let norm = optional(self.norm.map(|norm| norm.weight), self.x)?;
+        let mut arguments = vec![self.x.arg(), norm.arg()];
+        let bias = self.maps.iter().map(|map| optional(map.bias, self.x)).collect::<Result<Vec<_>>>()?;
+        for place in 0..MOST {
+            let weight = self.maps.get(place).map_or(&nothing, |map| map.weight.buffer());
+            let out = self.out.get(place).map_or(&nothing, |out| out.buffer());
+            arguments.extend([weight.arg(), bias.get(place).unwrap_or(&nothing).arg(), out.arg()]);
+        }
+        let weights = || (0..MOST).map(|place| self.maps.get(place).map(|map| map.weight));
+        let first = self.maps[0].weight;
+        arguments.push(tiles::how(Level::best(), first.scale_type(), first.dtype()).into());
+        for weight in weights() {
+            arguments.push(size(Self::NAME, "rows", weight.map_or(0, |weight| weight.shape()[0]))?.into());
+        }
+        let width = size(Self::NAME, "width", self.x.shape()[1])?;
+        let (finish, [alpha, limit]) = self.finish();
+        let epsilon = self.norm.map_or(0.0, |norm| norm.epsilon);
+        arguments.extend([Arg::from(width), epsilon.into(), finish.into(), alpha.into(), limit.into()]);
+        Ok(stage.launch(kernel, grid, &arguments)?)
+    }
+}
+
+impl Project<'_> {
+    /// The kernels, their card, and how the weights lie, if there is room for a row.
+    fn place<'k>(&self, kernels: &'k ProjectKernels) -> Result<(&'k PerType, &'k Card, PanelLayout)> {
+        let weight = self.maps[0].weight;
+        let found = kernels.loaded.as_ref().and_then(|(kernels, card)| {
+            let layout = PanelLayout::of(weight.dtype(), weight.scale_type())?;
+            card.fits(&layout, weight.shape()[1]).then_some((kernels, card, layout))
+        });
+        found.ok_or(Error::NoFormat { dtype: weight.dtype().name() })
+    }
+
+    /// What follows the products, as the kernel numbers it, and its numbers.
+    fn finish(&self) -> (u32, [f32; 2]) {
+        match self.finish {
+            Finish::Store => (0, [0.0; 2]),
+            Finish::Add => (1, [0.0; 2]),
+            Finish::Gate(Gating::Clamped { alpha, limit }) => (2, [alpha, limit]),
+            Finish::Gate(Gating::Curve(curve)) => (3 + curve as u32, [0.0; 2]),
+        }
+    }
+}
