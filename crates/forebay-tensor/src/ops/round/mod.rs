@@ -57,7 +57,7 @@ impl Op for Round<'_> {
         let blocks = self.x.elements() / DType::Rounded.block_elements();
         let count = size(Self::NAME, "blocks", blocks)?;
         let rest = if self.is_twice() { count } else { 0 };
-        let grid = grid_by_device(Self::NAME, kernel, blocks, [blocks.div_ceil(WARPS), 32 * WARPS])?;
+        let grid = grid_by_device(Self::NAME, kernel, blocks, [blocks.div_ceil(4 * WARPS), 32 * WARPS])?;
         Ok(stage.launch(kernel, grid, &[self.x.arg(), self.out.arg(), rest.into(), count.into()])?)
     }
 }
