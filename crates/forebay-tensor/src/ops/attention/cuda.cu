@@ -155,6 +155,8 @@ __device__ void weigh_tile(uint32_t first, uint32_t tile, Room &room) {
         if (seen) sum += weight;
     }
     sum = warp_sum(sum);
+    // All lanes have read what the first one writes over.
+    __syncwarp();
     if (lane == 0) {
         float fade = fade_of(before, most);
         room.most[row] = most, room.fade[row] = fade, room.sum[row] = room.sum[row] * fade + sum;
