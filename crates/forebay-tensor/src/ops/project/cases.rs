@@ -174,6 +174,8 @@ fn refused(rig: &mut Rig) -> Result<()> {
     let narrow = rig.tensor(&[1, 32], &[1.0f32; 32])?;
     let message = "project: width of weight is 64, it has to be packed, and as wide as x";
     rig.refuses(&Project { x: &narrow, ..good }, message)?;
+    let none = rig.tensor::<f32>(&[1, 0], &[])?;
+    rig.refuses(&Project { x: &none, ..good }, "project: width is 0, it has to be above 0")?;
     let norm = Some(Scaling { weight: &narrow, epsilon: 0.0 });
     rig.refuses(&Project { norm, ..good }, "project: norm has shape [1, 32], [64] is wanted")?;
     let square = zeros(rig, 64, 64)?;

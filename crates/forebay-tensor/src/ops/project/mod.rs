@@ -134,6 +134,7 @@ impl Op for Project<'_> {
 
     fn check(&self) -> Result<()> {
         let [count, width] = argument(Self::NAME, "x", self.x).f32()?.axes()?;
+        ensure(width > 0, Self::NAME, "width", width as f64, "above 0")?;
         if let Some(norm) = self.norm {
             argument(Self::NAME, "norm", norm.weight).f32()?.shaped(&[width])?;
             epsilon(Self::NAME, norm.epsilon)?;
