@@ -28,7 +28,8 @@ pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
         }
     }
     compare(rig, DType::F16, [3, 1, 7, 5, 3, 4, 2], Pairs::Interleaved, false, true)?;
-    refused(rig)
+    refused(rig)?;
+    overlaps(rig)
 }
 
 pub(crate) fn measure(rig: &mut Rig) -> Result<()> {
@@ -139,6 +140,22 @@ fn refused(rig: &mut Rig) -> Result<()> {
     rig.refuses(&Enter { q: &two, ..op }, "enter: q has shape [2, 2, 32], [1, 2, 32] is wanted")?;
     rig.refuses(&Enter { k: &two, ..op }, "enter: k has shape [2, 2, 32], [1, 1, 32] is wanted")?;
     let wanted = "enter: keys is of type u32, f32, f16, bf16, q8_0 or q4_0 is wanted";
-    rig.refuses(&Enter { keys: &given.positions, ..op }, wanted)?;
-    rig.refuses_overlap(&Enter { k: &given.q.narrow(1, 0..1)?, ..op })
+    rig.refuses(&Enter { keys: &given.positions, ..op }, wanted)
+}
+
+fn overlaps(rig: &mut Rig) -> Result<()> {
+    let given = Given::new(rig, DType::F16, [2, 1, 32, 32, 16, 4, 0], false)?;
+    rig.refuses_overlap(&Enter { k: &given.q.narrow(1, 0..1)?, ..given.op(Pairs::HalfSplit, false) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use forebay_device::{Device, DeviceOptions};
+
+    #[test]
+    fn what_does_not_fit_is_refused_without_a_card() {
+        let device = Device::open(&DeviceOptions::cpu().threads(1)).unwrap();
+        refused(&mut Rig::new(&device, 1).unwrap()).unwrap();
+    }
 }
