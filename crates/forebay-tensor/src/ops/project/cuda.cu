@@ -251,15 +251,15 @@ template <class F> __device__ __forceinline__ void multiply_all(ARGUMENTS) {
     Piece *pieces = (Piece *)shared;
     float *room = (float *)(pieces + chunks);
     uint8_t *own = (uint8_t *)(room + 2 * PANELS * ROWS * parts_of_panel) + warp * SLOTS * (stage_sides + stage_lines);
-    const uint32_t ready = address_of(&arrivals[warp]);
+    const uint32_t ready = shared_address(&arrivals[warp]);
 
     if (threadIdx.x < 3) {
         maps[threadIdx.x] = threadIdx.x == 0   ? Map{weight_0, bias_0, out_0, rows_0}
                             : threadIdx.x == 1 ? Map{weight_1, bias_1, out_1, rows_1}
                                                : Map{weight_2, bias_2, out_2, rows_2};
     }
-    if (lane < SLOTS) begin_arrivals(ready + 8 * lane);
-    begun();
+    if (lane < SLOTS) barrier_init(ready + 8 * lane, 1);
+    barriers_are_ready();
     __syncthreads();
 
     // Panels of the block: some of all maps', one after another; where a gate joins two maps, a panel of each by turns.
@@ -282,10 +282,10 @@ template <class F> __device__ __forceinline__ void multiply_all(ARGUMENTS) {
         from += (size_t)panel * panel_bytes;
         const uint32_t sides = min(stage_sides, sides_bytes - stage * stage_sides);
         const uint32_t lines = min(stage_lines, panel_bytes - sides_bytes - stage * stage_lines);
-        const uint32_t to = address_of(own) + slot * (stage_sides + stage_lines), word = ready + 8 * slot;
-        expect(word, sides + lines);
-        bring(to, from + stage * stage_sides, sides, word);
-        bring(to + stage_sides, from + sides_bytes + stage * stage_lines, lines, word);
+        const uint32_t to = shared_address(own) + slot * (stage_sides + stage_lines), word = ready + 8 * slot;
+        barrier_expect(word, sides + lines);
+        copy_in(to, from + stage * stage_sides, sides, word);
+        copy_in(to + stage_sides, from + sides_bytes + stage * stage_lines, lines, word);
     };
     auto advance = [&](uint32_t &panel, uint32_t &stage) {
         stage += warps;
@@ -326,7 +326,7 @@ template <class F> __device__ __forceinline__ void multiply_all(ARGUMENTS) {
             do {
                 const uint32_t first = stage * STAGE;
                 const uint8_t *sides = own + slot * (stage_sides + stage_lines);
-                await(ready + 8 * slot, phase);
+                barrier_wait(ready + 8 * slot, phase);
                 stage_of(f, sides, sides + stage_sides, pieces + first, min(chunks - first, STAGE), sum);
                 __syncwarp();
                 fetch(next_panel, next_stage, slot);

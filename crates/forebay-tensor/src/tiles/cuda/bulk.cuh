@@ -1,7 +1,7 @@
 // Copies of whole ranges from device memory to shared memory, by the engine that cards have for it from 9.0 on.
 //
-// A word of shared memory counts the bytes that arrived; it turns from one phase to the next when all are there that were expected.
-// Addresses of shared memory are numbers here.
+// Barriers count arrivals and bytes; a phase of one is over when all are there, and waits name a phase by its parity. Ranges and
+// places are multiples of 16 bytes.
 
 #pragma once
 
@@ -9,34 +9,36 @@
 
 #if __CUDA_ARCH__ >= 900
 
-__device__ __forceinline__ uint32_t address_of(const void *shared) { return (uint32_t)__cvta_generic_to_shared(shared); }
+__device__ __forceinline__ uint32_t shared_address(const void *at) { return (uint32_t)__cvta_generic_to_shared(at); }
 
-// Begins to count; `begun` has to follow before anybody expects bytes.
-__device__ __forceinline__ void begin_arrivals(uint32_t word) {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(word) : "memory");
+__device__ __forceinline__ void barrier_init(uint32_t barrier, uint32_t count) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(count) : "memory");
 }
 
-__device__ __forceinline__ void begun() {
-    asm volatile("fence.mbarrier_init.release.cluster; fence.proxy.async;" ::: "memory");
+// What was done to barriers is seen by copies and by the other blocks of the cluster.
+__device__ __forceinline__ void barriers_are_ready() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+
+__device__ __forceinline__ void barrier_wait(uint32_t barrier, uint32_t parity) {
+    asm volatile("{\n"
+                 ".reg .pred done;\n"
+                 "again:\n"
+                 "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+                 "@done bra gone;\n"
+                 "bra again;\n"
+                 "gone:\n"
+                 "}" ::"r"(barrier), "r"(parity) : "memory");
 }
 
-// Says how many bytes make the phase of a word complete.
-__device__ __forceinline__ void expect(uint32_t word, uint32_t bytes) {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(word), "r"(bytes) : "memory");
+// Arrives and says how many bytes will come.
+__device__ __forceinline__ void barrier_expect(uint32_t barrier, uint32_t bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
 }
 
-// Copies bytes, a multiple of 16, between places that are multiples of 16.
-__device__ __forceinline__ void bring(uint32_t to, const void *from, uint32_t bytes, uint32_t word) {
-    asm volatile(
-        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
-        ::"r"(to), "l"(from), "r"(bytes), "r"(word) : "memory");
-}
-
-// Waits until a phase, counted by its lowest bit, is complete.
-__device__ __forceinline__ void await(uint32_t word, uint32_t phase) {
-    asm volatile(
-        "{ .reg .pred there; AGAIN%=: mbarrier.try_wait.parity.shared::cta.b64 there, [%0], %1; @!there bra AGAIN%=; }"
-        ::"r"(word), "r"(phase) : "memory");
+// Copies bytes, which count at the barrier when they are there.
+__device__ __forceinline__ void copy_in(uint32_t to, const void *from, uint32_t bytes, uint32_t barrier) {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
+                 "l"(from), "r"(bytes), "r"(barrier)
+                 : "memory");
 }
 
 #endif

@@ -1,12 +1,11 @@
-// What four warps do together on cards of 9.0: multiply bricks in shared memory, and wait for copies into it.
+// What four warps do together on cards of 9.0: multiply bricks in shared memory.
 //
-// Barriers count arrivals and bytes; a phase of one is over when all are there, and waits name a phase by its parity.
 // Other cards have no such instructions: who includes this leaves its kernels empty there. Next: `images.cuh`, which says
 // how bricks lie.
 
 #pragma once
 
-#include "begin.cuh"
+#include "bulk.cuh"
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 #define HAS_WARPGROUPS 1
@@ -15,31 +14,6 @@
 #endif
 
 #if HAS_WARPGROUPS
-
-__device__ __forceinline__ uint32_t shared_address(const void *at) { return (uint32_t)__cvta_generic_to_shared(at); }
-
-__device__ __forceinline__ void barrier_init(uint32_t barrier, uint32_t count) {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(count) : "memory");
-}
-
-// What was done to barriers is seen by copies and by the other blocks of the cluster.
-__device__ __forceinline__ void barriers_are_ready() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
-
-__device__ __forceinline__ void barrier_wait(uint32_t barrier, uint32_t parity) {
-    asm volatile("{\n"
-                 ".reg .pred done;\n"
-                 "again:\n"
-                 "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
-                 "@done bra gone;\n"
-                 "bra again;\n"
-                 "gone:\n"
-                 "}" ::"r"(barrier), "r"(parity) : "memory");
-}
-
-// Arrives and says how many bytes will come.
-__device__ __forceinline__ void barrier_expect(uint32_t barrier, uint32_t bytes) {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
-}
 
 __device__ __forceinline__ void barrier_arrive(uint32_t barrier) {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
@@ -54,14 +28,7 @@ __device__ __forceinline__ void barrier_arrive_at(uint32_t barrier, uint32_t blo
                  "}" ::"r"(barrier), "r"(block) : "memory");
 }
 
-// Copies bytes, which count at the barrier when they are there.
-__device__ __forceinline__ void copy_in(uint32_t to, const void *from, uint32_t bytes, uint32_t barrier) {
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
-                 "l"(from), "r"(bytes), "r"(barrier)
-                 : "memory");
-}
-
-// The same to these blocks of the cluster, at the same place in each, and at the barrier of each.
+// As `copy_in`, to these blocks of the cluster, at the same place in each, and at the barrier of each.
 __device__ __forceinline__ void copy_to_all(uint32_t to, const void *from, uint32_t bytes, uint32_t barrier, uint16_t blocks) {
     asm volatile(
         "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1], %2, [%3], %4;" ::"r"(to),
@@ -167,21 +134,8 @@ __device__ __forceinline__ void add_products(float (&c)[128], uint64_t a, uint64
                  : "l"(a), "l"(b), "r"((int)add));
 }
 
-// Sums of 64 rows of `a`, of which a warp has 16 in registers as other multiplications want them, and of 64, 128 or 256 rows of
+// Sums of 64 rows of `a`, of which a warp has 16 in registers as other multiplications want them, and of 128 or 256 rows of
 // `b`, over 16 columns; they are added to what was there, or written.
-__device__ __forceinline__ void add_products(float (&c)[32], const uint32_t *a, uint64_t b, bool add) {
-    asm volatile("{\n"
-                 ".reg .pred add;\n"
-                 "setp.ne.b32 add, %37, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 "
-                 "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
-                 "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}, "
-                 "{%32,%33,%34,%35}, %36, add, 1, 1, 0;\n"
-                 "}"
-                 : SUMS_8(c, 0), SUMS_8(c, 8), SUMS_8(c, 16), SUMS_8(c, 24)
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)add));
-}
-
 __device__ __forceinline__ void add_products(float (&c)[64], const uint32_t *a, uint64_t b, bool add) {
     asm volatile("{\n"
                  ".reg .pred add;\n"
