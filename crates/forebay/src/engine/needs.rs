@@ -38,7 +38,7 @@ impl Needs {
         let rows = options.chunk.min(options.context);
         let logits = if options.all_logits { rows } else { 1 };
         let (sizes, keeps) = (model.sizes(), model.keeps());
-        let cache = Cache::new(&device, sizes, &keeps, options.kv, options.context, rows)?;
+        let cache = Cache::new(&device, sizes, &keeps, 0..keeps.len(), options.kv, options.context, rows)?;
         let buffers = Activations::new(&device, sizes, options.context, rows, logits)?;
         let live = device.pool().stats().by_tag;
         drop((cache, buffers));

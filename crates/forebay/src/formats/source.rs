@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 /// The bytes of one file.
 #[derive(Debug)]
 pub(super) enum Source {
-    /// Pages of the file; the buffer of all of it is made for the first tensor that stays where it lies.
-    Mapped { file: MappedFile, buffer: OnceLock<Buffer> },
+    /// Pages of the file.
+    Mapped(MappedFile),
     /// The file, read where it is asked for.
     File { file: File, path: Arc<Path> },
     /// All of it, in memory.
@@ -30,7 +30,7 @@ impl Source {
         let mapped = MappedFile::open(path)?;
         let parsed = parse(mapped.bytes())?;
         let source = match access {
-            Access::Mapped => Self::Mapped { file: mapped, buffer: OnceLock::new() },
+            Access::Mapped => Self::Mapped(mapped),
             Access::Read => {
                 let failed =
                     |source| Error::Io { file: path.into(), action: "open", source: Arc::new(source) };
@@ -43,9 +43,7 @@ impl Source {
     /// Bytes for the host.
     pub(super) fn bytes(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>> {
         match self {
-            Self::Mapped { file, .. } => {
-                Ok(Cow::Borrowed(&file.bytes()[range.start as usize..range.end as usize]))
-            }
+            Self::Mapped(file) => Ok(Cow::Borrowed(&file.bytes()[range.start as usize..range.end as usize])),
             Self::Held(bytes) => Ok(Cow::Borrowed(&bytes[range.start as usize..range.end as usize])),
             Self::File { .. } => {
                 let mut bytes = vec![0; (range.end - range.start) as usize];
@@ -58,7 +56,7 @@ impl Source {
     /// Fills bytes with those from an offset on.
     pub(super) fn read(&self, bytes: &mut [u8], at: u64) -> Result<()> {
         match self {
-            Self::Mapped { file, .. } => {
+            Self::Mapped(file) => {
                 bytes.copy_from_slice(&file.bytes()[at as usize..at as usize + bytes.len()]);
                 Ok(())
             }
@@ -74,14 +72,20 @@ impl Source {
         }
     }
 
-    /// The pages themselves as memory of a device; none where there are none.
-    pub(super) fn pages(&self, device: &Device, range: Range<u64>) -> Result<Option<Buffer>> {
-        let Self::Mapped { file, buffer } = self else { return Ok(None) };
-        let whole = match buffer.get() {
+    /// The pages themselves as memory of a device; none where there are none. `whole` keeps those of all of the file, for each
+    /// device once.
+    pub(super) fn pages(
+        &self,
+        device: &Device,
+        whole: &OnceLock<Buffer>,
+        range: Range<u64>,
+    ) -> Result<Option<Buffer>> {
+        let Self::Mapped(file) = self else { return Ok(None) };
+        let whole = match whole.get() {
             Some(whole) => whole,
             None => {
-                let whole = device.adopt_file(file)?;
-                buffer.get_or_init(|| whole)
+                let adopted = device.adopt_file(file)?;
+                whole.get_or_init(|| adopted)
             }
         };
         Ok(Some(whole.slice(range)?))
@@ -89,7 +93,7 @@ impl Source {
 
     /// Lets the pages behind some bytes go.
     pub(super) fn forget(&self, range: Range<u64>) {
-        if let Self::Mapped { file, .. } = self {
+        if let Self::Mapped(file) = self {
             file.forget(range.start as usize..range.end as usize);
         }
     }

@@ -1,4 +1,4 @@
-//! The tensors and weights of a model on a device, by the names of one scheme: repacked for the device, mapped, or read.
+//! The tensors and weights of a model on its devices, by the names of one scheme: repacked for the device, mapped, or read.
 //!
 //! A weight that is repacked leaves no page of the file behind: what was read is forgotten while the rest is packed, so
 //! that a model is never held twice. It counts what is taken, so that a model that leaves weights aside is noticed. It
@@ -10,7 +10,7 @@ use std::{
     fmt,
     ops::Range,
     path::Path,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use forebay_device::{BackendKind, Buffer, Device, Tag};
@@ -22,6 +22,7 @@ use super::{
     gguf::{self, Gguf, Metadata, Split},
     mlx,
     names::Naming,
+    placement::{Leg, Placement},
     source::Source,
     stored::{Change, Kind, Rows, Stored},
     upload,
@@ -102,7 +103,7 @@ impl fmt::Debug for Progress {
     }
 }
 
-/// The weights of a model on a device.
+/// The weights of a model on its devices.
 ///
 /// ```no_run
 /// use forebay::formats::weights::{Access, Precision, Weights};
@@ -116,7 +117,10 @@ impl fmt::Debug for Progress {
 /// ```
 #[derive(Debug)]
 pub struct Weights {
-    device: Device,
+    placement: Placement,
+    /// The devices, leg by leg, and which of them what is taken goes to.
+    places: Vec<Place>,
+    at: usize,
     precision: Precision,
     metadata: Metadata,
     /// The file, or the first of several, or that which names them.
@@ -133,6 +137,20 @@ pub struct Weights {
     all: u64,
 }
 
+/// A device that tensors go to.
+#[derive(Debug)]
+struct Place {
+    device: Device,
+    /// The pages of each source as memory of the device, from the first tensor on that stays where it lies.
+    pages: Vec<OnceLock<Buffer>>,
+}
+
+impl Place {
+    fn new(device: &Device, sources: &[Source]) -> Self {
+        Self { device: device.clone(), pages: sources.iter().map(|_| OnceLock::new()).collect() }
+    }
+}
+
 impl Weights {
     /// Opens a GGUF file, and the other parts if it is one of several; or a folder with a `config.json` and safetensors
     /// files, as Hugging Face and MLX have them; or a folder with one GGUF model.
@@ -143,7 +161,7 @@ impl Weights {
     /// [`Error::Architecture`], [`Error::MissingKey`], [`Error::KeyValue`] and [`Error::Unsupported`].
     pub fn open(
         path: impl AsRef<Path>,
-        device: &Device,
+        placement: impl Into<Placement>,
         access: Access,
         precision: Precision,
     ) -> Result<Self> {
@@ -155,7 +173,7 @@ impl Weights {
                 Opened { metadata, file, sources, tensors, naming: Some(naming), warnings }
             }
         };
-        Ok(Self::new(opened, device, precision))
+        Ok(Self::new(opened, placement.into(), precision))
     }
 
     /// Takes a GGUF file that is in memory already, under a name for messages.
@@ -165,20 +183,23 @@ impl Weights {
     pub fn of_bytes(
         name: &str,
         bytes: impl Into<Cow<'static, [u8]>>,
-        device: &Device,
+        placement: impl Into<Placement>,
         precision: Precision,
     ) -> Result<Self> {
         let bytes = bytes.into();
         let file = Gguf::parse(name, &bytes)?;
-        Ok(Self::new(join(vec![(file, Source::Held(bytes))])?, device, precision))
+        Ok(Self::new(join(vec![(file, Source::Held(bytes))])?, placement.into(), precision))
     }
 
-    fn new(opened: Opened, device: &Device, precision: Precision) -> Self {
+    fn new(opened: Opened, placement: Placement, precision: Precision) -> Self {
         let Opened { metadata, file, sources, tensors, naming, warnings } = opened;
         let all = tensors.values().map(Stored::len).sum();
-        let (device, taken, progress, done) = (device.clone(), HashSet::new(), None, 0);
+        let places = vec![Place::new(placement.first(), &sources)];
+        let (at, taken, progress, done) = (0, HashSet::new(), None, 0);
         Self {
-            device,
+            placement,
+            places,
+            at,
             precision,
             metadata,
             file,
@@ -205,9 +226,49 @@ impl Weights {
         &self.metadata
     }
 
-    /// The device.
+    /// The device that what is taken goes to.
     pub fn device(&self) -> &Device {
-        &self.device
+        &self.place().device
+    }
+
+    /// Lays out so many layers over the devices. What is taken from now on goes to the first leg, until
+    /// [`go_to`](Self::go_to) says otherwise.
+    ///
+    /// # Errors
+    /// As [`Placement::legs`].
+    pub fn lay_out(&mut self, layers: usize) -> Result<Vec<Leg>> {
+        let legs = self.placement.legs(layers)?;
+        self.places = legs.iter().map(|leg| Place::new(&leg.device, &self.sources)).collect();
+        self.at = 0;
+        Ok(legs)
+    }
+
+    /// Has what is taken from now on go to the device of this leg, or of the last one if there are not so many.
+    pub fn go_to(&mut self, leg: usize) {
+        self.at = leg.min(self.places.len() - 1);
+    }
+
+    /// Takes layer by layer, each on the device of its leg; stays with the last leg.
+    ///
+    /// # Errors
+    /// Those of `take`.
+    pub(crate) fn take_layers<T>(
+        &mut self,
+        legs: &[Leg],
+        mut take: impl FnMut(&mut Self, usize) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let mut taken = Vec::new();
+        for (leg, Leg { layers, .. }) in legs.iter().enumerate() {
+            self.go_to(leg);
+            for layer in layers.clone() {
+                taken.push(take(self, layer)?);
+            }
+        }
+        Ok(taken)
+    }
+
+    fn place(&self) -> &Place {
+        &self.places[self.at]
     }
 
     /// The file as it is named in messages: the first of several, or that which names them.
@@ -295,10 +356,21 @@ impl Weights {
         let plain = matches!(stored.kind, Kind::Plain(DType::F32)) && stored.change == Change::Nothing;
         let tensor = match plain {
             true => self.tensor(stored, shape)?,
-            false => Tensor::from_slice(&self.device, shape, &self.decoded(stored)?)?,
+            false => Tensor::from_slice(self.device(), shape, &self.decoded(stored)?)?,
         };
         self.took(name, stored.len());
         Ok(tensor.label(name.to_owned()))
+    }
+
+    /// The elements of the tensor of this name, on the host: for the few that are no part of any op.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take); [`Error::Tensor`] if its type cannot be converted.
+    pub fn take_numbers(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let stored = self.find(name, shape)?;
+        let numbers = self.decoded(stored)?;
+        self.took(name, stored.len());
+        Ok(numbers)
     }
 
     /// Leaves aside the tensors whose names are such: parts of a model that nothing makes use of.
@@ -369,7 +441,7 @@ impl Weights {
         shape: [usize; AXES],
         name: &str,
     ) -> Result<Option<Weight<AXES>>> {
-        let device = &self.device;
+        let device = self.device();
         if !matches!(device.kind(), BackendKind::Cpu | BackendKind::Cuda) {
             return Ok(None);
         }
@@ -403,7 +475,7 @@ impl Weights {
     /// A weight in rows.
     fn in_rows<const AXES: usize>(&self, stored: &Stored, shape: [usize; AXES]) -> Result<Weight<AXES>> {
         let weight = Weight::rows(&self.tensor(stored, &shape)?)?;
-        Ok(match (self.precision, self.device.kind()) {
+        Ok(match (self.precision, self.device().kind()) {
             (Precision::Fast, BackendKind::Cpu) => weight.by_integers(),
             _ => weight,
         })
@@ -411,14 +483,14 @@ impl Weights {
 
     /// A tensor of rows.
     fn tensor(&self, stored: &Stored, shape: &[usize]) -> Result<Tensor> {
-        let device = &self.device;
+        let device = self.device();
         let dtype = match stored.kind {
             Kind::Plain(dtype) if stored.change == Change::Nothing => dtype,
             Kind::Planes { dtype, .. } if stored.change == Change::Nothing => mlx::dtype_of_rows(dtype),
             _ => return Ok(Tensor::from_slice(device, shape, &self.decoded(stored)?)?),
         };
         if let (Kind::Plain(dtype), Some((file, range))) = (&stored.kind, stored.range(0))
-            && let Some(buffer) = self.lying(&self.sources[file], *dtype, range)?
+            && let Some(buffer) = self.lying(file, *dtype, range)?
         {
             return Ok(Tensor::of(*dtype, shape, buffer)?);
         }
@@ -435,11 +507,12 @@ impl Weights {
     }
 
     /// The bytes where they lie, unless they are few, or where no kernel could read them, or the device does not see them.
-    fn lying(&self, source: &Source, dtype: DType, range: Range<u64>) -> Result<Option<Buffer>> {
+    fn lying(&self, file: usize, dtype: DType, range: Range<u64>) -> Result<Option<Buffer>> {
         let align = 1 << dtype.block_bytes().trailing_zeros();
-        let seen = self.device.caps().unified && range.start.is_multiple_of(align);
+        let Place { device, pages } = self.place();
+        let seen = device.caps().unified && range.start.is_multiple_of(align);
         match seen && range.end - range.start > SMALL {
-            true => source.pages(&self.device, range),
+            true => self.sources[file].pages(device, &pages[file], range),
             false => Ok(None),
         }
     }

@@ -124,7 +124,15 @@ impl Sequence {
         };
         let seen = Seen::new(device)?;
         Ok(Self {
-            cache: Cache::new(device, model.sizes(), &model.keeps(), kv, context, rows)?,
+            cache: Cache::new(
+                device,
+                model.sizes(),
+                &model.keeps(),
+                0..model.sizes().layers,
+                kv,
+                context,
+                rows,
+            )?,
             buffers: Activations::new(
                 device,
                 model.sizes(),

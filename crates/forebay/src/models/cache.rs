@@ -5,6 +5,8 @@
 //! far as it has room to spare; for everything else there are checkpoints, copies of states and rings.
 //! Next room: `generate::step`, whose sequences own one.
 
+use std::ops::Range;
+
 use forebay_device::{Buffer, Device, Request, Session, Tag};
 use forebay_tensor::{DType, Tensor};
 
@@ -58,6 +60,8 @@ enum Layer {
 /// It counts the positions that are in it: whoever records a pass calls [`advance`](Self::advance).
 #[derive(Debug)]
 pub struct Cache {
+    /// The number of the first layer.
+    first: usize,
     layers: Vec<Layer>,
     capacity: usize,
     len: usize,
@@ -80,15 +84,16 @@ struct Checkpoint {
 }
 
 impl Cache {
-    /// An empty cache for so many positions, of which up to `chunk` come in one pass. Keys and values are f32, f16, bf16,
-    /// q8_0 or q4_0.
+    /// An empty cache of some layers of a model for so many positions, of which up to `chunk` come in one pass. `keeps` is of
+    /// all layers. Keys and values are f32, f16, bf16, q8_0 or q4_0.
     ///
     /// # Errors
-    /// What the device says.
+    /// [`Error::OtherModel`] if there are no such layers, and what the device says.
     pub fn new(
         device: &Device,
         sizes: &Sizes,
         keeps: &[Keeps],
+        range: Range<usize>,
         dtype: DType,
         capacity: usize,
         chunk: usize,
@@ -112,9 +117,15 @@ impl Cache {
                 _ => Layer::KeysValues(KeysValues::new(device, sizes, dtype, capacity, ring)?.into()),
             })
         };
+        let (first, keeps) = (range.start, keeps.get(range).ok_or(Error::OtherModel { what: "sizes" })?);
         let layers = keeps.iter().map(&mut layer).collect::<Result<_>>()?;
         let (len, furthest, checkpoints, unused) = (0, 0, Vec::new(), Vec::new());
-        Ok(Self { layers, capacity, len, furthest, spare, checkpoints, unused })
+        Ok(Self { first, layers, capacity, len, furthest, spare, checkpoints, unused })
+    }
+
+    /// The layers.
+    pub fn layers(&self) -> Range<usize> {
+        self.first..self.first + self.layers.len()
     }
 
     /// Positions there is room for.
@@ -154,7 +165,7 @@ impl Cache {
     /// # Errors
     /// [`Error::OtherModel`] if it keeps none.
     pub fn keys_values(&self, layer: usize) -> Result<&KeysValues> {
-        match self.layers.get(layer) {
+        match self.layer(layer) {
             Some(Layer::KeysValues(found)) => Ok(found),
             _ => Err(Error::OtherModel { what: "cache" }),
         }
@@ -165,10 +176,14 @@ impl Cache {
     /// # Errors
     /// [`Error::OtherModel`] if it keeps none.
     pub fn states(&self, layer: usize) -> Result<&States> {
-        match self.layers.get(layer) {
+        match self.layer(layer) {
             Some(Layer::States(found)) => Ok(found),
             _ => Err(Error::OtherModel { what: "cache" }),
         }
+    }
+
+    fn layer(&self, layer: usize) -> Option<&Layer> {
+        self.layers.get(layer.checked_sub(self.first)?)
     }
 
     /// Keeps a copy of what cannot be forgotten position by position, so that there is a way back to here. The oldest of
@@ -325,7 +340,7 @@ mod tests {
             vocabulary: 4,
             context: 100,
         };
-        Cache::new(device, &sizes, keeps, DType::F32, 100, 2).unwrap()
+        Cache::new(device, &sizes, keeps, 0..keeps.len(), DType::F32, 100, 2).unwrap()
     }
 
     /// Writes a number into all that changes, as a pass over so many positions would.

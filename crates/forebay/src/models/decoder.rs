@@ -18,15 +18,20 @@ use super::{
     linear::{Of, To},
     moe::RoutedFfn,
     norm::Norm,
-    rotary::Rotary,
+    rotary::{Rotary, Rotation},
 };
-use crate::{error::Result, formats::weights::Weights};
+use crate::{
+    error::Result,
+    formats::{placement::Leg, weights::Weights},
+};
 
 /// A plain decoder.
 #[derive(Debug)]
 pub struct Decoder {
     sizes: Sizes,
-    rotary: Rotary,
+    legs: Vec<Leg>,
+    /// One for each leg.
+    rotaries: Vec<Rotary>,
     embedding: Weight,
     layers: Vec<Layer>,
     head: Head,
@@ -113,21 +118,23 @@ impl Decoder {
         mut weights: Weights,
         sizes: Sizes,
         epsilon: f32,
-        rotary: Rotary,
+        rotation: Rotation,
         blocks: impl Fn(&mut Weights, usize) -> Result<Blocks>,
     ) -> Result<Self> {
         let Sizes { width, vocabulary, .. } = sizes;
+        let legs = weights.lay_out(sizes.layers)?;
+        let rotaries = legs.iter().map(|leg| rotation.on(&leg.device)).collect::<Result<_>>()?;
         let embedding = weights.take_weight("token_embd.weight", [vocabulary, width])?;
-        let head = Head::load(&mut weights, &sizes, &embedding, epsilon)?;
-        let layer = |layer| {
-            let Blocks { mixer, ffn_norm, ffn } = blocks(&mut weights, layer)?;
-            let mut norm =
-                |name: &str| Norm::load(&mut weights, &format!("blk.{layer}.{name}"), width, epsilon);
+        let layer = |weights: &mut Weights, layer| {
+            let Blocks { mixer, ffn_norm, ffn } = blocks(weights, layer)?;
+            let mut norm = |name: &str| Norm::load(weights, &format!("blk.{layer}.{name}"), width, epsilon);
             Ok(Layer { mixer_norm: norm("attn_norm")?, mixer, ffn_norm: norm(ffn_norm)?, ffn })
         };
-        let layers = (0..sizes.layers).map(layer).collect::<Result<_>>()?;
+        let layers = weights.take_layers(&legs, layer)?;
+        let embedding_there = (legs.len() == 1).then_some(&embedding);
+        let head = Head::load(&mut weights, &sizes, embedding_there, epsilon)?;
         weights.finish()?;
-        Ok(Self { sizes, rotary, embedding, layers, head })
+        Ok(Self { sizes, legs, rotaries, embedding, layers, head })
     }
 }
 
@@ -144,15 +151,23 @@ impl Model for Decoder {
         self.layers.iter().map(keeps).collect()
     }
 
+    fn legs(&self) -> &[Leg] {
+        &self.legs
+    }
+
     fn forward(&self, ops: &mut Recorder<'_, '_>, pass: &Pass<'_>) -> Result<()> {
         let b = pass.buffers;
-        self.rotary.angles(ops, pass)?;
-        ops.record(&Embed { table: &self.embedding, ids: pass.ids, out: &b.hidden })?;
-        for layer in &self.layers {
+        let (leg, layers) = pass.leg(&self.legs)?;
+        let rotary = &self.rotaries[leg];
+        rotary.angles(ops, pass)?;
+        if layers.start == 0 {
+            ops.record(&Embed { table: &self.embedding, ids: pass.ids, out: &b.hidden })?;
+        }
+        for layer in &self.layers[layers.clone()] {
             let Layer { mixer_norm, mixer, ffn_norm, ffn } = layer;
             match mixer {
                 Mixer::Attention(attention) => {
-                    attention.forward(ops, pass, &self.rotary, mixer_norm, To::Hidden)?;
+                    attention.forward(ops, pass, rotary, mixer_norm, To::Hidden)?;
                 }
                 Mixer::Delta(delta) => {
                     mixer_norm.forward(ops, &b.hidden, &b.normed.floats)?;
@@ -168,6 +183,6 @@ impl Model for Decoder {
                 }
             }
         }
-        self.head.forward(ops, pass)
+        if layers.end == self.layers.len() { self.head.forward(ops, pass) } else { Ok(()) }
     }
 }

@@ -13,15 +13,20 @@ use super::{
     head::Head,
     linear::{Of, To},
     norm::Norm,
-    rotary::Rotary,
+    rotary::{Rotary, Rotation},
 };
-use crate::{error::Result, formats::weights::Weights};
+use crate::{
+    error::Result,
+    formats::{placement::Leg, weights::Weights},
+};
 
 /// A decoder of these families.
 #[derive(Debug)]
 pub struct Gemma {
     sizes: Sizes,
-    rotaries: Vec<Rotary>,
+    legs: Vec<Leg>,
+    /// Those of the model for each leg.
+    rotaries: Vec<Vec<Rotary>>,
     embedding: Weight,
     layers: Vec<Layer>,
     head: Head,
@@ -50,24 +55,27 @@ impl Gemma {
         sizes: Sizes,
         epsilon: f32,
         softcap: Option<f32>,
-        rotaries: Vec<Rotary>,
+        rotations: &[Rotation],
         attention: impl Fn(&mut Weights, usize) -> Result<(SelfAttention, usize)>,
     ) -> Result<Self> {
         let Sizes { width, vocabulary, .. } = sizes;
+        let legs = weights.lay_out(sizes.layers)?;
+        let on = |leg: &Leg| rotations.iter().map(|rotation| rotation.on(&leg.device)).collect();
+        let rotaries = legs.iter().map(on).collect::<Result<_>>()?;
         let embedding = weights.take_weight("token_embd.weight", [vocabulary, width])?;
-        let head = Head::load(&mut weights, &sizes, &embedding, epsilon)?.softcap(softcap);
-        let layer = |layer| {
-            let mut norm =
-                |name: &str| Norm::load(&mut weights, &format!("blk.{layer}.{name}"), width, epsilon);
+        let layer = |weights: &mut Weights, layer| {
+            let mut norm = |name: &str| Norm::load(weights, &format!("blk.{layer}.{name}"), width, epsilon);
             let (attention_norm, attention_after) = (norm("attn_norm")?, norm("post_attention_norm")?);
             let (ffn_norm, ffn_after) = (norm("ffn_norm")?, norm("post_ffw_norm")?);
-            let (attention, rotary) = attention(&mut weights, layer)?;
-            let ffn = GatedFfn::load(&mut weights, layer, &sizes, Curve::GeluTanh)?;
+            let (attention, rotary) = attention(weights, layer)?;
+            let ffn = GatedFfn::load(weights, layer, &sizes, Curve::GeluTanh)?;
             Ok(Layer { attention_norm, attention, rotary, attention_after, ffn_norm, ffn, ffn_after })
         };
-        let layers = (0..sizes.layers).map(layer).collect::<Result<_>>()?;
+        let layers = weights.take_layers(&legs, layer)?;
+        let embedding_there = (legs.len() == 1).then_some(&embedding);
+        let head = Head::load(&mut weights, &sizes, embedding_there, epsilon)?.softcap(softcap);
         weights.finish()?;
-        Ok(Self { sizes, rotaries, embedding, layers, head })
+        Ok(Self { sizes, legs, rotaries, embedding, layers, head })
     }
 }
 
@@ -80,13 +88,20 @@ impl Model for Gemma {
         self.layers.iter().map(|layer| layer.attention.keeps()).collect()
     }
 
+    fn legs(&self) -> &[Leg] {
+        &self.legs
+    }
+
     fn forward(&self, ops: &mut Recorder<'_, '_>, pass: &Pass<'_>) -> Result<()> {
         let b = pass.buffers;
-        ops.record(&Embed { table: &self.embedding, ids: pass.ids, out: &b.hidden })?;
-        ops.record(&Scale { x: &b.hidden, factor: (self.sizes.width as f32).sqrt() })?;
+        let (leg, layers) = pass.leg(&self.legs)?;
+        if layers.start == 0 {
+            ops.record(&Embed { table: &self.embedding, ids: pass.ids, out: &b.hidden })?;
+            ops.record(&Scale { x: &b.hidden, factor: (self.sizes.width as f32).sqrt() })?;
+        }
         let mut turned = None;
-        for layer in &self.layers {
-            let rotary = &self.rotaries[layer.rotary];
+        for layer in &self.layers[layers.clone()] {
+            let rotary = &self.rotaries[leg][layer.rotary];
             if turned.replace(layer.rotary) != Some(layer.rotary) {
                 rotary.angles(ops, pass)?;
             }
@@ -99,7 +114,7 @@ impl Model for Gemma {
             layer.ffn_after.in_place(ops, &b.change)?;
             ops.record(&Add { x: &b.hidden, y: &b.change })?;
         }
-        self.head.forward(ops, pass)
+        if layers.end == self.layers.len() { self.head.forward(ops, pass) } else { Ok(()) }
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
     attention::SelfAttention,
     gemma::{Gemma, scale},
     keys::Keys,
-    rotary::Rotary,
+    rotary::Rotation,
 };
 use crate::{error::Result, formats::weights::Weights};
 
@@ -27,8 +27,8 @@ pub fn load(mut weights: Weights) -> Result<Gemma> {
     let score_cap = keys.find("attn_logit_softcapping")?;
     let logit_cap = keys.find("final_logit_softcapping")?;
     let scale = keys.find("attention.scale")?.unwrap_or_else(|| scale(&sizes, LARGEST));
-    let rotary = Rotary::load(&mut weights, "gemma2", &sizes, Pairs::HalfSplit)?;
-    Gemma::load(weights, sizes, epsilon, logit_cap, vec![rotary], |weights, layer| {
+    let rotation = Rotation::load(&mut weights, "gemma2", &sizes, Pairs::HalfSplit)?;
+    Gemma::load(weights, sizes, epsilon, logit_cap, &[rotation], |weights, layer| {
         let sight = if windowed[layer] { Sight::Window(window) } else { Sight::Before };
         let attention = SelfAttention::load(weights, layer, &sizes)?.scale(scale);
         Ok((attention.sight(sight).softcap(score_cap), 0))

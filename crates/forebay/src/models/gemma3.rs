@@ -6,7 +6,7 @@ use super::{
     attention::SelfAttention,
     gemma::{Gemma, scale},
     keys::Keys,
-    rotary::Rotary,
+    rotary::Rotation,
 };
 use crate::{error::Result, formats::weights::Weights};
 
@@ -27,9 +27,9 @@ pub fn load(mut weights: Weights) -> Result<Gemma> {
     let near_base = keys.find("rope.freq_base_swa")?.unwrap_or(10_000.0);
     let logit_cap = keys.find("final_logit_softcapping")?;
     let scale = keys.find("attention.scale")?.unwrap_or_else(|| scale(&sizes, LARGEST));
-    let far = Rotary::load(&mut weights, "gemma3", &sizes, Pairs::HalfSplit)?;
-    let near = Rotary::new(&weights, near_base, sizes.rotated, &Scaling::None, Pairs::HalfSplit)?;
-    Gemma::load(weights, sizes, epsilon, logit_cap, vec![far, near], |weights, layer| {
+    let far = Rotation::load(&mut weights, "gemma3", &sizes, Pairs::HalfSplit)?;
+    let near = Rotation::new(near_base, sizes.rotated, &Scaling::None, Pairs::HalfSplit);
+    Gemma::load(weights, sizes, epsilon, logit_cap, &[far, near], |weights, layer| {
         let attention = SelfAttention::load(weights, layer, &sizes)?.scale(scale);
         let attention = attention.head_norms(weights, layer, &sizes, epsilon)?;
         Ok(match windowed[layer] {

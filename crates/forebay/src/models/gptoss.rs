@@ -8,7 +8,7 @@ use super::{
     decoder::{Blocks, Decoder},
     keys::Keys,
     moe::RoutedFfn,
-    rotary::Rotary,
+    rotary::Rotation,
 };
 use crate::{error::Result, formats::weights::Weights};
 
@@ -27,8 +27,8 @@ pub fn load(mut weights: Weights) -> Result<Decoder> {
     let routing = keys.routing(Score::SoftmaxOfChosen)?;
     let window = Sight::Window(keys.size("attention.sliding_window")?);
     let windowed = keys.windowed(sizes.layers, PERIOD)?;
-    let rotary = Rotary::load(&mut weights, "gpt-oss", &sizes, Pairs::HalfSplit)?;
-    Decoder::load(weights, sizes, epsilon, rotary, |weights, layer| {
+    let rotation = Rotation::load(&mut weights, "gpt-oss", &sizes, Pairs::HalfSplit)?;
+    Decoder::load(weights, sizes, epsilon, rotation, |weights, layer| {
         let attention = SelfAttention::load(weights, layer, &sizes)?.sinks(weights, layer, &sizes)?;
         let attention = attention.sight(if windowed[layer] { window } else { Sight::Before });
         let ffn = RoutedFfn::load(weights, layer, &sizes, routing, GATING)?;

@@ -18,14 +18,22 @@ pub struct Head {
 }
 
 impl Head {
-    /// Takes the weights; where the file has none for the output, the embedding serves for both.
+    /// Takes the weights; where the file has none for the output, the embedding serves for both, which is taken once more
+    /// unless it is on the same device.
     ///
     /// # Errors
     /// Those of [`Weights::take_weight`].
-    pub fn load(weights: &mut Weights, sizes: &Sizes, embedding: &Weight, epsilon: f32) -> Result<Self> {
-        let output = match weights.has("output.weight") {
-            true => weights.take_weight("output.weight", [sizes.vocabulary, sizes.width])?,
-            false => embedding.clone(),
+    pub fn load(
+        weights: &mut Weights,
+        sizes: &Sizes,
+        embedding: Option<&Weight>,
+        epsilon: f32,
+    ) -> Result<Self> {
+        let shape = [sizes.vocabulary, sizes.width];
+        let output = match (weights.has("output.weight"), embedding) {
+            (true, _) => weights.take_weight("output.weight", shape)?,
+            (false, Some(embedding)) => embedding.clone(),
+            (false, None) => weights.take_weight("token_embd.weight", shape)?,
         };
         let norm = Norm::load(weights, "output_norm", sizes.width, epsilon)?;
         Ok(Self { norm, output: output.into(), softcap: None })

@@ -8,7 +8,7 @@ use super::{
     decoder::{Blocks, Decoder, Ffn, Mixer},
     delta::{DeltaLayout, DeltaNet},
     keys::Keys,
-    rotary::Rotary,
+    rotary::Rotation,
 };
 use crate::{error::Result, formats::weights::Weights};
 
@@ -40,8 +40,8 @@ pub(super) fn load(
     let recurrent = keys.recurrent(layers)?;
     let sizes = Sizes { layers, gated: true, delta: Some(keys.delta()?), ..sizes };
     weights.leave(|name| layer_of(name).is_some_and(|layer| layer >= layers));
-    let rotary = Rotary::load(&mut weights, family, &sizes, Pairs::HalfSplit)?;
-    Decoder::load(weights, sizes, epsilon, rotary, |weights, layer| {
+    let rotation = Rotation::load(&mut weights, family, &sizes, Pairs::HalfSplit)?;
+    Decoder::load(weights, sizes, epsilon, rotation, |weights, layer| {
         let mixer: Mixer = match recurrent[layer] {
             true => DeltaNet::load(weights, layer, &sizes, layout, epsilon)?.into(),
             false => {

@@ -10,7 +10,7 @@ use super::{
     decoder::{Blocks, Decoder},
     ffn::GatedFfn,
     keys::Keys,
-    rotary::Rotary,
+    rotary::Rotation,
 };
 use crate::{error::Result, formats::weights::Weights};
 
@@ -25,8 +25,8 @@ pub fn load(mut weights: Weights) -> Result<Decoder> {
         return Err(keys.unsupported("routed experts in the llama family"));
     }
     let (sizes, epsilon, sight) = (keys.sizes()?, keys.epsilon()?, keys.sight()?);
-    let rotary = Rotary::load(&mut weights, "llama", &sizes, Pairs::Interleaved)?;
-    Decoder::load(weights, sizes, epsilon, rotary, |weights, layer| {
+    let rotation = Rotation::load(&mut weights, "llama", &sizes, Pairs::Interleaved)?;
+    Decoder::load(weights, sizes, epsilon, rotation, |weights, layer| {
         let attention = SelfAttention::load(weights, layer, &sizes)?.sight(sight);
         Ok(Blocks::new(attention, GatedFfn::load(weights, layer, &sizes, Curve::Silu)?))
     })

@@ -15,6 +15,7 @@ use crate::{
     error::Result,
     formats::{
         gguf::builder::Builder,
+        placement::{Leg, Placement},
         weights::{Access, Precision, Weights},
     },
 };
@@ -240,13 +241,13 @@ pub(super) fn file(
 }
 
 /// The model of a file.
-pub(super) fn open(device: &Device, bytes: &[u8]) -> Result<Box<dyn Model>> {
+pub(super) fn open(placement: impl Into<Placement>, bytes: &[u8]) -> Result<Box<dyn Model>> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let path: PathBuf =
         std::env::temp_dir().join(format!("forebay-family-{}-{number}.gguf", std::process::id()));
     fs::write(&path, bytes).unwrap();
-    let model = Weights::open(&path, device, Access::Mapped, Precision::Strict).and_then(super::load);
+    let model = Weights::open(&path, placement, Access::Mapped, Precision::Strict).and_then(super::load);
     fs::remove_file(path).unwrap();
     model
 }
@@ -254,21 +255,44 @@ pub(super) fn open(device: &Device, bytes: &[u8]) -> Result<Box<dyn Model>> {
 /// Logits of all tokens, computed so many at a time by so many threads.
 pub(super) fn logits(bytes: &[u8], ids: &[u32], chunk: usize, threads: usize) -> Vec<f32> {
     let device = Device::open(&DeviceOptions::cpu().threads(threads)).unwrap();
-    let (model, ops) = (open(&device, bytes).unwrap(), Ops::open(&device).unwrap());
-    let mut cache = Cache::new(&device, model.sizes(), &model.keeps(), DType::F32, 64, chunk).unwrap();
-    let buffers = Activations::new(&device, model.sizes(), 64, chunk, chunk).unwrap();
-    let (mut session, mut all) = (device.session().unwrap(), Vec::new());
-    for ids in ids.chunks(chunk) {
-        let (rows, first) = (ids.len(), cache.len() as u32);
+    logits_on(&Placement::on(&device), bytes, ids, chunk)
+}
+
+/// The same on some devices, between which the hidden state goes through the host.
+pub(super) fn logits_on(placement: &Placement, bytes: &[u8], ids: &[u32], chunk: usize) -> Vec<f32> {
+    let model = open(placement, bytes).unwrap();
+    let last = model.legs().len() - 1;
+    let mut legs: Vec<_> = model
+        .legs()
+        .iter()
+        .map(|Leg { device, layers, .. }| {
+            let (sizes, layers) = (model.sizes(), layers.clone());
+            let cache = Cache::new(device, sizes, &model.keeps(), layers, DType::F32, 64, chunk).unwrap();
+            let buffers = Activations::new(device, sizes, 64, chunk, chunk).unwrap();
+            (device, Ops::open(device).unwrap(), device.session().unwrap(), cache, buffers)
+        })
+        .collect();
+    let mut all = Vec::new();
+    for (number, ids) in ids.chunks(chunk).enumerate() {
+        let (rows, first) = (ids.len(), (number * chunk) as u32);
         let positions: Vec<u32> = (first..first + rows as u32).collect();
-        let [ids, positions] = [ids, &positions].map(|x| Tensor::from_slice(&device, &[rows], x).unwrap());
-        let buffers = buffers.first(rows, rows).unwrap();
-        let pass = Pass { ids: &ids, positions: &positions, cache: &cache, buffers: &buffers };
-        let mut stage = session.stage("pass");
-        model.forward(&mut ops.on(&mut stage), &pass).unwrap();
-        stage.submit().unwrap();
-        all.extend(buffers.logits.to_vec::<f32>().unwrap());
-        cache.advance(rows);
+        let mut hidden: Option<Vec<f32>> = None;
+        for (leg, (device, ops, session, cache, buffers)) in legs.iter_mut().enumerate() {
+            let [ids, positions] = [ids, &positions].map(|x| Tensor::from_slice(device, &[rows], x).unwrap());
+            let buffers = buffers.first(rows, if leg == last { rows } else { 0 }).unwrap();
+            if let Some(hidden) = hidden {
+                buffers.hidden.copy_from(&hidden).unwrap();
+            }
+            let pass = Pass { ids: &ids, positions: &positions, cache, buffers: &buffers };
+            let mut stage = session.stage("pass");
+            model.forward(&mut ops.on(&mut stage), &pass).unwrap();
+            stage.submit().unwrap();
+            hidden = Some(buffers.hidden.to_vec().unwrap());
+            if leg == last {
+                all.extend(buffers.logits.to_vec::<f32>().unwrap());
+            }
+            cache.advance(rows);
+        }
     }
     all
 }

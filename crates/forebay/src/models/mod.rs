@@ -32,6 +32,8 @@ pub mod qwen3next;
 pub mod rotary;
 pub mod witness;
 
+use std::ops::Range;
+
 use forebay_tensor::{Recorder, Tensor};
 
 use self::{
@@ -42,7 +44,7 @@ use self::{
 };
 use crate::{
     error::{Error, Result},
-    formats::weights::Weights,
+    formats::{placement::Leg, weights::Weights},
 };
 
 /// The families, as GGUF files name them.
@@ -111,7 +113,8 @@ impl Sizes {
     }
 }
 
-/// What a model computes in one stage.
+/// What a model computes in one stage: the layers that the cache is of, with the embedding before the first layer and the
+/// output behind the last one.
 #[derive(Debug)]
 pub struct Pass<'a> {
     /// u32, `[rows]`: the tokens.
@@ -124,7 +127,16 @@ pub struct Pass<'a> {
     pub buffers: &'a Activations,
 }
 
-/// A language model on a device.
+impl Pass<'_> {
+    /// Which leg of a model it goes through, and the layers of that.
+    pub(crate) fn leg(&self, legs: &[Leg]) -> Result<(usize, Range<usize>)> {
+        let layers = self.cache.layers();
+        let leg = legs.iter().position(|leg| leg.layers == layers);
+        Ok((leg.ok_or(Error::OtherModel { what: "cache" })?, layers))
+    }
+}
+
+/// A language model on its devices.
 pub trait Model: Send + Sync {
     /// Its sizes.
     fn sizes(&self) -> &Sizes;
@@ -132,10 +144,14 @@ pub trait Model: Send + Sync {
     /// What each layer keeps of a position.
     fn keeps(&self) -> Vec<Keeps>;
 
-    /// Records the pass: the logits of the last rows end up in `pass.buffers.logits`, as many rows as it has.
+    /// Its devices, in the order in which a text goes through them: at least one, and every layer is on one of them.
+    fn legs(&self) -> &[Leg];
+
+    /// Records the pass through one leg. The first one takes in tokens, the others the hidden state of the one before. Behind the
+    /// last one, the logits of the last rows end up in `pass.buffers.logits`, as many rows as it has.
     ///
     /// # Errors
-    /// Those of recording.
+    /// [`Error::OtherModel`] if the cache is not that of a leg, and those of recording.
     fn forward(&self, ops: &mut Recorder<'_, '_>, pass: &Pass<'_>) -> Result<()>;
 }
 

@@ -10,7 +10,7 @@ use super::{
     decoder::{Blocks, Decoder},
     ffn::GatedFfn,
     keys::Keys,
-    rotary::Rotary,
+    rotary::Rotation,
 };
 use crate::{error::Result, formats::weights::Weights};
 
@@ -26,12 +26,12 @@ pub fn load(mut weights: Weights) -> Result<Decoder> {
     let (mut sizes, epsilon) = (keys.sizes()?, keys.epsilon()?);
     let sight = keys.sight()?;
     let first = keys.size_or("rope.scaling.original_context_length", sizes.context)?;
-    let rotary = Rotary::load(&mut weights, "phi3", &sizes, Pairs::HalfSplit)?;
+    let rotation = Rotation::load(&mut weights, "phi3", &sizes, Pairs::HalfSplit)?;
     if weights.has(LONG) {
         weights.take_f32(LONG, &[sizes.rotated / 2])?;
         sizes.context = sizes.context.min(first);
     }
-    Decoder::load(weights, sizes, epsilon, rotary, |weights, layer| {
+    Decoder::load(weights, sizes, epsilon, rotation, |weights, layer| {
         let attention = SelfAttention::load_joined(weights, layer, &sizes)?.sight(sight);
         Ok(Blocks::new(attention, GatedFfn::load_joined(weights, layer, &sizes, Curve::Silu)?))
     })

@@ -7,7 +7,7 @@ use super::{
     decoder::{Blocks, Decoder},
     ffn::GatedFfn,
     keys::Keys,
-    rotary::Rotary,
+    rotary::Rotation,
 };
 use crate::{error::Result, formats::weights::Weights};
 
@@ -18,8 +18,8 @@ use crate::{error::Result, formats::weights::Weights};
 pub fn load(mut weights: Weights) -> Result<Decoder> {
     let keys = Keys::new(weights.metadata(), "qwen3");
     let (sizes, epsilon) = (keys.sizes()?, keys.epsilon()?);
-    let rotary = Rotary::load(&mut weights, "qwen3", &sizes, Pairs::HalfSplit)?;
-    Decoder::load(weights, sizes, epsilon, rotary, |weights, layer| {
+    let rotation = Rotation::load(&mut weights, "qwen3", &sizes, Pairs::HalfSplit)?;
+    Decoder::load(weights, sizes, epsilon, rotation, |weights, layer| {
         let attention = SelfAttention::load(weights, layer, &sizes)?;
         let attention = attention.head_norms(weights, layer, &sizes, epsilon)?;
         Ok(Blocks::new(attention, GatedFfn::load(weights, layer, &sizes, Curve::Silu)?))

@@ -7,7 +7,7 @@ use super::{
     decoder::{Blocks, Decoder},
     keys::Keys,
     moe::RoutedFfn,
-    rotary::Rotary,
+    rotary::Rotation,
 };
 use crate::{error::Result, formats::weights::Weights};
 
@@ -19,8 +19,8 @@ pub fn load(mut weights: Weights) -> Result<Decoder> {
     let keys = Keys::new(weights.metadata(), "qwen3moe");
     let (sizes, epsilon) = (keys.routed_sizes(false)?, keys.epsilon()?);
     let routing = keys.routing(Score::Softmax)?;
-    let rotary = Rotary::load(&mut weights, "qwen3moe", &sizes, Pairs::HalfSplit)?;
-    Decoder::load(weights, sizes, epsilon, rotary, |weights, layer| {
+    let rotation = Rotation::load(&mut weights, "qwen3moe", &sizes, Pairs::HalfSplit)?;
+    Decoder::load(weights, sizes, epsilon, rotation, |weights, layer| {
         let attention = SelfAttention::load(weights, layer, &sizes)?;
         let attention = attention.head_norms(weights, layer, &sizes, epsilon)?;
         let gating = Gating::Curve(Curve::Silu);

@@ -1,4 +1,6 @@
 //! Rotary positions: how far each pair of columns turns with every position.
+//!
+//! A [`Rotation`] is numbers that a file says; a [`Rotary`] has them on a device, one for each leg of a model.
 
 use forebay_tensor::{
     Recorder, Tensor,
@@ -8,6 +10,8 @@ use forebay_tensor::{
         rope::Pairs,
     },
 };
+
+use forebay_device::Device;
 
 use super::{Pass, Sizes, keys::Keys};
 use crate::{error::Result, formats::weights::Weights};
@@ -19,27 +23,25 @@ const SHORT: &str = "rope_factors_short.weight";
 
 /// The same for all layers that share a base.
 #[derive(Clone, Debug)]
+pub struct Rotation {
+    radians: Vec<f32>,
+    magnitude: f32,
+    pairs: Pairs,
+}
+
+/// A rotation on a device.
+#[derive(Debug)]
 pub struct Rotary {
     frequencies: Tensor,
     magnitude: f32,
     pairs: Pairs,
 }
 
-impl Rotary {
+impl Rotation {
     /// Positions of a base, stretched by no more than a scaling says.
-    ///
-    /// # Errors
-    /// What the device says.
-    pub fn new(
-        weights: &Weights,
-        base: f32,
-        rotated: usize,
-        scaling: &Scaling,
-        pairs: Pairs,
-    ) -> Result<Self> {
+    pub fn new(base: f32, rotated: usize, scaling: &Scaling, pairs: Pairs) -> Self {
         let Frequencies { radians, magnitude } = Frequencies::new(base, rotated, scaling);
-        let frequencies = Tensor::from_slice(weights.device(), &[radians.len()], &radians)?;
-        Ok(Self { frequencies, magnitude, pairs })
+        Self { radians, magnitude, pairs }
     }
 
     /// Positions as a file's metadata says: a base, and perhaps a way to stretch it. `pairs` are those of GGUF files; where
@@ -70,13 +72,25 @@ impl Rotary {
             Some(other) => return Err(keys.unsupported(format!("rope scaling {other:?}"))),
         };
         let scaling = match [FACTORS, SHORT].into_iter().find(|name| weights.has(name)) {
-            Some(name) => Scaling::Factors(weights.take_f32(name, &[sizes.rotated / 2])?.to_vec()?),
+            Some(name) => Scaling::Factors(weights.take_numbers(name, &[sizes.rotated / 2])?),
             None => scaling,
         };
-        let rotary = Self::new(weights, base, sizes.rotated, &scaling, pairs)?;
-        Ok(Self { magnitude: rotary.magnitude * magnitude.unwrap_or(1.0), ..rotary })
+        let rotation = Self::new(base, sizes.rotated, &scaling, pairs);
+        Ok(Self { magnitude: rotation.magnitude * magnitude.unwrap_or(1.0), ..rotation })
     }
 
+    /// The same on a device.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn on(&self, device: &Device) -> Result<Rotary> {
+        let Self { radians, magnitude, pairs } = self;
+        let frequencies = Tensor::from_slice(device, &[radians.len()], radians)?;
+        Ok(Rotary { frequencies, magnitude: *magnitude, pairs: *pairs })
+    }
+}
+
+impl Rotary {
     /// Records the angles of a pass, for all layers up to the next angles.
     ///
     /// # Errors

@@ -3,9 +3,10 @@
 use forebay_device::{Device, DeviceOptions};
 
 use super::made::{
-    VOCABULARY, WIDTH, file, hybrid, interleaved, joined, logits, numbers, open, plain, plain_numbers,
-    widened,
+    VOCABULARY, WIDTH, file, hybrid, interleaved, joined, logits, logits_on, numbers, open, plain,
+    plain_numbers, widened,
 };
+use crate::formats::placement::Placement;
 
 fn distance(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
@@ -92,6 +93,23 @@ fn a_hybrid_gives_the_same_in_chunks_of_any_size_on_any_number_of_threads() {
         assert!(far < 1e-4, "{chunk} at a time: {far}");
         assert!(logits(&file, &IDS, chunk, 2) == one, "{chunk} at a time, two threads");
     }
+}
+
+#[test]
+fn layers_on_several_devices_give_the_same() {
+    let file = file("qwen3next", &numbers(), &[], &joined(hybrid()));
+    let [one, two] = [1, 2].map(|threads| Device::open(&DeviceOptions::cpu().threads(threads)).unwrap());
+    for chunk in [1, 8, 21] {
+        let wanted = logits(&file, &IDS, chunk, 1);
+        for count in 0..=2 {
+            let placement = Placement::on(&one).then(&two, count);
+            assert_eq!(open(&placement, &file).unwrap().legs().len(), if count == 1 { 2 } else { 1 });
+            assert!(logits_on(&placement, &file, &IDS, chunk) == wanted, "{count}, {chunk} at a time");
+        }
+    }
+    let placement = Placement::on(&one).then(&two, 3);
+    let error = open(&placement, &file).map(drop).unwrap_err().to_string();
+    assert!(error.contains("gpu_layers must be at most 2"), "{error}");
 }
 
 #[test]

@@ -110,7 +110,7 @@ mod tests {
         let bytes = made::file("qwen3next", &made::numbers(), &[], &made::joined(made::hybrid()));
         let device = Device::open(&DeviceOptions::cpu().threads(1)).unwrap();
         let (model, ops) = (made::open(&device, &bytes).unwrap(), Ops::open(&device).unwrap());
-        let cache = Cache::new(&device, model.sizes(), &model.keeps(), DType::F32, 64, 5).unwrap();
+        let cache = Cache::new(&device, model.sizes(), &model.keeps(), 0..2, DType::F32, 64, 5).unwrap();
         let witness = Arc::new(Witness::new(&device));
         let buffers = Activations::new(&device, model.sizes(), 64, 5, 1).unwrap().witnessed(&witness);
         let [ids, positions] = [[1u32, 7, 3, 9, 7], [0, 1, 2, 3, 4]]
