@@ -48,6 +48,11 @@ pub(crate) fn ensure(
     if holds { Ok(()) } else { Err(bad_value(op, argument, given, wanted)) }
 }
 
+/// The places of so many rows, where they have some.
+pub(crate) fn places(op: &'static str, places: Option<&Tensor>, rows: usize) -> Result<()> {
+    places.map_or(Ok(()), |places| argument(op, "places", places).u32()?.shaped(&[rows]))
+}
+
 /// Groups of a grid; a launch cannot have more than a `u32` counts.
 pub(crate) fn groups(op: &'static str, count: usize) -> Result<u32> {
     size(op, "groups", count)
@@ -98,6 +103,19 @@ impl<'a> Argument<'a> {
             return Err(self.bad_type(wanted));
         }
         self.in_a_row()
+    }
+
+    /// It is a cache of three axes, or where rows have places, one for each place; given back is how many, and their axes.
+    pub(crate) fn caches(self, places: Option<&Tensor>) -> Result<[usize; 4]> {
+        match places {
+            None => self.axes().map(|[heads, capacity, width]| [1, heads, capacity, width]),
+            Some(_) => self.axes(),
+        }
+    }
+
+    /// It has this shape, as [`caches`](Self::caches) gives it.
+    pub(crate) fn caches_shaped(self, places: Option<&Tensor>, wanted: [usize; 4]) -> Result<()> {
+        self.shaped(&wanted[usize::from(places.is_none())..])
     }
 
     /// It has so many axes, whose sizes are given back.

@@ -423,7 +423,8 @@ impl Sequence {
         let mut notes = Vec::new();
         // A stage that is dropped leaves nothing behind.
         let mut stage = self.session.stage("explain");
-        let pass = Pass { ids: &ids, positions: &positions, cache: &self.cache, buffers: &buffers };
+        let pass =
+            Pass { ids: &ids, positions: &positions, places: None, cache: &self.cache, buffers: &buffers };
         self.model.forward(&mut self.ops.on(&mut stage).noting(&mut notes), &pass)?;
         Ok(notes)
     }
@@ -490,7 +491,8 @@ impl Sequence {
             Some(witness) => buffers.witnessed(witness),
             None => buffers,
         };
-        let pass = Pass { ids: &list, positions: &positions, cache: &self.cache, buffers: &buffers };
+        let pass =
+            Pass { ids: &list, positions: &positions, places: None, cache: &self.cache, buffers: &buffers };
         let mut stage = self.session.stage("prompt");
         let mut ops = self.ops.on(&mut stage);
         self.model.forward(&mut ops, &pass)?;

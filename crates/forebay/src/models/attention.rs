@@ -156,6 +156,7 @@ impl SelfAttention {
 
         let attended = heads_of(&b.attended.floats, &b.queries)?;
         ops.record(&Attention {
+            places: pass.places,
             sight: self.sight,
             softcap: self.softcap,
             sinks: self.sinks.as_ref(),
@@ -173,7 +174,7 @@ impl SelfAttention {
     /// Records what comes between the maps and attention: norms of heads, their turns, and what the cache keeps.
     fn enter(&self, ops: &mut Recorder<'_, '_>, pass: &Pass<'_>, rotary: &Rotary) -> Result<()> {
         let (b, positions, cache) = (pass.buffers, pass.positions, pass.cache.keys_values(self.layer)?);
-        let (keys, values, ring) = (&cache.keys, &cache.values, cache.ring);
+        let (keys, values, ring, places) = (&cache.keys, &cache.values, cache.ring, pass.places);
         let enter = Enter {
             q: &b.queries,
             k: &b.keys,
@@ -182,6 +183,7 @@ impl SelfAttention {
             angles: &b.angles,
             pairs: rotary.pairs(),
             positions,
+            places,
             keys,
             values,
             ring,
@@ -195,8 +197,8 @@ impl SelfAttention {
         }
         rotary.forward(ops, pass, &b.queries)?;
         rotary.forward(ops, pass, &b.keys)?;
-        ops.record(&Append { x: &b.keys, positions, cache: keys, ring })?;
-        Ok(ops.record(&Append { x: &b.values, positions, cache: values, ring })?)
+        ops.record(&Append { x: &b.keys, positions, places, cache: keys, ring })?;
+        Ok(ops.record(&Append { x: &b.values, positions, places, cache: values, ring })?)
     }
 }
 

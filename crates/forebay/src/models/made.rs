@@ -283,7 +283,7 @@ pub(super) fn logits_on(placement: &Placement, bytes: &[u8], ids: &[u32], chunk:
             if let Some(hidden) = hidden {
                 buffers.hidden.copy_from(&hidden).unwrap();
             }
-            let pass = Pass { ids: &ids, positions: &positions, cache, buffers: &buffers };
+            let pass = Pass { ids: &ids, positions: &positions, places: None, cache, buffers: &buffers };
             let mut stage = session.stage("pass");
             model.forward(&mut ops.on(&mut stage), &pass).unwrap();
             stage.submit().unwrap();

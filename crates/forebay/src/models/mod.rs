@@ -121,6 +121,8 @@ pub struct Pass<'a> {
     pub ids: &'a Tensor,
     /// u32, `[rows]`: their positions.
     pub positions: &'a Tensor,
+    /// u32, `[rows]`: the text of each token, where the cache is of several texts that take one token each.
+    pub places: Option<&'a Tensor>,
     /// What layers kept of what came before; what they keep of these tokens is added.
     pub cache: &'a Cache,
     /// Buffers of so many rows.

@@ -117,7 +117,7 @@ mod tests {
             .map(|numbers| Tensor::from_slice(&device, &[5], &numbers).unwrap());
         let mut session = device.session().unwrap();
         let mut stage = session.stage("pass");
-        let pass = Pass { ids: &ids, positions: &positions, cache: &cache, buffers: &buffers };
+        let pass = Pass { ids: &ids, positions: &positions, places: None, cache: &cache, buffers: &buffers };
         model.forward(&mut ops.on(&mut stage), &pass).unwrap();
         stage.submit().unwrap();
         let mut sums = Sums::default();

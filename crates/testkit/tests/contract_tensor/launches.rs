@@ -135,7 +135,7 @@ fn b4_ids_and_positions_that_are_not_there_fail_the_stage_and_nothing_else(on: &
 
         let cache = cache.reshape(&[1, 2, 32]).unwrap();
         let x = before.narrow(0, 0..1).unwrap().reshape(&[1, 1, 32]).unwrap();
-        let op = Append { x: &x, positions: &ids, cache: &cache, ring: false };
+        let op = Append { x: &x, positions: &ids, places: None, cache: &cache, ring: false };
         let mut stage = other.stage("append");
         ops.record(&mut stage, &op).unwrap();
         let error = stage.fence().unwrap().wait().unwrap_err().to_string();

@@ -1,6 +1,6 @@
-// `append_*(x, positions, cache, own, capacity, ring, count, heads, width)`: a block puts the rows of one head at a few positions into the
-// cache. Of equal slots only the last row is written, so that nobody waits for anybody; a position that the cache does not have is
-// left out.
+// `append_*(x, positions, cache, own, capacity, ring, count, heads, width, places, caches)`: a block puts the rows of one head at a few
+// positions into the cache, or each into that of its place. Of equal slots only the last row is written, so that nobody waits for
+// anybody; a position or a place that is not there is left out. Slots of all caches are numbered in a row.
 
 #include "../../tiles/cuda/cache.cuh"
 
@@ -15,13 +15,13 @@ struct Rows {
 #define NOWHERE 0xffffffffu
 
 __device__ Rows find(const uint32_t *positions, uint32_t *slots, uint32_t capacity, uint32_t ring, uint32_t count,
-                     uint32_t heads) {
+                     uint32_t heads, const uint32_t *places, uint32_t caches) {
     uint32_t first = blockIdx.x / heads * POSITIONS;
     Rows rows = {first, min(count - first, POSITIONS), blockIdx.x % heads};
     auto slot_of = [&](uint32_t i) {
-        uint32_t position = positions[i];
-        if (capacity == 0 || (!ring && position >= capacity)) return NOWHERE;
-        return position % capacity;
+        uint32_t position = positions[i], place = places ? places[i] : 0;
+        if (capacity == 0 || (!ring && position >= capacity) || place >= caches) return NOWHERE;
+        return place * capacity + position % capacity;
     };
     __shared__ uint32_t later[POSITIONS];
     if (threadIdx.x < POSITIONS) {
@@ -41,38 +41,40 @@ __device__ Rows find(const uint32_t *positions, uint32_t *slots, uint32_t capaci
     return rows;
 }
 
-template <class T, class Put>
-__device__ void append(const float *x, const uint32_t *positions, T *cache, uint32_t own, uint32_t capacity,
-                       uint32_t ring, uint32_t count, uint32_t heads, uint32_t width, Put put) {
+#define ARGUMENTS(T)                                                                                               \
+    const float *x, const uint32_t *positions, T *cache, uint32_t own, uint32_t capacity, uint32_t ring,           \
+        uint32_t count, uint32_t heads, uint32_t width, const uint32_t *places, uint32_t caches
+#define GIVEN x, positions, cache, own, capacity, ring, count, heads, width, places, caches
+
+// Where a row of the cache of a head begins, in its units.
+__device__ __forceinline__ size_t row_at(uint32_t slot, uint32_t head, uint32_t heads, uint32_t own, uint32_t capacity,
+                                         uint32_t units) {
+    return ((size_t)(slot / capacity) * heads + head) * own + (size_t)(slot % capacity) * units;
+}
+
+template <class T, class Put> __device__ void append(ARGUMENTS(T), Put put) {
     __shared__ uint32_t slots[POSITIONS];
-    Rows rows = find(positions, slots, capacity, ring, count, heads);
+    Rows rows = find(positions, slots, capacity, ring, count, heads, places, caches);
     for (uint32_t at = threadIdx.x; at < rows.used * width; at += blockDim.x) {
         uint32_t k = at / width, column = at % width;
         if (slots[k] == NOWHERE) continue;
         float value = x[((size_t)(rows.first + k) * heads + rows.head) * width + column];
-        cache[(size_t)rows.head * own + (size_t)slots[k] * width + column] = put(value);
+        cache[row_at(slots[k], rows.head, heads, own, capacity, width) + column] = put(value);
     }
 }
 
 // As `append`, a warp for each block of elements.
-template <class T, class Put>
-__device__ void append_blocks(const float *x, const uint32_t *positions, uint8_t *cache, uint32_t own, uint32_t capacity,
-                              uint32_t ring, uint32_t count, uint32_t heads, uint32_t width, Put put) {
+template <class T, class Put> __device__ void append_blocks(ARGUMENTS(uint8_t), Put put) {
     __shared__ uint32_t slots[POSITIONS];
-    Rows rows = find(positions, slots, capacity, ring, count, heads);
+    Rows rows = find(positions, slots, capacity, ring, count, heads, places, caches);
     uint32_t blocks = width / BLOCK, lane = threadIdx.x % WARP;
     for (uint32_t at = threadIdx.x / WARP; at < rows.used * blocks; at += blockDim.x / WARP) {
         uint32_t k = at / blocks, block = at % blocks;
         if (slots[k] == NOWHERE) continue;
         float value = x[((size_t)(rows.first + k) * heads + rows.head) * width + block * BLOCK + lane];
-        put(value, cache + ((size_t)rows.head * own + (size_t)slots[k] * blocks + block) * T::BYTES);
+        put(value, cache + (row_at(slots[k], rows.head, heads, own, capacity, blocks) + block) * T::BYTES);
     }
 }
-
-#define ARGUMENTS(T)                                                                                               \
-    const float *x, const uint32_t *positions, T *cache, uint32_t own, uint32_t capacity, uint32_t ring,           \
-        uint32_t count, uint32_t heads, uint32_t width
-#define GIVEN x, positions, cache, own, capacity, ring, count, heads, width
 
 KERNEL append_f32(ARGUMENTS(float)) {
     begin();

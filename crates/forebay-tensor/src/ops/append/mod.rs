@@ -12,7 +12,7 @@ use forebay_device::{Kernel, Stage};
 
 use crate::{
     DType, Op, Result, Served, Tensor,
-    op::{THREADS, argument, grid_by_device, size},
+    op::{THREADS, argument, contract, grid_by_device, optional, size},
     tiles::{
         PerType,
         cpu::cache::{CACHE_NAMES, CACHE_TYPES},
@@ -23,7 +23,7 @@ use crate::{
 const POSITIONS: usize = 8;
 
 /// `cache[head, slot] = x[i, head]`, rounded to the type of the cache, where `slot` is `positions[i]`. Of equal slots the
-/// last counts; a position that the cache does not have fails the stage.
+/// last counts; a position that the cache does not have fails the stage. Where rows have places, each is put into the cache of its own.
 ///
 /// ```
 /// use forebay_device::{Device, DeviceOptions};
@@ -36,7 +36,8 @@ const POSITIONS: usize = 8;
 /// let positions = Tensor::from_slice(&device, &[1], &[1u32])?;
 /// let mut session = device.session()?;
 /// let mut stage = session.stage("append");
-/// ops.record(&mut stage, &Append { x: &x, positions: &positions, cache: &cache, ring: false })?;
+/// let op = Append { x: &x, positions: &positions, places: None, cache: &cache, ring: false };
+/// ops.record(&mut stage, &op)?;
 /// stage.submit()?;
 /// assert_eq!(cache.to_vec::<f32>()?, [0.0, 7.0, 0.0, 0.0, 8.0, 0.0]);
 /// # Ok::<(), forebay_tensor::Error>(())
@@ -47,7 +48,9 @@ pub struct Append<'a> {
     pub x: &'a Tensor,
     /// u32, `[count]`.
     pub positions: &'a Tensor,
-    /// f32, f16, bf16, q8_0 or q4_0, `[heads, capacity, width]`.
+    /// u32, `[count]`: which of several caches a row belongs to.
+    pub places: Option<&'a Tensor>,
+    /// f32, f16, bf16, q8_0 or q4_0, `[heads, capacity, width]`, or with places `[caches, heads, capacity, width]`.
     pub cache: &'a Tensor,
     /// The cache holds the latest positions only: `slot` is `positions[i] % capacity`.
     pub ring: bool,
@@ -68,9 +71,10 @@ impl Op for Append<'_> {
     fn check(&self) -> Result<()> {
         let [count, heads, width] = argument(Self::NAME, "x", self.x).f32()?.axes()?;
         argument(Self::NAME, "positions", self.positions).u32()?.shaped(&[count])?;
+        contract::places(Self::NAME, self.places, count)?;
         let cache = argument(Self::NAME, "cache", self.cache).one_of(&CACHE_TYPES, CACHE_NAMES)?;
-        let [_, capacity, _] = cache.axes()?;
-        cache.shaped(&[heads, capacity, width])
+        let [caches, _, capacity, _] = cache.caches(self.places)?;
+        cache.caches_shaped(self.places, [caches, heads, capacity, width])
     }
 
     fn kernel<'k>(&self, kernels: &'k PerType) -> Result<&'k Kernel> {
@@ -82,23 +86,28 @@ impl Op for Append<'_> {
         if self.x.elements() == 0 {
             return Ok(());
         }
-        let [_, capacity, _] = argument(Self::NAME, "cache", self.cache).axes()?;
+        let [caches, _, capacity, _] = argument(Self::NAME, "cache", self.cache).caches(self.places)?;
         let own = capacity * width / self.cache.dtype().block_elements();
         let kernel = self.kernel(kernels)?;
         let blocks = [count.div_ceil(POSITIONS) * heads, THREADS as usize];
-        let grid = grid_by_device(Self::NAME, kernel, heads, blocks)?;
+        let grid = grid_by_device(Self::NAME, kernel, caches * heads, blocks)?;
         let sizes = [
             ("a head of cache", own),
             ("capacity", capacity),
             ("positions", count),
             ("heads", heads),
             ("width", width),
+            ("caches", caches),
         ];
-        let [own, capacity, count, heads, width] = sizes.map(|(name, value)| size(Self::NAME, name, value));
+        let places = optional(self.places, self.positions)?;
+        // A card numbers the slots of all caches.
+        size(Self::NAME, "slots", caches * capacity)?;
+        let [own, capacity, count, heads, width, caches] =
+            sizes.map(|(name, value)| size(Self::NAME, name, value));
         let [x, positions, cache] = [self.x, self.positions, self.cache].map(Tensor::arg);
         let (own, capacity, ring) = (own?.into(), capacity?.into(), u32::from(self.ring).into());
-        let (count, heads, width) = (count?.into(), heads?.into(), width?.into());
-        let arguments = [x, positions, cache, own, capacity, ring, count, heads, width];
+        let (count, heads, width, caches) = (count?.into(), heads?.into(), width?.into(), caches?.into());
+        let arguments = [x, positions, cache, own, capacity, ring, count, heads, width, places.arg(), caches];
         Ok(stage.launch(kernel, grid, &arguments)?)
     }
 }

@@ -8,7 +8,7 @@ use super::{
     reference::{self, Numbers},
 };
 use crate::{
-    DType, Result,
+    DType, Result, Tensor,
     conformance::{Rig, Work},
     quant::{
         self,
@@ -80,6 +80,20 @@ pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
     {
         attend(rig, dtype, sizes, kind)?;
     }
+    let several: [(Sizes<'_>, usize, &[u32]); 5] = [
+        ((4, 2, 8, 8, 40, &[39, 0, 31]), 4, &[1, 3, 0]),
+        ((6, 2, 33, 17, 100, &[99, 98, 64, 3, 0, 50, 99]), 7, &[6, 5, 4, 3, 2, 1, 0]),
+        ((20, 1, 48, 32, 1100, &[1090, 3, 511, 512, 700]), 5, &[0, 1, 2, 4, 3]),
+        ((2, 2, 16, 16, 5, &[4]), 1, &[0]),
+        ((2, 1, 4, 4, 8, &[]), 3, &[]),
+    ];
+    for (dtype, (sizes, caches, places)) in CACHE_TYPES.iter().flat_map(|d| several.map(|s| (*d, s))) {
+        for kind in kinds {
+            apart(rig, dtype, sizes, (caches, places), kind)?;
+        }
+        let ring = Kind { sight: Sight::Window(30), ..PLAIN };
+        apart(rig, dtype, (4, 2, 32, 32, 36, &[1000, 3, 36, 35, 77]), (6, &[0, 1, 2, 3, 5]), ring)?;
+    }
     not_finite(rig)?;
     spoiled(rig)?;
     refusals(rig)
@@ -125,7 +139,7 @@ fn attend(rig: &mut Rig, dtype: DType, sizes: Sizes<'_>, kind: Kind) -> Result<(
         round(&mut q);
     }
     let on_card = rig.device().kind() == BackendKind::Cuda;
-    let cut = super::cuda::Sizes { dtype, count, heads, groups, width, value_width };
+    let cut = super::cuda::Sizes { dtype, apart: false, count, heads, groups, width, value_width };
     let by_matrices = on_card && cut.matrices().is_some();
     if by_matrices {
         round_to(dtype, &mut q, kind.scale)?;
@@ -182,6 +196,93 @@ fn attend(rig: &mut Rig, dtype: DType, sizes: Sizes<'_>, kind: Kind) -> Result<(
             // A card cuts what is seen into as many parts as keep it busy, so that sums run in another order.
             Some(_) if on_card => {}
             Some(_) => rig.same(&format!("{what}, beside the whole"), &out, &whole)?,
+        }
+    }
+    Ok(())
+}
+
+/// Positions of several texts: each is as it is alone with its cache, to the bit, and as the oracle has it.
+fn apart(
+    rig: &mut Rig,
+    dtype: DType,
+    sizes: Sizes<'_>,
+    (caches, places): (usize, &[u32]),
+    kind: Kind,
+) -> Result<()> {
+    let (heads, groups, width, value_width, capacity, positions) = sizes;
+    let block = dtype.block_elements();
+    let (width, value_width) = (width.next_multiple_of(block), value_width.next_multiple_of(block));
+    let (count, slots) = (positions.len(), groups * capacity);
+    let mut q = rig.floats(count * heads * width);
+    let mut filled = |width: usize| -> Vec<f32> {
+        let mut all = rig.floats(caches * slots * width);
+        for (i, slot) in all.chunks_mut(width).enumerate() {
+            let (place, slot_of) = (i / slots, i % capacity);
+            let own = places.iter().position(|own| *own as usize == place);
+            let sees = |p: u32| {
+                let p = p as usize;
+                seen(kind.sight, p, p).iter().any(|j| j % capacity == slot_of)
+            };
+            // What nobody of this text sees must not matter, whatever it is.
+            if !own.is_some_and(|own| sees(positions[own])) {
+                slot.fill(f32::NAN);
+            }
+        }
+        all
+    };
+    let (keys, values) = (filled(width), filled(value_width));
+    let (k, keys) = rig.rounded(dtype, &[caches, groups, capacity, width], &keys)?;
+    let (v, values) = rig.rounded(dtype, &[caches, groups, capacity, value_width], &values)?;
+    let sinks = rig.floats(heads);
+    let (a, p) = (rig.tensor(&[count, heads, width], &q)?, rig.tensor(&[count], positions)?);
+    let (s, own) = (rig.tensor(&[heads], &sinks)?, rig.tensor(&[count], places)?);
+    if dtype == DType::Q8_0 {
+        round(&mut q);
+    }
+    let numbers = Numbers { scale: kind.scale, softcap: kind.softcap };
+    let mut wanted = Vec::new();
+    for (i, position) in positions.iter().enumerate() {
+        let seen = seen(kind.sight, *position as usize, *position as usize);
+        for head in 0..heads {
+            let first = places[i] as usize * slots + head / (heads / groups) * capacity;
+            let at = |j: &usize| first + j % capacity;
+            wanted.extend(reference::attend(
+                &q[(i * heads + head) * width..][..width],
+                &seen.iter().map(|j| &keys[at(j) * width..][..width]).collect::<Vec<_>>(),
+                &seen.iter().map(|j| &values[at(j) * value_width..][..value_width]).collect::<Vec<_>>(),
+                kind.sinks.then(|| sinks[head]),
+                &numbers,
+            ));
+        }
+    }
+    let tolerance = 2e-6 * (1.0 + kind.scale * (width as f32).sqrt() * 4.0);
+    let room = Attention::parts_of_places(count, heads, value_width, capacity);
+    let room = rig.output(DType::F32, &[room])?;
+    for parts in [None, Some(&room)] {
+        let what = format!("{dtype}, {sizes:?}, {kind:?}, places {places:?}, split {}", parts.is_some());
+        let out = rig.output(DType::F32, &[count, heads, value_width])?;
+        let op = Attention {
+            places: Some(&own),
+            sight: kind.sight,
+            softcap: kind.softcap,
+            sinks: kind.sinks.then_some(&s),
+            parts,
+            ..Attention::new(&a, &k, &v, &p, kind.scale, &out)
+        };
+        rig.run(&op)?;
+        rig.near(&what, &out, &wanted, tolerance)?;
+        let together = out.to_f32()?;
+        for (i, together) in together.chunks_exact((heads * value_width).max(1)).enumerate() {
+            let place = places[i] as usize;
+            let of = |cache: &Tensor| cache.narrow(0, place..place + 1)?.reshape(&cache.shape()[1..]);
+            let (k, v) = (of(&k)?, of(&v)?);
+            let alone = rig.output(DType::F32, &[1, heads, value_width])?;
+            let (q, positions) = (a.narrow(0, i..i + 1)?, p.narrow(0, i..i + 1)?);
+            let (keys, values) = (&k, &v);
+            let op =
+                Attention { q: &q, keys, values, positions: &positions, places: None, out: &alone, ..op };
+            rig.run(&op)?;
+            rig.same(&format!("{what}, row {i} alone"), &alone, together)?;
         }
     }
     Ok(())
@@ -273,7 +374,22 @@ fn refusals(rig: &mut Rig) -> Result<()> {
     let (cache, q) = (rig.tensor(&[2, 5, 4], &[0.0f32; 40])?, rig.tensor(&[1, 2, 4], &[0.0f32; 8])?);
     let (p, out) = (rig.tensor(&[1], &[9u32])?, rig.output(DType::F32, &[1, 2, 4])?);
     let gone = Attention { sight: Sight::Window(6), ..Attention::new(&q, &cache, &cache, &p, 1.0, &out) };
-    rig.fails(&gone, "position 4 has left a cache of 5 that holds position 9")
+    rig.fails(&gone, "position 4 has left a cache of 5 that holds position 9")?;
+    let (places, caches) = (rig.tensor(&[1], &[3u32])?, rig.tensor(&[3, 2, 5, 4], &[0.0f32; 120])?);
+    let several = Attention { keys: &caches, values: &caches, places: Some(&places), ..gone };
+    let (q, p) = (rig.tensor(&[1, 2, 4], &[0.0f32; 8])?, rig.tensor(&[1], &[4u32])?);
+    let several = Attention { q: &q, positions: &p, sight: Sight::Before, ..several };
+    rig.fails(&several, "place 3 is not one of 3")?;
+    let (q, out) = (rig.tensor(&[1, 2, 4], &[0.0f32; 8])?, rig.output(DType::F32, &[1, 2, 4])?);
+    let (p, cache) = (rig.tensor(&[1], &[4u32])?, rig.tensor(&[2, 5, 4], &[0.0f32; 40])?);
+    let caches = rig.tensor(&[3, 2, 5, 4], &[0.0f32; 120])?;
+    let op = Attention::new(&q, &caches, &caches, &p, 1.0, &out);
+    rig.refuses(&op, "attention: keys has shape [3, 2, 5, 4], 3 axes are wanted")?;
+    let op = Attention { places: Some(&p), ..Attention::new(&q, &caches, &cache, &p, 1.0, &out) };
+    rig.refuses(&op, "attention: values has shape [2, 5, 4], 4 axes are wanted")?;
+    let two = rig.tensor(&[2], &[0u32, 1])?;
+    let op = Attention { values: &caches, places: Some(&two), ..op };
+    rig.refuses(&op, "attention: places has shape [2], [1] is wanted")
 }
 
 pub(crate) fn measure(rig: &mut Rig) -> Result<()> {

@@ -30,12 +30,22 @@ pub(super) fn blocks(count: usize, heads: usize) -> usize {
     count.div_ceil(block_of(heads))
 }
 
-/// The sizes at its end are for cards, which are not told how long buffers are.
-pub(super) fn signature<T: Unit>() -> Signature {
+/// The sizes are for cards, which are not told how long buffers are. Places and the number of caches are at its end.
+fn signature<T: Unit>() -> Signature {
+    Signature::new(of_one_cache::<T>().chain(places()).collect::<Vec<_>>())
+}
+
+/// The cache of each position, where there are several, and how many there are.
+fn places() -> [Param; 2] {
+    [Param::read::<u32>(), Param::u32()]
+}
+
+/// The same for those that know of no places.
+pub(super) fn of_one_cache<T: Unit>() -> impl Iterator<Item = Param> {
     let buffers = [Param::read::<f32>(), Param::read::<T>(), Param::read::<T>(), Param::read::<u32>()];
     let numbers = [Param::u32(), Param::u32(), Param::f32(), Param::f32(), Param::u32(), Param::u32()];
     let all = buffers.into_iter().chain([Param::read::<f32>(), Param::write::<f32>()]).chain(numbers);
-    Signature::new(all.chain([Param::u32(); 7]).collect::<Vec<_>>())
+    all.chain([Param::u32(); 7])
 }
 
 pub(super) fn whole(dtype: DType, level: Level) -> KernelDef {
@@ -86,6 +96,9 @@ struct Launch<'a, T> {
     width: usize,
     value_width: usize,
     capacity: usize,
+    /// The cache of each position, where there are several.
+    places: &'a [u32],
+    caches: usize,
     scores: Scores,
     sees: Sees,
 }
@@ -97,19 +110,20 @@ struct Sees {
     /// How far; 0 is without end.
     length: usize,
     capacity: usize,
-    /// The largest position of the launch.
-    largest: usize,
+    /// The largest position of the launch; none where each is as alone.
+    largest: Option<usize>,
 }
 
 impl Sees {
-    fn new(positions: &[u32], capacity: usize, after: u32, length: u32) -> Self {
-        let largest = positions.iter().copied().max().unwrap_or(0) as usize;
+    fn new(positions: &[u32], apart: bool, capacity: usize, after: u32, length: u32) -> Self {
+        let largest = positions.iter().copied().max().filter(|_| !apart).map(|most| most as usize);
         Self { after: after == 1, length: length as usize, capacity, largest }
     }
 
     /// The positions that a position sees. What the cache does not hold fails the stage.
     fn seen(&self, position: u32) -> Range<usize> {
-        let (position, largest, capacity) = (position as usize, self.largest, self.capacity);
+        let (position, capacity) = (position as usize, self.capacity);
+        let largest = self.largest.unwrap_or(position);
         let length = if self.length == 0 { usize::MAX } else { self.length };
         let end = if self.after { largest.min(position.saturating_add(length - 1)) } else { position };
         let start = (position + 1).saturating_sub(length);
@@ -127,22 +141,44 @@ impl<'a, T: Unit> Launch<'a, T> {
         let (q, positions, sinks): (&[f32], &[u32], &[f32]) =
             unsafe { (arguments::read(share, 0), arguments::read(share, 3), arguments::read(share, 4)) };
         // SAFETY: as above.
+        let places: &[u32] = unsafe { arguments::read(share, 19) };
+        // SAFETY: as above.
         let (keys, values): (&[T], &[T]) = unsafe { (arguments::read(share, 1), arguments::read(share, 2)) };
         let (heads, groups) = (arguments::count(share, 6), arguments::count(share, 7));
         let width = q.len() / positions.len() / heads;
-        let capacity = keys.len() * T::ELEMENTS / (groups * width);
-        let value_width = values.len() * T::ELEMENTS / (groups * capacity).max(1);
+        let caches = arguments::count(share, 20);
+        let capacity = keys.len() * T::ELEMENTS / (caches * groups * width).max(1);
+        let value_width = values.len() * T::ELEMENTS / (caches * groups * capacity).max(1);
         let [scale, softcap] = [8, 9].map(|argument| arguments::float(share, argument));
         let scores = Scores { scale, softcap, level };
-        let sees = Sees::new(positions, capacity, share.word(10), share.word(11));
-        Self { q, keys, values, positions, sinks, heads, groups, width, value_width, capacity, scores, sees }
+        let sees = Sees::new(positions, !places.is_empty(), capacity, share.word(10), share.word(11));
+        Self {
+            q,
+            keys,
+            values,
+            positions,
+            sinks,
+            heads,
+            groups,
+            width,
+            value_width,
+            capacity,
+            places,
+            caches,
+            scores,
+            sees,
+        }
     }
 
     fn seen(&self, i: usize) -> Range<usize> {
         self.sees.seen(self.positions[i])
     }
 
-    fn cache(&self, group: usize) -> Cache<'a, T> {
+    /// What the position sees of a key-value head.
+    fn cache(&self, i: usize, group: usize) -> Cache<'a, T> {
+        let (place, caches) = (self.places.get(i).map_or(0, |place| *place as usize), self.caches);
+        assert!(place < caches, "place {place} is not one of {caches}");
+        let group = place * self.groups + group;
         let key_units = self.capacity * self.width / T::ELEMENTS;
         let value_units = self.capacity * self.value_width / T::ELEMENTS;
         Cache {
@@ -161,8 +197,9 @@ impl<'a, T: Unit> Launch<'a, T> {
 fn run_whole<T: Unit>(share: &Share<'_>, level: Level) {
     let launch = Launch::<T>::of(share, level);
     let (group_heads, count) = (launch.heads / launch.groups, launch.positions.len());
-    let (block, width) = (block_of(group_heads), launch.value_width);
-    let (blocks, mut scratch) = (blocks(count, group_heads), [0.0; ROWS * MOST_WIDTH]);
+    // Positions of several caches have nothing in common.
+    let block = if launch.places.is_empty() { block_of(group_heads) } else { 1 };
+    let (blocks, width, mut scratch) = (count.div_ceil(block), launch.value_width, [0.0; ROWS * MOST_WIDTH]);
     for index in share.groups() {
         let (group, turn) = (index / blocks, index % blocks);
         // Early and late blocks by turns: late ones see more, and workers take runs of groups.
@@ -180,7 +217,7 @@ fn run_whole<T: Unit>(share: &Share<'_>, level: Level) {
                 rows.push(launch.query(i, head), launch.seen(i), sum);
                 used += 1;
             }
-            let (cache, totals) = (launch.cache(group), &mut totals[..used]);
+            let (cache, totals) = (launch.cache(positions.start, group), &mut totals[..used]);
             for part in parts_of(&rows.span()) {
                 attend(&cache, &mut rows, part, &launch.scores);
                 rows.join(totals);
@@ -218,7 +255,7 @@ fn run_split<T: Unit>(share: &Share<'_>, level: Level) {
                 *end = rest;
                 rows.push(launch.query(i, first + offset), seen.clone(), out);
             }
-            attend(&launch.cache(group), &mut rows, own.clone(), &launch.scores);
+            attend(&launch.cache(i, group), &mut rows, own.clone(), &launch.scores);
             rows.each(|row, most, sum| ends[row].copy_from_slice(&[most, sum]));
         }
     }
@@ -237,7 +274,11 @@ fn gcd(a: usize, b: usize) -> usize {
 
 pub(super) fn join() -> KernelDef {
     let buffers = [Param::read::<f32>(), Param::read::<u32>(), Param::read::<f32>()];
-    let all = buffers.into_iter().chain([Param::write::<f32>().per_group_of(4)]).chain([Param::u32(); 8]);
+    let all = buffers
+        .into_iter()
+        .chain([Param::write::<f32>().per_group_of(4)])
+        .chain([Param::u32(); 8])
+        .chain(places());
     KernelDef::new("attention_join", Signature::new(all.collect::<Vec<_>>())).cpu(run_join)
 }
 
@@ -246,7 +287,8 @@ fn run_join(group: &Group<'_>) {
     let (parts, positions, sinks) = (group.read::<f32>(0), group.read::<u32>(1), group.read::<f32>(2));
     let (out, own) = (group.write::<f32>(3), group.u32(4) as usize);
     let (groups, width, capacity) = (group.u32(5) as usize, group.u32(6) as usize, group.u32(7) as usize);
-    let sees = Sees::new(positions, capacity, group.u32(8), group.u32(9));
+    let apart = !group.read::<u32>(12).is_empty();
+    let sees = Sees::new(positions, apart, capacity, group.u32(8), group.u32(9));
     let (heads, record, all) = (own / width, width + 2, super::parts_in(capacity));
     let used = parts_of(&sees.seen(positions[group.index() / groups])).count();
     let parts = &parts[group.index() * all * own / width * record..][..used * heads * record];

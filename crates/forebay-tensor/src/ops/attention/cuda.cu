@@ -7,6 +7,8 @@
 // Where the launch works in parts, a row gets a record for each: its sum of values, its largest score, its sum of weights; and
 // `attention_join` joins those parts that are seen. How many positions a part has depends on how many are seen, so that a short past
 // keeps the whole card busy as well.
+//
+// Where positions have places, a row of the grid is a launch of its own: of one position, over the cache of its place.
 
 #include "../../tiles/cuda/cache.cuh"
 #include "../../tiles/cuda/copy.cuh"
@@ -38,7 +40,20 @@ struct Arguments {
     uint32_t heads, groups;
     float scale, softcap;
     uint32_t after, length, count, width, value_width, capacity, parts, tile, rows;
+    const uint32_t *places;
+    uint32_t caches;
 };
+
+// What a row of the grid has of a launch whose positions have places. Of a place that is not there nobody sees anything.
+template <class T> __device__ __forceinline__ void take_own(Arguments &a) {
+    if (!a.places) return;
+    uint32_t i = blockIdx.y, place = a.places[i];
+    if (place >= a.caches) place = 0, a.capacity = 0;
+    size_t first = (size_t)place * a.groups * a.capacity;
+    a.q += (size_t)i * a.heads * a.width, a.positions += i, a.count = 1;
+    a.keys += first * (a.width / T::ELEMENTS * T::BYTES), a.values += first * (a.value_width / T::ELEMENTS * T::BYTES);
+    a.out += (size_t)i * a.heads * (a.parts ? a.parts * (a.value_width + 2) : a.value_width);
+}
 
 // Positions of a part, for so many that are seen.
 __device__ __forceinline__ uint32_t part_length(Seen seen, uint32_t parts) {
@@ -322,7 +337,8 @@ __device__ void attend(const Arguments &a) {
 }
 
 template <class T>
-__device__ void attention(const Arguments &a) {
+__device__ void attention(Arguments a) {
+    take_own<T>(a);
     if (a.rows == 4) return attend<T, 4>(a);
     attend<T, 8>(a);
 }
@@ -331,10 +347,11 @@ __device__ void attention(const Arguments &a) {
     KERNEL __launch_bounds__(WARPS *WARP, 3) NAME(const float *q, const uint8_t *keys, const uint8_t *values, const uint32_t *positions,               \
                 const float *sinks, float *out, uint32_t heads, uint32_t groups, float scale, float softcap,         \
                 uint32_t after, uint32_t length, uint32_t count, uint32_t width, uint32_t value_width,               \
-                uint32_t capacity, uint32_t parts, uint32_t tile, uint32_t rows) {                                   \
+                uint32_t capacity, uint32_t parts, uint32_t tile, uint32_t rows, const uint32_t *places,             \
+                uint32_t caches) {                                                                                   \
         wait_for_others();                                                                                                     \
         attention<TYPE>({q, keys, values, positions, sinks, out, heads, groups, scale, softcap, after, length,       \
-                         count, width, value_width, capacity, parts, tile, rows});                                   \
+                         count, width, value_width, capacity, parts, tile, rows, places, caches});                   \
     }
 
 ATTENTION(attention_f32, F32)
@@ -346,13 +363,19 @@ ATTENTION(attention_q4_0, Q4_0)
 // Joins the records of a head at a position: warps have all columns, and teams of them take parts by turns.
 KERNEL __launch_bounds__(JOIN_THREADS) attention_join(const float *records, const uint32_t *positions, const float *sinks, float *out, uint32_t own,
                       uint32_t groups, uint32_t width, uint32_t capacity, uint32_t after, uint32_t length,
-                      uint32_t count, uint32_t parts) {
+                      uint32_t count, uint32_t parts, const uint32_t *places, uint32_t caches) {
     wait_for_others();
     extern __shared__ __align__(16) float sums[];
     __shared__ float factors[MOST_PARTS];
     __shared__ uint32_t largest[WARP];
     __shared__ float last;
     uint32_t heads = groups * (own / width), head = blockIdx.x % heads, i = blockIdx.x / heads;
+    if (places) {
+        uint32_t row = blockIdx.y;
+        if (places[row] >= caches) capacity = 0;
+        positions += row, count = 1;
+        records += (size_t)row * heads * parts * (width + 2), out += (size_t)row * heads * width;
+    }
     Sight sight(positions, count, capacity, after, length, largest);
     Seen range = sight.range(0, count);
     Seen seen = sight.seen(i);

@@ -2,7 +2,7 @@
 //!
 //! The numbers are those of `cuda.cu` and `matrix.cu`, where blocks are described.
 
-use forebay_device::{Grid, KernelDef};
+use forebay_device::{Grid, KernelDef, Signature};
 
 use super::{MOST_SPLIT, cpu};
 use crate::{DType, Result, Served, op::groups};
@@ -42,7 +42,7 @@ const MATRICES: [(&str, &str); 4] = [
 /// The kernels that multiply matrices, which are there on cards only.
 pub(super) fn served() -> [Served; 4] {
     MATRICES.map(|(types, entry)| {
-        let def = KernelDef::new(entry, cpu::signature::<half::f16>());
+        let def = KernelDef::new(entry, Signature::new(cpu::of_one_cache::<half::f16>().collect::<Vec<_>>()));
         Served::new(types, def.bundle(include_bytes!("matrix.bundle"), entry))
     })
 }
@@ -55,6 +55,8 @@ pub(super) fn parts_in(capacity: usize) -> usize {
 /// The sizes of a launch that decide how it is cut.
 pub(super) struct Sizes {
     pub(super) dtype: DType,
+    /// Whether each position has a cache of its own, and is cut as if it were alone.
+    pub(super) apart: bool,
     pub(super) count: usize,
     pub(super) heads: usize,
     pub(super) groups: usize,
@@ -63,9 +65,14 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
+    /// Positions that are cut together, and how often there are so many.
+    fn together(&self) -> [usize; 2] {
+        if self.apart { [1, self.count] } else { [self.count, 1] }
+    }
+
     /// Rows of a block: heads of one key-value head at some positions.
     pub(super) fn rows(&self) -> usize {
-        if self.count * self.heads / self.groups <= 4 { 4 } else { 8 }
+        if self.together()[0] * self.heads / self.groups <= 4 { 4 } else { 8 }
     }
 
     fn row_bytes(&self) -> [usize; 2] {
@@ -85,8 +92,8 @@ impl Sizes {
 
     /// The grid, for so many parts of each row.
     pub(super) fn grid(&self, op: &'static str, parts: usize) -> Result<Grid> {
-        let (rows, tile) = (self.rows(), self.tile());
-        let blocks = self.groups * (self.count * self.heads / self.groups).div_ceil(rows) * parts;
+        let (rows, tile, [count, times]) = (self.rows(), self.tile(), self.together());
+        let blocks = self.groups * (count * self.heads / self.groups).div_ceil(rows) * parts;
         // Queries, then tiles, or in their place the sums of values of teams of warps.
         let queries = (rows * self.width.next_multiple_of(2) * 4).next_multiple_of(PIECE);
         let tiles: usize =
@@ -94,6 +101,7 @@ impl Sizes {
         let teams = WARPS / self.value_width.div_ceil(64).min(WARPS);
         let sums = teams * rows * self.value_width.next_multiple_of(2) * 4;
         let mut grid = Grid::linear(groups(op, blocks)?, THREADS);
+        grid.groups[1] = groups(op, times)?;
         grid.shared_bytes = (queries + tiles.max(sums)) as u32;
         Ok(grid)
     }
@@ -104,7 +112,7 @@ impl Sizes {
         let widest = self.width.max(self.value_width);
         let whole = self.width.is_multiple_of(EIGHT) && self.value_width.is_multiple_of(EIGHT);
         let of = [DType::F16, DType::BF16].iter().position(|dtype| *dtype == self.dtype)?;
-        let serves = self.count > MOST_SPLIT && whole && self.matrix_tile().is_some();
+        let serves = !self.apart && self.count > MOST_SPLIT && whole && self.matrix_tile().is_some();
         serves.then_some(if widest > NARROW { of + 2 } else { of })
     }
 
@@ -125,7 +133,9 @@ impl Sizes {
     /// The grid that joins parts.
     pub(super) fn join_grid(&self, op: &'static str) -> Result<Grid> {
         let teams = (JOIN_THREADS / self.value_width.next_multiple_of(32)).max(1);
-        let mut grid = Grid::linear(groups(op, self.count * self.heads)?, JOIN_THREADS as u32);
+        let [count, times] = self.together();
+        let mut grid = Grid::linear(groups(op, count * self.heads)?, JOIN_THREADS as u32);
+        grid.groups[1] = groups(op, times)?;
         grid.shared_bytes = (teams * self.value_width * 4) as u32;
         Ok(grid)
     }
@@ -139,6 +149,7 @@ mod tests {
     fn matrices_serve_many_positions_over_halves_of_widths_that_are_copied_whole() {
         let sizes = |dtype, count, width, value_width| Sizes {
             dtype,
+            apart: false,
             count,
             heads: 4,
             groups: 2,
@@ -162,6 +173,8 @@ mod tests {
             let grid = sizes(DType::F16, 100, width, 64).matrix_grid("attention").unwrap();
             assert_eq!((grid.groups[0], grid.shared_bytes), (8, bytes));
         }
+        let apart = Sizes { apart: true, ..sizes(DType::F16, 100, 64, 64) };
+        assert_eq!(apart.matrices(), None, "rows of several caches share no matrix");
     }
 
     #[test]
@@ -169,12 +182,17 @@ mod tests {
         for dtype in [DType::F32, DType::F16, DType::Q8_0, DType::Q4_0] {
             for width in (1..=576).filter(|width| width % dtype.block_elements() == 0) {
                 for (count, value_width) in [(1, width), (9, width), (9, dtype.block_elements()), (2, 576)] {
-                    let sizes = Sizes { dtype, count, heads: 12, groups: 3, width, value_width };
+                    let sizes =
+                        Sizes { dtype, apart: false, count, heads: 12, groups: 3, width, value_width };
                     let grid = sizes.grid("attention", 7).unwrap();
                     assert!(grid.shared_bytes < 88 << 10, "{dtype} {width} {value_width}");
                     let rows = if count == 1 { 4 } else { 8 };
                     assert_eq!(grid.groups[0] as usize, 3 * (count * 4).div_ceil(rows) * 7);
                     assert!(sizes.join_grid("attention").unwrap().shared_bytes <= 4 * 576);
+                    let alone = Sizes { count: 1, ..sizes }.grid("attention", 7).unwrap();
+                    let apart = Sizes { apart: true, ..sizes }.grid("attention", 7).unwrap();
+                    assert_eq!(apart.groups, [alone.groups[0], count as u32, 1]);
+                    assert_eq!(apart.shared_bytes, alone.shared_bytes);
                 }
             }
         }

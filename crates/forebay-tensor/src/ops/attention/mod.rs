@@ -17,7 +17,7 @@ use crate::{
     DType, Level, Op, Result, Served, Tensor,
     op::{
         Loaded, argument,
-        contract::{ensure, finite, positive},
+        contract::{self, ensure, finite, positive},
         grid, optional, size,
     },
     tiles::{
@@ -66,6 +66,8 @@ impl Sight {
 /// key-value head that query head `h` belongs to, heads of a group standing side by side. Queries that meet keys of q8_0
 /// are rounded to 8 bits in groups of 32. A position that the cache does not hold fails the stage.
 ///
+/// Where rows have places, each sees the cache of its own, as if it were alone in the launch: nothing after it.
+///
 /// ```
 /// use forebay_device::{Device, DeviceOptions};
 /// use forebay_tensor::{DType, Ops, Tensor, ops::Attention};
@@ -88,12 +90,15 @@ impl Sight {
 pub struct Attention<'a> {
     /// f32, `[count, heads, width]`.
     pub q: &'a Tensor,
-    /// f32, f16, bf16, q8_0 or q4_0, `[groups, capacity, width]`; heads are a multiple of groups.
+    /// f32, f16, bf16, q8_0 or q4_0, `[groups, capacity, width]`, or with places `[caches, groups, capacity, width]`; heads are a
+    /// multiple of groups.
     pub keys: &'a Tensor,
-    /// Of the type of `keys`, `[groups, capacity, value width]`.
+    /// Of the type of `keys`, and of the same shape but for the value width.
     pub values: &'a Tensor,
     /// u32, `[count]`.
     pub positions: &'a Tensor,
+    /// u32, `[count]`: which of several caches a row belongs to.
+    pub places: Option<&'a Tensor>,
     /// What scores are multiplied by.
     pub scale: f32,
     /// Which positions are seen.
@@ -102,8 +107,9 @@ pub struct Attention<'a> {
     pub softcap: Option<f32>,
     /// f32, `[heads]`: a score for each head that weighs in but brings no value.
     pub sinks: Option<&'a Tensor>,
-    /// f32, at least as many elements as [`Attention::parts`] says: room to work in parts, which makes use of all
-    /// workers where positions are few. Without it, or for many positions, nothing is split.
+    /// f32, at least as many elements as [`Attention::parts`] says, or [`Attention::parts_of_places`] where there are some: room
+    /// to work in parts, which makes use of all workers where positions of a cache are few. Without it, or for many positions,
+    /// nothing is split.
     pub parts: Option<&'a Tensor>,
     /// f32, `[count, heads, value width]`.
     pub out: &'a Tensor,
@@ -122,6 +128,7 @@ struct Words {
     parts: u32,
     tile: u32,
     rows: u32,
+    caches: u32,
 }
 
 /// The kernels of attention.
@@ -159,26 +166,37 @@ impl<'a> Attention<'a> {
         scale: f32,
         out: &'a Tensor,
     ) -> Self {
-        let (sight, softcap, sinks, parts) = (Sight::Before, None, None, None);
-        Self { q, keys, values, positions, scale, sight, softcap, sinks, parts, out }
+        let (places, sight, softcap, sinks, parts) = (None, Sight::Before, None, None, None);
+        Self { q, keys, values, positions, places, scale, sight, softcap, sinks, parts, out }
     }
 
     /// Elements of the room that is enough for up to so many positions over a cache of this capacity.
     pub fn parts(count: usize, heads: usize, value_width: usize, capacity: usize) -> usize {
+        Self::parts_of_places(count.min(MOST_SPLIT), heads, value_width, capacity)
+    }
+
+    /// Elements of the room that is enough for so many rows that have places, each in a cache of this capacity.
+    pub fn parts_of_places(count: usize, heads: usize, value_width: usize, capacity: usize) -> usize {
         // Enough for every device, since a room is made before it is known who works in it.
         let on_cpu = if capacity > PART { parts_in(capacity) } else { 0 };
         let on_card = if capacity > cuda::LEAST_PART { cuda::parts_in(capacity) } else { 0 };
-        count.min(MOST_SPLIT) * heads * on_cpu.max(on_card) * (value_width + 2)
+        count * heads * on_cpu.max(on_card) * (value_width + 2)
     }
 
     /// The room to work in parts, where the launch does, over a cache that is longer than this.
     fn room(&self, least: usize) -> Option<&'a Tensor> {
-        self.parts.filter(|_| self.q.shape()[0] <= MOST_SPLIT && self.keys.shape()[1] > least)
+        let few = self.places.is_some() || self.q.shape()[0] <= MOST_SPLIT;
+        self.parts.filter(|_| few && self.capacity() > least)
+    }
+
+    /// Positions of a cache that was checked.
+    fn capacity(&self) -> usize {
+        self.keys.shape()[self.keys.shape().len() - 2]
     }
 
     /// The same, and how many parts there are, where these kernels work.
     fn room_of(&self, kernels: &Kernels) -> Option<(&'a Tensor, usize)> {
-        let capacity = self.keys.shape()[1];
+        let capacity = self.capacity();
         let (least, parts) = match kernels.join.backend() {
             BackendKind::Cuda => (cuda::LEAST_PART, cuda::parts_in(capacity)),
             _ => (PART, parts_in(capacity)),
@@ -187,8 +205,10 @@ impl<'a> Attention<'a> {
     }
 
     fn cut(&self) -> Result<cuda::Sizes> {
-        let ([count, heads, width], [groups, _, value_width]) = (axes(self.q)?, axes(self.values)?);
-        Ok(cuda::Sizes { dtype: self.keys.dtype(), count, heads, groups, width, value_width })
+        let [count, heads, width] = argument(Self::NAME, "q", self.q).axes()?;
+        let [_, groups, _, value_width] = argument(Self::NAME, "values", self.values).caches(self.places)?;
+        let (dtype, apart) = (self.keys.dtype(), self.places.is_some());
+        Ok(cuda::Sizes { dtype, apart, count, heads, groups, width, value_width })
     }
 
     fn words(&self, cut: &cuda::Sizes, capacity: usize, parts: usize) -> Result<Words> {
@@ -206,6 +226,7 @@ impl<'a> Attention<'a> {
             parts: word("parts", parts)?,
             tile: word("positions of a tile", cut.tile())?,
             rows: word("rows", cut.rows())?,
+            caches: word("caches", self.places.map_or(1, |_| self.keys.shape()[0]))?,
         })
     }
 
@@ -261,17 +282,19 @@ impl Op for Attention<'_> {
     fn check(&self) -> Result<()> {
         let [count, heads, width] = argument(Self::NAME, "q", self.q).f32()?.axes()?;
         let keys = argument(Self::NAME, "keys", self.keys).one_of(&CACHE_TYPES, CACHE_NAMES)?;
-        let [groups, capacity, _] = keys.axes()?;
-        keys.shaped(&[groups, capacity, width])?;
+        let [caches, groups, capacity, _] = keys.caches(self.places)?;
+        keys.caches_shaped(self.places, [caches, groups, capacity, width])?;
         let values = argument(Self::NAME, "values", self.values).of(self.keys.dtype())?;
-        let [_, _, value_width] = values.axes()?;
-        values.shaped(&[groups, capacity, value_width])?;
+        let [_, _, _, value_width] = values.caches(self.places)?;
+        values.caches_shaped(self.places, [caches, groups, capacity, value_width])?;
+        contract::places(Self::NAME, self.places, count)?;
         argument(Self::NAME, "positions", self.positions).u32()?.shaped(&[count])?;
         argument(Self::NAME, "out", self.out).f32()?.shaped(&[count, heads, value_width])?;
         if let Some(sinks) = self.sinks {
             argument(Self::NAME, "sinks", sinks).f32()?.shaped(&[heads])?;
         }
-        self.check_parts(Self::parts(count, heads, value_width, capacity))?;
+        let parts = if self.places.is_some() { Self::parts_of_places } else { Self::parts };
+        self.check_parts(parts(count, heads, value_width, capacity))?;
         self.check_numbers(heads, groups, [("width of q", width), ("width of values", value_width)])
     }
 
@@ -290,13 +313,14 @@ impl Op for Attention<'_> {
         if self.q.elements() == 0 {
             return Ok(());
         }
-        let (cut, capacity) = (self.cut()?, self.keys.shape()[1]);
+        let (cut, capacity) = (self.cut()?, self.capacity());
         let cuda::Sizes { count, heads, groups, value_width, .. } = cut;
         let kernel = self.kernel(kernels)?;
         let on_card = kernel.backend() == BackendKind::Cuda;
         let (room, parts) = self.room_of(kernels).unzip();
         let parts: usize = parts.unwrap_or(0);
         let (sinks, w) = (optional(self.sinks, self.q)?, self.words(&cut, capacity, parts)?);
+        let places = optional(self.places, self.positions)?;
         let arguments = |out| {
             let [q, keys, values, positions] =
                 [self.q, self.keys, self.values, self.positions].map(Tensor::arg);
@@ -324,13 +348,23 @@ impl Op for Attention<'_> {
                 parts,
                 tile,
                 rows,
+                places.arg(),
+                w.caches.into(),
             ]
         };
         let Some(room) = room else {
             let grid = match (on_card, cut.matrices()) {
-                (true, Some(_)) => cut.matrix_grid(Self::NAME)?,
+                (true, Some(_)) => {
+                    // Whoever multiplies matrices knows of no places.
+                    let (arguments, grid) = (arguments(self.out.arg()), cut.matrix_grid(Self::NAME)?);
+                    return Ok(stage.launch(kernel, grid, &arguments[..arguments.len() - 2])?);
+                }
                 (true, None) => cut.grid(Self::NAME, 1)?,
-                (false, _) => grid(Self::NAME, groups * cpu::blocks(count, heads / groups))?,
+                (false, _) => {
+                    let together = if cut.apart { 1 } else { count };
+                    let blocks = cpu::blocks(together, heads / groups) * (count / together);
+                    grid(Self::NAME, groups * blocks)?
+                }
             };
             return Ok(stage.launch(kernel, grid, &arguments(self.out.arg()))?);
         };
@@ -345,8 +379,11 @@ impl Op for Attention<'_> {
         let [own, groups, width] =
             [w.heads / w.groups * w.value_width, w.groups, w.value_width].map(Into::into);
         let [capacity, after, length, count] = [w.capacity, w.after, w.length, w.count].map(Into::into);
-        let join_arguments =
-            [room, positions, sinks, out, own, groups, width, capacity, after, length, count, w.parts.into()];
+        let (parts, places, caches) = (w.parts.into(), places.arg(), w.caches.into());
+        let join_arguments = [
+            room, positions, sinks, out, own, groups, width, capacity, after, length, count, parts, places,
+            caches,
+        ];
         Ok(stage.launch(&kernels.join, join, &join_arguments)?)
     }
 }
@@ -354,9 +391,4 @@ impl Op for Attention<'_> {
 /// Parts that the positions of a cache of this capacity can lie in; one more than it has, since a ring can begin anywhere.
 fn parts_in(capacity: usize) -> usize {
     capacity.div_ceil(PART) + 1
-}
-
-/// The axes of a tensor that was checked.
-fn axes(tensor: &Tensor) -> Result<[usize; 3]> {
-    argument(Attention::NAME, "tensor", tensor).axes()
 }

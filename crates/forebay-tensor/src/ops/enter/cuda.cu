@@ -1,6 +1,6 @@
 // `enter_*(q, k, v, q_norm, k_norm, angles, positions, keys, values, heads, groups, width, value_width, pairs, half_split, capacity, ring,
-// q_epsilon, k_epsilon)`: a block owns a head of one position, of queries, keys or values: it norms it, turns it, and puts it where it
-// belongs. A position that the cache does not have is left out.
+// q_epsilon, k_epsilon, places, caches)`: a block owns a head of one position, of queries, keys or values: it norms it, turns it, and puts
+// it where it belongs. A position or a place that is not there is left out.
 
 #include "../../tiles/cuda/cache.cuh"
 
@@ -8,28 +8,30 @@
     float *q, const float *k, const float *v, const float *q_norm, const float *k_norm, const float *angles,           \
         const uint32_t *positions, uint8_t *keys, uint8_t *values, uint32_t heads, uint32_t groups, uint32_t width,    \
         uint32_t value_width, uint32_t pairs, uint32_t half_split, uint32_t capacity, uint32_t ring, float q_epsilon,  \
-        float k_epsilon
+        float k_epsilon, const uint32_t *places, uint32_t caches
 #define GIVEN                                                                                                          \
     q, k, v, q_norm, k_norm, angles, positions, keys, values, heads, groups, width, value_width, pairs, half_split,    \
-        capacity, ring, q_epsilon, k_epsilon
+        capacity, ring, q_epsilon, k_epsilon, places, caches
 
 // `put` writes an element of a cache; those of 32 side by side are of one warp.
 template <class Put> __device__ void enter(ARGUMENTS, Put put) {
     extern __shared__ float row[];
     __shared__ float room[WARP];
-    const bool is_query = blockIdx.x < heads, is_value = blockIdx.x >= heads + groups;
-    const uint32_t head = is_query ? blockIdx.x : is_value ? blockIdx.x - heads - groups : blockIdx.x - heads;
+    const uint32_t all = heads + 2 * groups, i = blockIdx.x / all, block = blockIdx.x % all;
+    const bool is_query = block < heads, is_value = block >= heads + groups;
+    const uint32_t head = is_query ? block : is_value ? block - heads - groups : block - heads;
     const uint32_t own = is_value ? value_width : width;
-    const float *x = (is_query ? q : is_value ? v : k) + (size_t)head * own;
+    const float *x = (is_query ? q : is_value ? v : k) + ((size_t)i * (is_query ? heads : groups) + head) * own;
+    angles += (size_t)i * 2 * pairs;
     const float *norm = is_query ? q_norm : is_value ? nullptr : k_norm;
     float squares = 0.0f;
-    for (uint32_t i = threadIdx.x; i < own; i += blockDim.x) {
-        float element = x[i];
-        row[i] = element, squares += element * element;
+    for (uint32_t e = threadIdx.x; e < own; e += blockDim.x) {
+        float element = x[e];
+        row[e] = element, squares += element * element;
     }
     if (norm) {
         float scale = 1.0f / sqrtf(block_sum(squares, room) / own + (is_query ? q_epsilon : k_epsilon));
-        for (uint32_t i = threadIdx.x; i < own; i += blockDim.x) row[i] = row[i] * scale * norm[i];
+        for (uint32_t e = threadIdx.x; e < own; e += blockDim.x) row[e] = row[e] * scale * norm[e];
     }
     __syncthreads();
     if (!is_value) {
@@ -41,13 +43,14 @@ template <class Put> __device__ void enter(ARGUMENTS, Put put) {
         __syncthreads();
     }
     if (is_query) {
-        for (uint32_t i = threadIdx.x; i < own; i += blockDim.x) q[(size_t)head * own + i] = row[i];
+        float *out = q + ((size_t)i * heads + head) * own;
+        for (uint32_t e = threadIdx.x; e < own; e += blockDim.x) out[e] = row[e];
         return;
     }
-    const uint32_t position = positions[0];
-    if (capacity == 0 || (!ring && position >= capacity)) return;
-    const size_t first = ((size_t)head * capacity + position % capacity) * own;
-    for (uint32_t i = threadIdx.x; i < own; i += blockDim.x) put(is_value ? values : keys, first + i, row[i]);
+    const uint32_t position = positions[i], place = places ? places[i] : 0;
+    if (capacity == 0 || (!ring && position >= capacity) || place >= caches) return;
+    const size_t first = (((size_t)place * groups + head) * capacity + position % capacity) * own;
+    for (uint32_t e = threadIdx.x; e < own; e += blockDim.x) put(is_value ? values : keys, first + e, row[e]);
 }
 
 KERNEL enter_f32(ARGUMENTS) {

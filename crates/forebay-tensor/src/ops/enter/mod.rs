@@ -1,5 +1,5 @@
-//! Brings the heads of one position where attention wants them, in one launch on a card: queries and keys are normed and turned, keys
-//! and values go into their cache.
+//! Brings the heads of positions where attention wants them, in one launch on a card: queries and keys are normed and turned, keys
+//! and values go into their cache, or each into that of its place.
 //!
 //! On the CPU, where launches cost next to nothing, [`RmsNorm`](super::RmsNorm), [`Rope`](super::Rope) and
 //! [`Append`](super::Append) do the same. Next rooms: those, for what it means, and `cuda.cu`.
@@ -14,7 +14,7 @@ use crate::{
     Op, Result, Served, Tensor,
     op::{
         argument,
-        contract::{ensure, epsilon},
+        contract::{self, ensure, epsilon},
         groups, optional, size,
     },
     tiles::{
@@ -28,7 +28,7 @@ const THREADS: u32 = 128;
 /// The widest head.
 const WIDEST: usize = 4096;
 
-/// `q` and `k` are normed, if there are norms, and turned; `k` and `v` are appended.
+/// `q` and `k` are normed, if there are norms, and turned; `k` and `v` are appended. No two rows go to the same slot of a cache.
 ///
 /// ```
 /// use forebay_device::{Device, DeviceOptions};
@@ -42,30 +42,33 @@ const WIDEST: usize = 4096;
 /// let positions = Tensor::from_slice(&device, &[1], &[0u32])?;
 /// let (norms, pairs) = (None, Pairs::HalfSplit);
 /// let (keys, values, positions) = (&keys, &values, &positions);
-/// let op = Enter { q: &q, k: &k, v: &v, norms, angles: &angles, pairs, positions, keys, values, ring: false };
+/// let (angles, places, ring) = (&angles, None, false);
+/// let op = Enter { q: &q, k: &k, v: &v, norms, angles, pairs, positions, places, keys, values, ring };
 /// // Only cards have it.
 /// assert!(!ops.serve(&op));
 /// # Ok::<(), forebay_tensor::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Enter<'a> {
-    /// f32, `[1, heads, width]`; changed in place.
+    /// f32, `[rows, heads, width]`; changed in place.
     pub q: &'a Tensor,
-    /// f32, `[1, groups, width]`.
+    /// f32, `[rows, groups, width]`.
     pub k: &'a Tensor,
-    /// f32, `[1, groups, value width]`.
+    /// f32, `[rows, groups, value width]`.
     pub v: &'a Tensor,
     /// Norms of each head of queries and of keys.
     pub norms: Option<[Scaling<'a>; 2]>,
-    /// f32, `[1, 2, pairs]`: cosines and sines.
+    /// f32, `[rows, 2, pairs]`: cosines and sines.
     pub angles: &'a Tensor,
     /// Which columns make a pair.
     pub pairs: Pairs,
-    /// u32, `[1]`.
+    /// u32, `[rows]`.
     pub positions: &'a Tensor,
-    /// f32, f16, bf16, q8_0 or q4_0, `[groups, capacity, width]`.
+    /// u32, `[rows]`: which of several caches a row belongs to.
+    pub places: Option<&'a Tensor>,
+    /// f32, f16, bf16, q8_0 or q4_0, `[groups, capacity, width]`, or with places `[caches, groups, capacity, width]`.
     pub keys: &'a Tensor,
-    /// Of the same type, `[groups, capacity, value width]`.
+    /// Of the same type, and of the same shape but for the value width.
     pub values: &'a Tensor,
     /// The caches hold the latest positions only: the place of a position is what is left of it by `capacity`.
     pub ring: bool,
@@ -79,7 +82,7 @@ impl Op for Enter<'_> {
         let (floats, list, bytes) = (Param::read::<f32>(), Param::read::<u32>(), Param::read_write::<u8>());
         let buffers =
             [Param::read_write::<f32>(), floats, floats, floats, floats, floats, list, bytes, bytes];
-        let words = [[Param::u32(); 8].as_slice(), &[Param::f32(); 2]].concat();
+        let words = [[Param::u32(); 8].as_slice(), &[Param::f32(); 2], &[list, Param::u32()]].concat();
         let signature = Signature::new(buffers.into_iter().chain(words).collect::<Vec<_>>());
         let entries = ["enter_f32", "enter_f16", "enter_bf16", "enter_q8_0", "enter_q4_0"];
         let kernel = |(dtype, entry): (crate::DType, _)| {
@@ -91,20 +94,19 @@ impl Op for Enter<'_> {
     }
 
     fn check(&self) -> Result<()> {
-        let [_, heads, width] = argument(Self::NAME, "q", self.q).f32()?.axes()?;
-        argument(Self::NAME, "q", self.q).shaped(&[1, heads, width])?;
+        let [rows, _, width] = argument(Self::NAME, "q", self.q).f32()?.axes()?;
         ensure(width <= WIDEST, Self::NAME, "width", width as f64, "at most 4096")?;
         let [_, groups, value_width] = argument(Self::NAME, "v", self.v).f32()?.axes()?;
-        argument(Self::NAME, "v", self.v).shaped(&[1, groups, value_width])?;
+        argument(Self::NAME, "v", self.v).shaped(&[rows, groups, value_width])?;
         ensure(value_width <= WIDEST, Self::NAME, "value width", value_width as f64, "at most 4096")?;
-        argument(Self::NAME, "k", self.k).f32()?.shaped(&[1, groups, width])?;
+        argument(Self::NAME, "k", self.k).f32()?.shaped(&[rows, groups, width])?;
         for norm in self.norms.iter().flatten() {
             argument(Self::NAME, "norm", norm.weight).f32()?.shaped(&[width])?;
             epsilon(Self::NAME, norm.epsilon)?;
         }
         let angles = argument(Self::NAME, "angles", self.angles).f32()?;
         let [_, _, pairs] = angles.axes()?;
-        angles.shaped(&[1, 2, pairs])?;
+        angles.shaped(&[rows, 2, pairs])?;
         ensure(
             2 * pairs <= width,
             Self::NAME,
@@ -112,15 +114,13 @@ impl Op for Enter<'_> {
             pairs as f64,
             "at most half the width of q",
         )?;
-        argument(Self::NAME, "positions", self.positions).u32()?.shaped(&[1])?;
+        argument(Self::NAME, "positions", self.positions).u32()?.shaped(&[rows])?;
+        contract::places(Self::NAME, self.places, rows)?;
         let keys = argument(Self::NAME, "keys", self.keys).one_of(&CACHE_TYPES, CACHE_NAMES)?;
-        let [_, capacity, _] = keys.axes()?;
-        keys.shaped(&[groups, capacity, width])?;
-        argument(Self::NAME, "values", self.values).of(self.keys.dtype())?.shaped(&[
-            groups,
-            capacity,
-            value_width,
-        ])
+        let [caches, _, capacity, _] = keys.caches(self.places)?;
+        keys.caches_shaped(self.places, [caches, groups, capacity, width])?;
+        let values = argument(Self::NAME, "values", self.values).of(self.keys.dtype())?;
+        values.caches_shaped(self.places, [caches, groups, capacity, value_width])
     }
 
     fn kernel<'k>(&self, kernels: &'k PerType) -> Result<&'k Kernel> {
@@ -130,7 +130,9 @@ impl Op for Enter<'_> {
     fn launch(&self, kernels: &PerType, stage: &mut Stage<'_>) -> Result<()> {
         let kernel = self.kernel(kernels)?;
         let [[heads, width], [own, value_width]] = [self.q, self.v].map(|x| [x.shape()[1], x.shape()[2]]);
-        if heads + own == 0 {
+        let [caches, _, capacity, _] = argument(Self::NAME, "keys", self.keys).caches(self.places)?;
+        let rows = self.q.shape()[0];
+        if rows == 0 || heads + own == 0 {
             return Ok(());
         }
         let [q_norm, k_norm] = [0, 1].map(|i| self.norms.map(|norms| norms[i]));
@@ -143,7 +145,7 @@ impl Op for Enter<'_> {
             ("value width", value_width),
             ("pairs", self.angles.shape()[2]),
             ("half split", usize::from(self.pairs == Pairs::HalfSplit)),
-            ("capacity", self.keys.shape()[1]),
+            ("capacity", capacity),
             ("ring", usize::from(self.ring)),
         ];
         let mut arguments = vec![self.q.arg(), self.k.arg(), self.v.arg(), q_weight.arg(), k_weight.arg()];
@@ -154,8 +156,11 @@ impl Op for Enter<'_> {
         for norm in [q_norm, k_norm] {
             arguments.push(norm.map_or(0.0, |norm| norm.epsilon).into());
         }
-        let blocks = groups(Self::NAME, heads + 2 * own)?;
+        let places = optional(self.places, self.positions)?;
+        arguments.extend([places.arg(), size(Self::NAME, "caches", caches)?.into()]);
+        let blocks = (heads + 2 * own) * rows;
         let shared_bytes = (width.max(value_width) * 4) as u32;
-        Ok(stage.launch(kernel, Grid { shared_bytes, ..Grid::linear(blocks, THREADS) }, &arguments)?)
+        let grid = Grid { shared_bytes, ..Grid::linear(groups(Self::NAME, blocks)?, THREADS) };
+        Ok(stage.launch(kernel, grid, &arguments)?)
     }
 }

@@ -135,7 +135,10 @@ impl Replay {
                 let buffers = &buffers.first(1, 1)?;
                 let mut stage = session.stage("token");
                 let mut ops = ops.on(&mut stage);
-                model.forward(&mut ops, &Pass { ids: &ids, positions: &positions, cache, buffers })?;
+                model.forward(
+                    &mut ops,
+                    &Pass { ids: &ids, positions: &positions, places: None, cache, buffers },
+                )?;
                 shortlist.map_or(Ok(()), |list| list.record(&mut ops, &buffers.logits))?;
                 ops.record(&Argmax { x: &buffers.logits, out: found })?;
                 ops.record(&Follow { found, ids: &ids, positions: &positions, told })?;
