@@ -6,11 +6,12 @@
 
 use std::{
     io::{self, Error},
+    thread,
     time::Instant,
 };
 
 use bench::record::Record;
-use forebay_device::{Buffer, Device, DeviceOptions};
+use forebay_device::{Buffer, Device, DeviceOptions, Request};
 use forebay_tensor::{
     DType, Level, Ops, Tensor, Weight, WeightBytes,
     ops::{Matmul, Round},
@@ -83,9 +84,10 @@ impl Bench<'_> {
         let device = told(Device::open(&DeviceOptions::cpu().threads(self.threads)))?;
         let ops = told(Ops::open(&device))?;
         let source = Source::new(dtype, *scale_type, ALONE)?;
-        let mut packs = Vec::new();
+        let (mut packs, mut copies) = (Vec::new(), Vec::new());
         let mut weights = Vec::new();
         for _ in 0..COPIES {
+            copies.push(source.len() as f64 / source.copied(&device, self.threads)? / 1e9);
             let begun = Instant::now();
             weights.push(told(Weight::pack(&device, &source.bytes()?, Level::best(), *name, |_| ()))?);
             packs.push(source.len() as f64 / begun.elapsed().as_secs_f64() / 1e9);
@@ -125,6 +127,7 @@ impl Bench<'_> {
             samples => record.samples(&format!("{group} {name}"), &case, who, unit, samples),
         };
         write("pack", "forebay", "GB/s read", &packs)?;
+        write("pack", "a copy", "GB/s read", &copies)?;
         write("1 row", "the machine", "GB/s read", &reads)?;
         write("1 row", &format!("forebay {level}"), "GB/s", &alones)?;
         write("1 row", &format!("forebay {level}"), "% of the bus", &alone_shares)?;
@@ -191,6 +194,22 @@ impl Source {
 
     fn len(&self) -> usize {
         self.planes.iter().map(Vec::len).sum()
+    }
+
+    /// Seconds that it takes so many threads to copy the bytes to memory that was not used before, as packing has it.
+    fn copied(&self, device: &Device, threads: usize) -> io::Result<f64> {
+        let begun = Instant::now();
+        for plane in self.planes.iter().filter(|plane| !plane.is_empty()) {
+            let buffer = told(device.alloc(Request::new(plane.len() as u64).exact()))?;
+            let mut to = told(buffer.write::<u8>())?;
+            let part = plane.len().div_ceil(threads);
+            thread::scope(|scope| {
+                for (to, from) in to.chunks_mut(part).zip(plane.chunks(part)) {
+                    scope.spawn(|| to.copy_from_slice(from));
+                }
+            });
+        }
+        Ok(begun.elapsed().as_secs_f64())
     }
 }
 

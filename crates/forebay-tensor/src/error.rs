@@ -215,6 +215,8 @@ pub enum ArgumentFault {
         /// What it has to be.
         wanted: &'static str,
     },
+    /// Devices of this kind have no kernel of the op with it: record an op of its own for it.
+    Apart,
 }
 
 /// An error of memory or of a device. Two are equal if they say the same.
@@ -321,6 +323,7 @@ impl fmt::Display for ArgumentFault {
                 write!(f, "has strides {strides:?}; its elements have to lie in a row")
             }
             Self::Value { given, wanted } => write!(f, "is {given}, it has to be {wanted}"),
+            Self::Apart => write!(f, "has to be an op of its own on this device"),
         }
     }
 }

@@ -100,20 +100,23 @@ pub(crate) fn record<O: Op>(op: &O, kernels: &O::Kernels, stage: &mut Stage<'_>)
 pub struct Served {
     types: String,
     def: KernelDef,
+    /// What a card takes instead, where its kernel has other arguments.
+    on_card: Option<KernelDef>,
     /// Makes it for a level of the CPU, if it does not learn from its launches which one to use.
     per_level: Option<Box<dyn Fn(Level) -> KernelDef>>,
 }
 
 impl Served {
     /// What a kernel serves, in words or by the name of a type.
-    pub(crate) fn new(types: impl Into<String>, def: KernelDef) -> Self {
-        Self { types: types.into(), def, per_level: None }
+    pub(crate) fn new(types: impl Into<String>, code: impl Into<Code>) -> Self {
+        let Code { def, on_card } = code.into();
+        Self { types: types.into(), def, on_card, per_level: None }
     }
 
     /// As [`new`](Self::new), for a kernel that is compiled for every level of the CPU.
     pub(crate) fn per_level(types: impl Into<String>, make: impl Fn(Level) -> KernelDef + 'static) -> Self {
         let (types, def) = (types.into(), make(Level::best()));
-        Self { types, def, per_level: Some(Box::new(make)) }
+        Self { types, def, on_card: None, per_level: Some(Box::new(make)) }
     }
 
     /// The kernel for a level. It has a name of its own unless the level is the best, since a device keeps one of a name.
@@ -144,17 +147,40 @@ impl Served {
     /// Loads the kernel.
     pub(crate) fn load(&self, device: &Device) -> Result<Kernel> {
         // Every kernel of cards begins with `begin()`.
-        Ok(device.load(&self.def.clone().waits_by_itself())?)
+        Ok(device.load(&self.def_for(device.kind()).clone().waits_by_itself())?)
+    }
+
+    /// What such devices take.
+    fn def_for(&self, kind: BackendKind) -> &KernelDef {
+        self.on_card.as_ref().filter(|_| kind == BackendKind::Cuda).unwrap_or(&self.def)
     }
 
     /// Which of its images such a device takes, as [`KernelDef::image_on`] says.
     pub fn image_on(&self, caps: &Caps) -> Option<String> {
-        self.def.image_on(caps)
+        self.def_for(caps.backend).image_on(caps)
     }
 
     /// Whether it runs on devices of this family.
     pub fn runs_on(&self, kind: BackendKind) -> bool {
-        self.def.has_code_for(kind)
+        self.def_for(kind).has_code_for(kind)
+    }
+}
+
+/// The code of a kernel: one definition for all devices, or one for the CPU and one of the same name for cards.
+pub(crate) struct Code {
+    def: KernelDef,
+    on_card: Option<KernelDef>,
+}
+
+impl From<KernelDef> for Code {
+    fn from(def: KernelDef) -> Self {
+        Self { def, on_card: None }
+    }
+}
+
+impl From<[KernelDef; 2]> for Code {
+    fn from([def, on_card]: [KernelDef; 2]) -> Self {
+        Self { def, on_card: Some(on_card) }
     }
 }
 

@@ -7,7 +7,7 @@ use forebay_device::{Device, Grid, Kernel, KernelDef};
 
 use crate::{
     DType, Error, Level, Result, Tensor,
-    op::{Loaded, Served, grid_by_device, size},
+    op::{Code, Loaded, Served, grid_by_device, size},
     quant::{self, panel::PanelLayout},
 };
 
@@ -61,15 +61,15 @@ fn with_code<'s>(device: &Device, served: &'s [Served]) -> impl Iterator<Item = 
 }
 
 /// The kernels of these types.
-pub(crate) fn per_type(
+pub(crate) fn per_type<C: Into<Code>>(
     dtypes: impl IntoIterator<Item = DType>,
-    kernel: impl Fn(DType) -> KernelDef,
+    kernel: impl Fn(DType) -> C,
 ) -> Vec<Served> {
     dtypes.into_iter().map(|dtype| Served::new(dtype.name(), kernel(dtype))).collect()
 }
 
 /// The kernels of all weight formats of one plane.
-pub(crate) fn per_format(kernel: impl Fn(DType) -> KernelDef) -> Vec<Served> {
+pub(crate) fn per_format<C: Into<Code>>(kernel: impl Fn(DType) -> C) -> Vec<Served> {
     per_type(quant::formats().iter().map(quant::Format::dtype), kernel)
 }
 
@@ -188,9 +188,9 @@ impl WeightKernels {
 }
 
 /// The kernels of all weight formats: those of one plane in rows, and those that can lie in panels.
-pub(crate) fn per_weight(
-    rows: impl Fn(DType) -> KernelDef,
-    panels: impl Fn(DType) -> KernelDef,
+pub(crate) fn per_weight<C: Into<Code>>(
+    rows: impl Fn(DType) -> C,
+    panels: impl Fn(DType) -> C,
 ) -> Vec<Served> {
     let panels = in_panels().map(|(dtype, ..)| Served::new(format!("{dtype}{IN_PANELS}"), panels(dtype)));
     per_format(rows).into_iter().chain(panels).collect()

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use forebay_device::{Device, Tag};
 use forebay_tensor::{
     DType, Recorder, Tensor, Weight,
-    ops::{Add, Attention, Copy, Matmul, Round, RoutedMatmul},
+    ops::{Add, Attention, Copy, Matmul, Round, RoutedMatmul, matmul::Finish, project::Map},
 };
 
 use super::{Sizes, delta::DeltaSizes, moe::ExpertSizes, witness::Witness};
@@ -128,15 +128,9 @@ impl Input {
     /// # Errors
     /// Those of recording.
     pub fn product(&self, ops: &mut Recorder<'_, '_>, weight: &Weight, out: &Tensor) -> Result<()> {
-        if let Some(witness) = &self.witness {
-            witness.see(ops, weight.name().as_str(), &self.floats, None)?;
-        }
-        let rounded = self.rounded.as_ref().filter(|_| weight.input() == DType::Rounded);
-        let (Some(x), Some(products)) = (rounded, &self.rooms.products) else {
-            let x = rounded.unwrap_or(&self.floats);
-            return Ok(
-                ops.record(&Matmul { room: self.rooms.prepared.as_ref(), ..Matmul::new(weight, x, out) })?
-            );
+        self.see(ops, weight)?;
+        let Some((x, products)) = self.rounded_twice(weight) else {
+            return Ok(ops.record(&self.once(weight, out))?);
         };
         // One pass over the weight serves both roundings.
         let [count, rows] = [self.floats.shape()[0], weight.shape()[0]];
@@ -144,6 +138,46 @@ impl Input {
         ops.record(&Matmul { room: self.rooms.prepared.as_ref(), ..Matmul::new(weight, x, &both) })?;
         ops.record(&Copy { x: &both.narrow(0, 0..count)?, out })?;
         Ok(ops.record(&Add { x: out, y: &both.narrow(0, count..2 * count)? })?)
+    }
+
+    /// Records the product with a weight, the bias and what becomes of both as one op, and says whether the device has one.
+    ///
+    /// # Errors
+    /// Those of recording.
+    pub fn finished(
+        &self,
+        ops: &mut Recorder<'_, '_>,
+        Map { weight, bias }: Map<'_>,
+        finish: Finish<'_>,
+        out: &Tensor,
+    ) -> Result<bool> {
+        let op = Matmul { bias, finish, ..self.once(weight, out) };
+        if self.rounded_twice(weight).is_some() || !ops.serve(&op) {
+            return Ok(false);
+        }
+        self.see(ops, weight)?;
+        Ok(ops.record(&op).map(|()| true)?)
+    }
+
+    /// The product of rows that are rounded once at most.
+    fn once<'a>(&'a self, weight: &'a Weight, out: &'a Tensor) -> Matmul<'a> {
+        let rounded = self.rounded.as_ref().filter(|_| weight.input() == DType::Rounded);
+        let x = rounded.unwrap_or(&self.floats);
+        Matmul { room: self.rooms.prepared.as_ref(), ..Matmul::new(weight, x, out) }
+    }
+
+    /// Both roundings of the rows and the room for the products with them, where a weight is multiplied with both.
+    fn rounded_twice(&self, weight: &Weight) -> Option<(&Tensor, &Tensor)> {
+        let rounded = self.rounded.as_ref().filter(|_| weight.input() == DType::Rounded);
+        rounded.zip(self.rooms.products.as_ref())
+    }
+
+    /// Shows what a weight is multiplied with to who wants to see it.
+    fn see(&self, ops: &mut Recorder<'_, '_>, weight: &Weight) -> Result<()> {
+        match &self.witness {
+            Some(witness) => witness.see(ops, weight.name().as_str(), &self.floats, None),
+            None => Ok(()),
+        }
     }
 
     /// Records the products with the experts of each row, for which the floats were rounded if they want them so.

@@ -1,7 +1,7 @@
 //! Linear maps: a matrix, and a bias where the file has one; and several of one input, with what is around them.
 //!
-//! Where a card serves it, a norm, products of one row and what follows them are one launch, `project`; elsewhere, and of
-//! several rows, each is an op. Blocks do not know which.
+//! Where a card serves it, a norm, products of one row and what follows them are one launch, `project`; on the CPU products and
+//! what follows them are one, `matmul`. Elsewhere each is an op. Blocks do not know which.
 
 use std::ops::Range;
 
@@ -10,6 +10,7 @@ use forebay_tensor::{
     ops::{
         Add, Gate, Project,
         gate::Gating,
+        matmul,
         project::{Finish, Map},
     },
 };
@@ -65,6 +66,9 @@ impl Linear {
     /// # Errors
     /// Those of recording.
     pub fn forward(&self, ops: &mut Recorder<'_, '_>, x: &Input, out: &Tensor) -> Result<()> {
+        if x.finished(ops, self.part(), matmul::Finish::Store, out)? {
+            return Ok(());
+        }
         x.product(ops, &self.weight, out)?;
         match &self.bias {
             Some(bias) => Ok(ops.record(&Add { x: out, y: bias })?),
@@ -131,6 +135,9 @@ impl Of<'_> {
         }
         self.prepare(ops, b, [&gate, &up].into_iter())?;
         gate.forward(ops, &b.normed, &b.gate)?;
+        if b.normed.finished(ops, up.part(), matmul::Finish::Gate(&b.gate, gating), &b.up.floats)? {
+            return Ok(());
+        }
         up.forward(ops, &b.normed, &b.up.floats)?;
         Ok(ops.record(&Gate { gate: &b.gate, up: &b.up.floats, gating })?)
     }
@@ -192,6 +199,7 @@ impl Linear {
         }
         x.round(ops, &[&self.weight])?;
         match to {
+            To::Hidden if x.finished(ops, self.part(), matmul::Finish::Add, &b.hidden)? => Ok(()),
             To::Hidden => {
                 self.forward(ops, x, &b.change)?;
                 Ok(ops.record(&Add { x: &b.hidden, y: &b.change })?)

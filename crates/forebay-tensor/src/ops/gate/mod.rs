@@ -4,7 +4,7 @@
 
 #[cfg(any(test, feature = "conformance"))]
 pub(crate) mod cases;
-mod cpu;
+pub(crate) mod cpu;
 #[cfg(any(test, feature = "conformance"))]
 pub(crate) mod reference;
 
@@ -30,6 +30,34 @@ pub enum Gating {
         /// What numbers are held within; above zero.
         limit: f32,
     },
+}
+
+impl Gating {
+    /// The gate as kernels of other ops take it: a number above zero, and its two numbers.
+    pub(crate) fn words(self) -> (u32, [f32; 2]) {
+        match self {
+            Self::Clamped { alpha, limit } => (1, [alpha, limit]),
+            Self::Curve(curve) => (2 + curve as u32, [0.0; 2]),
+        }
+    }
+
+    /// The gate of such words; none at zero.
+    pub(crate) fn of_words(number: u32, [alpha, limit]: [f32; 2]) -> Option<Self> {
+        match number {
+            0 => None,
+            1 => Some(Self::Clamped { alpha, limit }),
+            _ => Curve::ALL.get(number as usize - 2).copied().map(Self::Curve),
+        }
+    }
+
+    /// Whether its numbers are such that it can be computed, in the name of an op.
+    pub(crate) fn check(self, op: &'static str) -> Result<()> {
+        if let Self::Clamped { alpha, limit } = self {
+            positive(op, "alpha", alpha)?;
+            positive(op, "limit", limit)?;
+        }
+        Ok(())
+    }
 }
 
 /// The kernel of each curve.
@@ -81,11 +109,7 @@ impl Op for Gate<'_> {
     fn check(&self) -> Result<()> {
         argument(Self::NAME, "up", self.up).f32()?;
         argument(Self::NAME, "gate", self.gate).f32()?.like(self.up)?;
-        if let Gating::Clamped { alpha, limit } = self.gating {
-            positive(Self::NAME, "alpha", alpha)?;
-            positive(Self::NAME, "limit", limit)?;
-        }
-        Ok(())
+        self.gating.check(Self::NAME)
     }
 
     fn kernel<'k>(&self, kernels: &'k Self::Kernels) -> Result<&'k Kernel> {

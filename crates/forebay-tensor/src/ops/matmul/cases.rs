@@ -1,6 +1,8 @@
 //! Every format in rows and in panels, on every level, with one and several rows of activations, sizes around the parts,
 //! and arguments that do not fit.
 
+mod around;
+
 use forebay_device::BackendKind;
 use half::f16;
 
@@ -82,6 +84,7 @@ pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
     }
     not_finite(rig)?;
     in_rooms(rig)?;
+    around::cases(rig)?;
 
     let (weight, _) = rig.weight(DType::Q8_0, &[4, 64])?;
     let (rows, bytes) = (Weight::rows(&weight)?, weight.buffer().to_vec::<u8>()?);

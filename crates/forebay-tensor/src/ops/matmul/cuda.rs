@@ -2,9 +2,9 @@
 //!
 //! Next room: `cuda.cu`, the kernels.
 
-use forebay_device::{Grid, KernelDef};
+use forebay_device::{Grid, KernelDef, Param, Signature};
 
-use super::{Matmul, cpu};
+use super::Matmul;
 use crate::{
     DType, Op, Result,
     op::{THREADS, groups, size},
@@ -33,10 +33,16 @@ const BYTES_OF_ROW: usize = 2 * 2 * 2 * 40 * 2;
 
 const BUNDLE: &[u8] = include_bytes!("cuda.bundle");
 
-/// Adds the code for a few rows of activations.
-pub(super) fn rows(kernel: KernelDef, dtype: DType) -> KernelDef {
+/// Weight, activations, output; rows of the weight, how it lies, its width, and rows of activations.
+pub(super) fn signature(x: Param) -> Signature {
+    let buffers = [Param::read::<u8>(), x, Param::write::<f32>()];
+    Signature::new([&buffers[..], &[const { Param::u32() }; 4]].concat())
+}
+
+/// The kernel for a few rows of activations.
+pub(super) fn rows(name: &str, dtype: DType) -> KernelDef {
     let entries = ["matmul_rows_f32", "matmul_rows_f16", "matmul_rows_bf16", "matmul_rows_blocks"];
-    kernel.bundle(BUNDLE, entry_of_rows(dtype, entries))
+    KernelDef::new(name, signature(Param::read::<f32>())).bundle(BUNDLE, entry_of_rows(dtype, entries))
 }
 
 /// The kernels for many; types that are not plain have none for large tiles.
@@ -54,7 +60,7 @@ pub(super) fn tiles(dtype: DType, rows: Rows) -> Option<KernelDef> {
         Rows::By128 if dtype.is_plain() => ("large", large),
         _ => return None,
     };
-    let kernel = KernelDef::new(format!("matmul_{size}_tiles_{dtype}"), cpu::signature_of_floats());
+    let kernel = KernelDef::new(format!("matmul_{size}_tiles_{dtype}"), signature(Param::read::<f32>()));
     Some(kernel.bundle(BUNDLE, entry_of_rows(dtype, entries)))
 }
 

@@ -1,11 +1,13 @@
-//! Multiplies rows of activations by a weight of any format.
+//! Multiplies rows of activations by a weight of any format, adds a bias, and writes the products, adds them to what is
+//! there, or has them gated.
 //!
 //! Four kernels. Of weights in rows, `floats` serves plain types, several rows at a time, and `decode` all others: it decodes
 //! a piece of a row into f32 and takes its product with all rows of activations. Integer products with rounded rows, on
 //! the level of the CPU that was chosen, are made by `panels` of weights that were packed, and by `points` of rows whose
 //! codes are looked up. On a card `cuda` serves rows and `panels` what was packed, whose panels are those of the CPU; where
 //! there is a room, `images` serves many rows of activations.
-//! Next rooms: `reference` for what it means, `cpu`, `cuda`, `panels` and `images` for how it runs.
+//! On cards products are only written; there one row has what is around them in `project`, the next room but these:
+//! `reference` for what it means, `cpu`, `cuda`, `panels` and `images` for how it runs.
 
 #[cfg(any(test, feature = "conformance"))]
 pub(crate) mod cases;
@@ -19,9 +21,10 @@ mod reference;
 
 use forebay_device::{BackendKind, Device, Kernel, Stage};
 
+use super::gate::Gating;
 use crate::{
-    DType, Level, Op, Result, Served, Tensor, Weight,
-    op::{Loaded, argument, grid, size},
+    ArgumentFault, DType, Error, Level, Op, Result, Served, Tensor, Weight,
+    op::{Loaded, argument, contract::ensure, grid, optional, size},
     tiles::{self, Lie, WeightKernels, cpu::products::PANELS, per_many, per_points, per_rows, per_weight},
 };
 
@@ -32,7 +35,18 @@ const PART: usize = 16;
 /// Who multiplies fewer rows of activations at most needs no room.
 const WORTH_A_ROOM: usize = 512;
 
-/// `out = x * transpose(weight)`.
+/// What becomes of the products, after the bias.
+#[derive(Clone, Copy, Debug)]
+pub enum Finish<'a> {
+    /// They are written.
+    Store,
+    /// They are added to what is there.
+    Add,
+    /// What this makes of them is written. The gate has as many elements, f32.
+    Gate(&'a Tensor, Gating),
+}
+
+/// `out = finish(x * transpose(weight) + bias)`.
 ///
 /// ```
 /// use forebay_device::{Device, DeviceOptions};
@@ -63,6 +77,10 @@ pub struct Matmul<'a> {
     pub weight: &'a Weight,
     /// Of the type that [`Weight::input`] says, `[count, width]`.
     pub x: &'a Tensor,
+    /// f32, `[rows]`: what is added to every row of products.
+    pub bias: Option<&'a Tensor>,
+    /// What becomes of them.
+    pub finish: Finish<'a>,
     /// f32, `[count, rows]`.
     pub out: &'a Tensor,
     /// f16: room in which some cards prepare both sides where rows are many, as large as [`Matmul::room`] says, or smaller if
@@ -100,15 +118,24 @@ impl Kernels {
 }
 
 impl<'a> Matmul<'a> {
-    /// A product without a room.
+    /// A product without a bias or a room, which is written.
     pub fn new(weight: &'a Weight, x: &'a Tensor, out: &'a Tensor) -> Self {
-        Self { weight, x, out, room: None }
+        Self { weight, x, bias: None, finish: Finish::Store, out, room: None }
     }
 
     /// Elements of the room for up to so many rows of activations and a weight of this shape; 0 where none is of use to the
     /// device, or worth its memory.
     pub fn room(device: &Device, count: usize, shape: [usize; 2]) -> usize {
         if images::is_for(device) && count >= WORTH_A_ROOM { images::room(count, shape) } else { 0 }
+    }
+
+    /// Which argument is something around the products, if one is.
+    fn around(&self) -> Option<&'static str> {
+        match self.finish {
+            _ if self.bias.is_some() => Some("bias"),
+            Finish::Store => None,
+            Finish::Add | Finish::Gate(..) => Some("finish"),
+        }
     }
 
     /// The kernels that work in a room, where they do.
@@ -123,8 +150,16 @@ impl Op for Matmul<'_> {
     const NAME: &'static str = "matmul";
 
     fn served() -> Vec<Served> {
-        let rows = |dtype| cuda::rows(cpu::rows(dtype), dtype);
-        let panels = |dtype| panels::one_row(cpu::panels(dtype), dtype);
+        let rows = |dtype| {
+            let here = cpu::rows(dtype);
+            let there = cuda::rows(here.name(), dtype);
+            [here, there]
+        };
+        let panels = |dtype| {
+            let here = cpu::panels(dtype);
+            let there = panels::one_row(here.name(), dtype);
+            [here, there]
+        };
         let others =
             per_points(cpu::points).chain(per_many(cuda::tiles)).chain(per_rows(panels::several_rows));
         per_weight(rows, panels).into_iter().chain(others).chain(images::served()).collect()
@@ -138,21 +173,23 @@ impl Op for Matmul<'_> {
         if let Some(room) = self.room {
             argument(Self::NAME, "room", room).of(DType::F16)?;
         }
+        if let Some(bias) = self.bias {
+            argument(Self::NAME, "bias", bias).f32()?.shaped(&[rows])?;
+        }
+        if let Finish::Gate(gate, gating) = self.finish {
+            argument(Self::NAME, "gate", gate).f32()?.shaped(&[count, rows])?;
+            gating.check(Self::NAME)?;
+        }
+        ensure(width > 0 || self.around().is_none(), Self::NAME, "width of weight", 0.0, "at least 1")?;
         argument(Self::NAME, "out", self.out).of(DType::F32)?.shaped(&[count, rows])
     }
 
     fn kernel<'k>(&self, kernels: &'k Kernels) -> Result<&'k Kernel> {
-        if let Some((_, kernel)) = self.images(kernels) {
-            return Ok(kernel);
+        let (kernel, around) = (self.of_products(kernels)?, self.around());
+        match around.filter(|_| kernel.backend() == BackendKind::Cuda) {
+            Some(argument) => Err(Error::Argument { op: Self::NAME, argument, fault: ArgumentFault::Apart }),
+            None => Ok(kernel),
         }
-        let kernels = &kernels.weights;
-        let (dtype, lie, count) = (self.weight.dtype(), self.weight.lie(), self.x.shape()[0]);
-        let several = match lie {
-            Lie::Rows => kernels.of_many(dtype, cuda::rows_at_a_time(dtype, count, self.weight.shape()[0])),
-            Lie::Panels => kernels.of_rows(dtype, panels::rows_at_a_time(self)),
-            Lie::Points => None,
-        };
-        several.map_or_else(|| kernels.of(dtype, lie), Ok)
     }
 
     fn launch(&self, kernels: &Kernels, stage: &mut Stage<'_>) -> Result<()> {
@@ -178,7 +215,36 @@ impl Op for Matmul<'_> {
         let [weight, x, out] = [self.weight.buffer().arg(), self.x.arg(), self.out.arg()];
         let sizes = [("rows", rows), ("width", width), ("rows of x", count)];
         let [rows, width, count] = sizes.map(|(name, value)| size(Self::NAME, name, value));
-        let arguments = [weight, x, out, rows?.into(), how.into(), width?.into(), count?.into()];
-        Ok(stage.launch(kernel, grid, &arguments)?)
+        if kernel.backend() == BackendKind::Cuda {
+            let arguments = [weight, x, out, rows?.into(), how.into(), width?.into(), count?.into()];
+            return Ok(stage.launch(kernel, grid, &arguments)?);
+        }
+        let (gate, gating) = match self.finish {
+            Finish::Gate(gate, gating) => (Some(gate), gating.words()),
+            _ => (None, (0, [0.0; 2])),
+        };
+        let (bias, gate) = (optional(self.bias, self.x)?, optional(gate, self.x)?);
+        let (gating, [alpha, limit]) = gating;
+        let adds = u32::from(matches!(self.finish, Finish::Add)).into();
+        let around = [adds, gating.into(), alpha.into(), limit.into()];
+        let arguments = [weight, x, bias.arg(), gate.arg(), out, rows?.into(), how.into()];
+        Ok(stage.launch(kernel, grid, &[&arguments[..], &around].concat())?)
+    }
+}
+
+impl Matmul<'_> {
+    /// The kernel of the products themselves.
+    fn of_products<'k>(&self, kernels: &'k Kernels) -> Result<&'k Kernel> {
+        if let Some((_, kernel)) = self.images(kernels) {
+            return Ok(kernel);
+        }
+        let kernels = &kernels.weights;
+        let (dtype, lie, count) = (self.weight.dtype(), self.weight.lie(), self.x.shape()[0]);
+        let several = match lie {
+            Lie::Rows => kernels.of_many(dtype, cuda::rows_at_a_time(dtype, count, self.weight.shape()[0])),
+            Lie::Panels => kernels.of_rows(dtype, panels::rows_at_a_time(self)),
+            Lie::Points => None,
+        };
+        several.map_or_else(|| kernels.of(dtype, lie), Ok)
     }
 }

@@ -4,7 +4,7 @@
 
 use forebay_device::{Grid, KernelDef, Param};
 
-use super::{Matmul, cpu};
+use super::{Matmul, cuda};
 use crate::{
     DType, Op, Result,
     op::{contract::ensure, groups},
@@ -28,19 +28,20 @@ const MOST_BLOCKS: usize = 65_535;
 const FEW_SOURCE: &[u8] = include_bytes!("panels.bundle");
 const MANY_SOURCE: &[u8] = include_bytes!("tensor_cores.bundle");
 
-/// The CPU's kernel for panels together with the card's for one row.
-pub(super) fn one_row(kernel: KernelDef, dtype: DType) -> KernelDef {
-    kernel.bundle(FEW_SOURCE, for_format!(dtype, "matmul_panels_"))
+/// The kernel for one row.
+pub(super) fn one_row(name: &str, dtype: DType) -> KernelDef {
+    let signature = cuda::signature(Param::read::<Rounded>());
+    KernelDef::new(name, signature).bundle(FEW_SOURCE, for_format!(dtype, "matmul_panels_"))
 }
 
-/// The card's kernel for several rows.
+/// The kernel for several rows.
 pub(super) fn several_rows(dtype: DType, rows: Rows) -> KernelDef {
     let (name, source, entry) = match rows {
         Rows::One | Rows::Few => ("few", FEW_SOURCE, for_format!(dtype, "matmul_panels_few_")),
         Rows::By64 => ("64", MANY_SOURCE, for_format!(dtype, "matmul_panels_64_")),
         Rows::By128 => ("128", MANY_SOURCE, for_format!(dtype, "matmul_panels_128_")),
     };
-    KernelDef::new(format!("matmul_panels_{name}_{dtype}"), cpu::signature(Param::read::<Rounded>()))
+    KernelDef::new(format!("matmul_panels_{name}_{dtype}"), cuda::signature(Param::read::<Rounded>()))
         .bundle(source, entry)
 }
 

@@ -2,8 +2,8 @@
 //!
 //! It is what lies between two places where all of a row has to be known: the norm of a layer and its products, or a
 //! product and the sum with the hidden state. On a card every launch costs time in which no weight is read, so that one row is
-//! worth it; on the CPU, where launches cost next to nothing, [`RmsNorm`](super::RmsNorm), [`Round`](super::Round),
-//! [`Matmul`](super::Matmul), [`Gate`](super::Gate) and [`Add`](super::Add) do the same.
+//! worth it; on the CPU, where launches cost next to nothing, [`RmsNorm`](super::RmsNorm), [`Round`](super::Round) and
+//! [`Matmul`](super::Matmul), which has biases, sums and gates itself, do the same for any rows.
 //! Next rooms: `reference` for what it means, `plan` for how blocks are shared out, `cuda.cu` for how it runs.
 
 #[cfg(any(test, feature = "conformance"))]

@@ -174,7 +174,7 @@ struct Experts<'a, T> {
     x: &'a [T],
     ids: &'a [u32],
     bias: &'a [f32],
-    out: Out,
+    out: Out<'a>,
     count: usize,
     /// Results side by side that share a row of `x`.
     takers: usize,
@@ -197,7 +197,7 @@ impl<'a, T: Pod> Experts<'a, T> {
     }
 
     /// Calls `multiply` with the weight of every expert and the rows that it was chosen for, then adds the biases.
-    fn each(self, mut multiply: impl FnMut(&'a [u8], Inputs<'_, T>, &mut Out)) {
+    fn each(self, mut multiply: impl FnMut(&'a [u8], Inputs<'_, T>, &mut Out<'_>)) {
         let Self { weight, x, ids, bias, mut out, count, takers } = self;
         let (bytes, width) = (weight.len() / count, x.len() * takers / ids.len());
         for expert in 0..count {

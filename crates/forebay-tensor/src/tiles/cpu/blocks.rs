@@ -13,7 +13,8 @@ use std::{marker::PhantomData, ops::Range, slice};
 use forebay_device::Share;
 
 use super::{
-    formats::{PanelFormat, PerRow},
+    around::Around,
+    formats::PanelFormat,
     lanes::{Job, Lanes},
     products::{self, Expanded, Meaning, PANELS, Sums},
 };
@@ -23,16 +24,17 @@ use crate::quant::{
 };
 
 /// An output of rows, of which a worker takes the columns that belong to its rows of the weight.
-pub(crate) struct Out {
+pub(crate) struct Out<'a> {
     /// The first element; kept here because it is asked for in the innermost loops.
     first: *mut f32,
     count: usize,
     rows: usize,
     /// The rows of the weight that are this worker's.
     own: Range<usize>,
+    around: Around<'a>,
 }
 
-impl Out {
+impl<'a> Out<'a> {
     /// The argument, whose rows are as long as a weight has rows.
     ///
     /// # Safety
@@ -40,7 +42,39 @@ impl Out {
     /// nothing is asked for after the launch.
     pub(crate) unsafe fn of(share: &Share<'_>, argument: usize, rows: usize, own: Range<usize>) -> Self {
         let (first, bytes) = share.bytes(argument);
-        Self { first: first.cast(), count: bytes / size_of::<f32>() / rows, rows, own }
+        let count = bytes / size_of::<f32>() / rows;
+        Self { first: first.cast(), count, rows, own, around: Around::default() }
+    }
+
+    /// The same, with something around the products.
+    pub(crate) fn around(self, around: Around<'a>) -> Self {
+        Self { around, ..self }
+    }
+
+    /// Whether sums begin with what is there, after [`begin`](Self::begin).
+    #[inline(always)]
+    pub(crate) fn is_begun(&self) -> bool {
+        self.around.begins()
+    }
+
+    /// Makes what the products with some rows are added to: those of the weight that are this worker's, and those of `inputs`.
+    pub(crate) fn begin<T>(&mut self, rows: Range<usize>, inputs: &Inputs<'_, T>) {
+        let around = self.around;
+        if !around.bias.is_empty() {
+            for i in 0..inputs.len() {
+                around.begin(rows.clone(), self.of_rows(rows.clone(), inputs.place(i)));
+            }
+        }
+    }
+
+    /// Makes of the products with some rows what is wanted of them.
+    pub(crate) fn end<T>(&mut self, rows: Range<usize>, inputs: &Inputs<'_, T>) {
+        if let Some(gate) = self.around.gate {
+            for i in 0..inputs.len() {
+                let first = inputs.place(i) * self.rows;
+                gate(first + rows.start..first + rows.end, self.of_rows(rows.clone(), inputs.place(i)));
+            }
+        }
     }
 
     /// How many rows of activations there are.
@@ -193,13 +227,13 @@ impl<F: PanelFormat> Values for Packed<'_, F> {
 }
 
 /// Multiplies what has to be expanded by rows, in code of its own for each format and level.
-pub(crate) struct MultiplyExpanded<'a, S> {
+pub(crate) struct MultiplyExpanded<'a, 'b, S> {
     pub(crate) values: S,
     pub(crate) inputs: Inputs<'a, Rounded>,
-    pub(crate) out: &'a mut Out,
+    pub(crate) out: &'a mut Out<'b>,
 }
 
-impl<S: Values> Job for MultiplyExpanded<'_, S> {
+impl<S: Values> Job for MultiplyExpanded<'_, '_, S> {
     type Output = ();
 
     #[inline(always)]
@@ -208,44 +242,34 @@ impl<S: Values> Job for MultiplyExpanded<'_, S> {
         let own = out.own_panels();
         if inputs.len() > 0 {
             for first in own.clone().step_by(PANELS) {
-                many(v, values, first..(first + PANELS).min(own.end), &inputs, out);
+                let panels = first..(first + PANELS).min(own.end);
+                let rows = panels.start * ROWS..(panels.end * ROWS).min(out.own.end);
+                out.begin(rows.clone(), &inputs);
+                many(v, values, panels, &inputs, out);
+                out.end(rows, &inputs);
             }
         }
     }
 }
 
 /// Multiplies panels by rows, in code of its own for each format and level, which all ops share.
-pub(crate) struct Multiply<'a, F> {
+pub(crate) struct Multiply<'a, 'b, F> {
     pub(crate) f: F,
     pub(crate) panels: Panels<'a>,
     pub(crate) inputs: Inputs<'a, Rounded>,
-    pub(crate) out: &'a mut Out,
+    pub(crate) out: &'a mut Out<'b>,
 }
 
-impl<F: PanelFormat> Job for Multiply<'_, F> {
+impl<F: PanelFormat> Job for Multiply<'_, '_, F> {
     type Output = ();
 
     #[inline(always)]
     fn run<V: Lanes>(self, v: V) {
         let Self { f, panels, inputs, out } = self;
-        let own = out.own_panels();
-        let all = 0..inputs.width;
         match inputs.len() {
             0 => {}
-            1 => {
-                let x = [inputs.row(0, all)];
-                for p in own {
-                    put(out, p, inputs.place(0), &products::panel(v, f, panels.of(p), x)[0]);
-                }
-            }
-            2 => {
-                let x = [inputs.row(0, all.clone()), inputs.row(1, all)];
-                for p in own {
-                    let both = products::panel(v, f, panels.of(p), x);
-                    put(out, p, inputs.place(0), &both[0]);
-                    put(out, p, inputs.place(1), &both[1]);
-                }
-            }
+            1 => few::<V, F, 1>(v, f, panels, &inputs, out),
+            2 => few::<V, F, 2>(v, f, panels, &inputs, out),
             _ => {
                 let values = Packed { f, panels, all: inputs.width };
                 MultiplyExpanded { values, inputs, out }.run(v);
@@ -254,10 +278,37 @@ impl<F: PanelFormat> Job for Multiply<'_, F> {
     }
 }
 
+/// The products with `C` rows, of panels as they lie.
 #[inline(always)]
-fn put(out: &mut Out, panel: usize, row: usize, sums: &PerRow) {
-    let out = out.of_panel(panel, row);
-    out.copy_from_slice(&sums[..out.len()]);
+#[allow(clippy::needless_range_loop, reason = "one index walks several arrays side by side")]
+fn few<V: Lanes, F: PanelFormat, const C: usize>(
+    v: V,
+    f: F,
+    panels: Panels<'_>,
+    inputs: &Inputs<'_, Rounded>,
+    out: &mut Out<'_>,
+) {
+    let mut xs: [&[Rounded]; C] = [&[]; C];
+    for c in 0..C {
+        xs[c] = inputs.row(c, 0..inputs.width);
+    }
+    let own = out.own();
+    out.begin(own.clone(), inputs);
+    for p in out.own_panels() {
+        let mut sums = [[0.0; ROWS]; C];
+        if out.is_begun() {
+            for c in 0..C {
+                let before = out.of_panel(p, inputs.place(c));
+                sums[c][..before.len()].copy_from_slice(before);
+            }
+        }
+        products::panel(v, f, panels.of(p), xs, &mut sums);
+        for c in 0..C {
+            let out = out.of_panel(p, inputs.place(c));
+            out.copy_from_slice(&sums[c][..out.len()]);
+        }
+    }
+    out.end(own, inputs);
 }
 
 /// The products of some panels, 256 columns at a time, which are expanded once for all rows.
@@ -267,7 +318,7 @@ fn many<V: Lanes, S: Values>(
     values: S,
     own: Range<usize>,
     inputs: &Inputs<'_, Rounded>,
-    out: &mut Out,
+    out: &mut Out<'_>,
 ) {
     const CHUNK: usize = MOST / ELEMENTS;
     let mut expanded = Expanded::new();
@@ -302,7 +353,7 @@ struct Chunk<'a> {
 impl Chunk<'_> {
     /// Adds the products of all rows, in code of its own: formats that mean the same share it.
     #[inline(always)]
-    fn add<V: Lanes, M: Meaning>(self, v: V, out: &mut Out) {
+    fn add<V: Lanes, M: Meaning>(self, v: V, out: &mut Out<'_>) {
         v.run(AddChunk { chunk: self, out, meaning: PhantomData::<M> });
     }
 
@@ -312,7 +363,7 @@ impl Chunk<'_> {
     fn tile<V: Lanes, M: Meaning, const R: usize, const C: usize>(
         &self,
         v: V,
-        out: &mut Out,
+        out: &mut Out<'_>,
         row: usize,
     ) -> usize {
         let (mut xs, mut places): ([&[Rounded]; C], [usize; C]) = ([&[]; C], [0; C]);
@@ -324,7 +375,7 @@ impl Chunk<'_> {
         let vectors = self.own.len().next_multiple_of(R.div_ceil(per_panel)) * per_panel;
         for vector in (0..vectors).step_by(R) {
             let mut totals = [[v.float(0.0); C]; R];
-            if self.blocks.start > 0 {
+            if self.blocks.start > 0 || out.is_begun() {
                 for r in 0..R {
                     let (panel, at) = products::place::<V>(vector + r);
                     for c in 0..C {
@@ -345,13 +396,13 @@ impl Chunk<'_> {
 }
 
 /// Adds the products of all rows.
-struct AddChunk<'a, 'b, M> {
+struct AddChunk<'a, 'b, 'c, M> {
     chunk: Chunk<'a>,
-    out: &'b mut Out,
+    out: &'b mut Out<'c>,
     meaning: PhantomData<M>,
 }
 
-impl<M: Meaning> Job for AddChunk<'_, '_, M> {
+impl<M: Meaning> Job for AddChunk<'_, '_, '_, M> {
     type Output = ();
 
     #[inline(always)]
@@ -373,7 +424,7 @@ impl<M: Meaning> Job for AddChunk<'_, '_, M> {
 
 /// What a panel has made so far of a row, from its row `at` on; nothing where it has no more rows.
 #[inline(always)]
-fn load<V: Lanes>(v: V, out: &mut Out, panel: usize, row: usize, at: usize) -> V::Floats {
+fn load<V: Lanes>(v: V, out: &mut Out<'_>, panel: usize, row: usize, at: usize) -> V::Floats {
     let have = out.rows_of(panel).len();
     if at + V::N <= have {
         return v.load(&out.of_panel(panel, row)[at..]);
@@ -387,7 +438,7 @@ fn load<V: Lanes>(v: V, out: &mut Out, panel: usize, row: usize, at: usize) -> V
 
 /// Keeps what a panel has made so far of a row, from its row `at` on, as far as it has rows.
 #[inline(always)]
-fn store<V: Lanes>(v: V, out: &mut Out, panel: usize, row: usize, at: usize, total: V::Floats) {
+fn store<V: Lanes>(v: V, out: &mut Out<'_>, panel: usize, row: usize, at: usize, total: V::Floats) {
     let have = out.rows_of(panel).len();
     if at + V::N <= have {
         v.store(total, &mut out.of_panel(panel, row)[at..]);

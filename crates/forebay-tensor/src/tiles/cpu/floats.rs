@@ -76,15 +76,15 @@ pub(crate) fn with_plain<J: PlainJob>(dtype: DType, job: J) -> bool {
 }
 
 /// Multiplies rows of a weight by rows of activations.
-pub(crate) struct MultiplyFloats<'a, F> {
+pub(crate) struct MultiplyFloats<'a, 'b, F> {
     pub(crate) f: PhantomData<F>,
     /// The rows of the weight, one after another.
     pub(crate) weight: &'a [u8],
     pub(crate) inputs: Inputs<'a, f32>,
-    pub(crate) out: &'a mut Out,
+    pub(crate) out: &'a mut Out<'b>,
 }
 
-impl<F: Plain> Job for MultiplyFloats<'_, F> {
+impl<F: Plain> Job for MultiplyFloats<'_, '_, F> {
     type Output = ();
 
     #[inline(always)]
@@ -94,6 +94,7 @@ impl<F: Plain> Job for MultiplyFloats<'_, F> {
         for first in own.clone().step_by(BLOCK) {
             let rows = first..(first + BLOCK).min(own.end);
             let (mut i, count) = (0, inputs.len());
+            out.begin(rows.clone(), &inputs);
             while i < count {
                 let left = count - i;
                 // As many sums as a level has registers for.
@@ -105,6 +106,7 @@ impl<F: Plain> Job for MultiplyFloats<'_, F> {
                     strip::<V, F, 4, 1>(v, weight, rows.clone(), &inputs, i, out)
                 };
             }
+            out.end(rows, &inputs);
         }
     }
 }
@@ -117,7 +119,7 @@ fn strip<V: Lanes, F: Plain, const R: usize, const C: usize>(
     rows: Range<usize>,
     inputs: &Inputs<'_, f32>,
     i: usize,
-    out: &mut Out,
+    out: &mut Out<'_>,
 ) -> usize {
     let mut xs: [&[f32]; C] = [&[]; C];
     for c in 0..C {
@@ -143,7 +145,7 @@ fn tile<V: Lanes, F: Plain, const R: usize, const C: usize>(
     xs: [&[f32]; C],
     inputs: &Inputs<'_, f32>,
     i: usize,
-    out: &mut Out,
+    out: &mut Out<'_>,
 ) -> usize {
     let width = xs[0].len();
     let mut weights: [&[u8]; R] = [&[]; R];
@@ -151,10 +153,11 @@ fn tile<V: Lanes, F: Plain, const R: usize, const C: usize>(
         weights[r] = &weight[(row + r) * width * F::BYTES..][..width * F::BYTES];
     }
     let sums = sums::<V, F, R, C>(v, weights, xs);
+    let begun = out.is_begun();
     for c in 0..C {
         let out = out.of_rows(row..row + R, inputs.place(i + c));
         for r in 0..R {
-            out[r] = sums[r][c];
+            out[r] = if begun { out[r] + sums[r][c] } else { sums[r][c] };
         }
     }
     R

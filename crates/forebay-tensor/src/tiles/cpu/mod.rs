@@ -1,7 +1,8 @@
 //! What kernels on the CPU share: arguments as slices, sums in a fixed order, curves, elements of
-//! caches, and products of panels.
+//! caches, and products of panels with what is around them.
 
 pub(crate) mod arguments;
+pub(crate) mod around;
 pub(crate) mod attend;
 pub(crate) mod blocks;
 pub(crate) mod cache;

@@ -21,17 +21,23 @@ const QUADS: usize = COLUMNS / 4;
 /// How far ahead of its use a line is fetched.
 const AHEAD: usize = 8192;
 
-/// The products of a panel with a few rounded rows.
+/// Adds the products of a panel with a few rounded rows.
 #[inline(always)]
 pub(crate) fn panel<V: Lanes, F: PanelFormat, const C: usize>(
     v: V,
     f: F,
     panel: &[u8],
     xs: [&[Rounded]; C],
-) -> [PerRow; C] {
+    sums: &mut [PerRow; C],
+) {
     let all = xs[0].len();
     let mut read = Sides::new();
     let mut totals = [[v.float(0.0); PARTS]; C];
+    for c in 0..C {
+        for part in 0..ROWS / V::N {
+            totals[c][part] = v.load(&sums[c][part * V::N..]);
+        }
+    }
     for first in (0..all).step_by(GROUPS) {
         let piece = Piece::of(f, panel, first, all);
         for line in 0..piece.sides.len().div_ceil(64) {
@@ -58,13 +64,11 @@ pub(crate) fn panel<V: Lanes, F: PanelFormat, const C: usize>(
             }
         }
     }
-    let mut out = [[0.0; ROWS]; C];
     for c in 0..C {
         for part in 0..ROWS / V::N {
-            v.store(totals[c][part], &mut out[c][part * V::N..]);
+            v.store(totals[c][part], &mut sums[c][part * V::N..]);
         }
     }
-    out
 }
 
 /// A piece of a panel.
