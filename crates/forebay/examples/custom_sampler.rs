@@ -8,8 +8,8 @@ use forebay::{
     Engine, Error, Result,
     generate::{
         sampler::{Candidates, Random, Sampler},
-        step::Sequence,
         stop::StopRule,
+        text::Text,
     },
 };
 
@@ -23,14 +23,14 @@ struct Mirostat {
 }
 
 impl Sampler for Mirostat {
-    fn pick(&mut self, sequence: &Sequence) -> Result<u32> {
-        self.candidates.fill(&sequence.read_logits()?);
+    fn pick(&mut self, text: &dyn Text) -> Result<u32> {
+        self.candidates.fill(&text.read_logits()?);
         let mut chances = self.candidates.chances();
         let kept = chances.iter().take_while(|(_, chance)| -chance.log2() <= self.most).count();
         chances.truncate(kept.max(1));
         let sum: f64 = chances.iter().map(|(_, chance)| chance).sum();
         // A number that depends on the seed and the place in the text only: the same text every time.
-        let mut left = self.random.uniform(sequence.len() as u64, 0) * sum;
+        let mut left = self.random.uniform(text.tokens().len() as u64, 0) * sum;
         let drawn = chances.iter().find(|(_, chance)| {
             left -= chance;
             left < 0.0

@@ -2,13 +2,15 @@
 //!
 //! An engine is a model, its tokenizer and a device; sequences and generations are made from it, as many as memory
 //! allows. It never prints. What it puts together is in `formats`, `models` and `generate`.
-//! Next rooms: `generation`, the loop that gives tokens out; `chat` for conversations.
+//! Next rooms: `generation`, the loop that gives tokens out; `several` for that of many texts at once; `chat` for conversations.
 
 mod chat;
 mod generation;
 mod importance;
 mod needs;
 mod open;
+mod outlet;
+mod several;
 
 use std::{borrow::Cow, path::Path, sync::Arc};
 
@@ -22,6 +24,7 @@ use crate::{
         weights::{Access, Precision, Progress, Warning, Weights},
     },
     generate::{
+        batch::Batch,
         sampler::{Greedy, Sampler},
         step::{Sequence, SequenceOptions},
         stop::StopRule,
@@ -37,6 +40,7 @@ pub use chat::Chat;
 pub use generation::{Generation, Piece, Timings};
 pub use importance::ImportanceOptions;
 pub use needs::Needs;
+pub use several::Several;
 
 /// How a model is opened.
 #[derive(Clone, Debug)]
@@ -250,6 +254,30 @@ impl Engine {
         Sequence::new(&self.device, self.model.clone(), self.ops.clone(), options)
     }
 
+    /// Places for so many texts that take a token each at a time, with the context and the cache of the engine's options each.
+    ///
+    /// # Errors
+    /// As [`Batch::new`].
+    pub fn batch(&self, places: usize) -> Result<Batch> {
+        self.batch_with(places, &self.sequence_options())
+    }
+
+    /// Places for so many texts that take a token each at a time.
+    ///
+    /// # Errors
+    /// As [`Batch::new`].
+    pub fn batch_with(&self, places: usize, options: &SequenceOptions) -> Result<Batch> {
+        Batch::new(&self.device, self.model.clone(), self.ops.clone(), places, options)
+    }
+
+    /// Generations of which so many run at once; others wait for them to end.
+    ///
+    /// # Errors
+    /// As [`Batch::new`].
+    pub fn several(&self, at_once: usize) -> Result<Several<'_>> {
+        Ok(Several::new(self, self.batch(at_once)?))
+    }
+
     /// What follows this text, the largest logit each time.
     ///
     /// # Errors
@@ -305,5 +333,7 @@ mod ahead_tests;
 mod folder_tests;
 #[cfg(test)]
 mod importance_tests;
+#[cfg(test)]
+mod several_tests;
 #[cfg(test)]
 mod tests;

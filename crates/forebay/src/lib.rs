@@ -4,6 +4,7 @@
 //! |---|---|
 //! | get text out of a model file | [`Engine`] |
 //! | drive a model token by token | [`generate::step::Sequence`] |
+//! | run several texts at once | [`Engine::several`], [`generate::batch::Batch`] |
 //! | choose tokens, or say how | [`generate::sampler`] |
 //! | end a text where it should | [`generate::stop`] |
 //! | put a conversation into a prompt | [`generate::template`] |
@@ -21,7 +22,9 @@ pub mod generate;
 pub mod models;
 pub mod quantize;
 
-pub use engine::{Chat, Engine, EngineOptions, Generation, ImportanceOptions, Needs, Piece, Timings};
+pub use engine::{
+    Chat, Engine, EngineOptions, Generation, ImportanceOptions, Needs, Piece, Several, Timings,
+};
 pub use error::{
     Error, Fault, FolderFault, FormatError, Place, Result, SetFault, TemplateFault, VocabularyFault,
 };

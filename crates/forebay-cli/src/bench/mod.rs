@@ -2,10 +2,12 @@
 //!
 //! Each test runs as others report it: a prompt of so many tokens, or so many tokens one after another, at a depth that was filled
 //! before the clock starts. The first round of a test is not counted.
-//! Next rooms: `bandwidth`, what memory gives in the same run; `profile`, where the time of a step goes.
+//! Next rooms: `bandwidth`, what memory gives in the same run; `profile`, where the time of a step goes; `several`, for texts that
+//! take a token each at a time.
 
 mod bandwidth;
 mod profile;
+mod several;
 
 use std::{
     env, fs,
@@ -40,6 +42,7 @@ Examples:
   forebay bench model.gguf                      a prompt of 512 tokens, and 128 tokens one by one
   forebay bench model.gguf -p 0 -n 64 -d 0,4096 how much slower tokens come behind a long text
   forebay bench --shape qwen3-0.6b --quant q8_0 random weights: no file is needed
+  forebay bench model.gguf -p 0 --sequences 1,8 what a step costs that serves eight texts
 
 The share of the bandwidth is what a token has to read of weights and cache, over what memory gives in the same run.")]
 pub(crate) struct BenchArgs {
@@ -63,6 +66,9 @@ pub(crate) struct BenchArgs {
     /// Tokens that are there before the test begins
     #[arg(short = 'd', long = "depth", value_delimiter = ',', default_value = "0", value_name = "TOKENS")]
     depths: Vec<usize>,
+    /// Texts that take a token each at a time, where tokens are generated one by one
+    #[arg(long, value_delimiter = ',', default_value = "1", value_name = "TEXTS")]
+    sequences: Vec<usize>,
     /// Rounds of each test that count
     #[arg(short, long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     repetitions: u32,
@@ -82,6 +88,8 @@ struct Test {
     prompt: usize,
     generated: usize,
     depth: usize,
+    /// Texts that take a token each at a time.
+    sequences: usize,
 }
 
 /// What was found.
@@ -138,9 +146,12 @@ impl Drop for Made {
 
 fn measure(engine: &Engine, args: &BenchArgs, name: &str, file: Option<&Path>) -> Result<(), Failure> {
     let tests = tests(args);
-    let Some(longest) = tests.iter().map(|test| test.depth + test.prompt + test.generated).max() else {
+    let Some(longest) = tests.iter().map(Test::longest).max() else {
         return Err(Failure::Usage("nothing to measure: -p and -n are both 0".to_owned()));
     };
+    if args.sequences.contains(&0) {
+        return Err(Failure::Usage("--sequences is from 1 on".to_owned()));
+    }
     let most = engine.model().sizes().context;
     if longest > most {
         let wanted =
@@ -148,23 +159,29 @@ fn measure(engine: &Engine, args: &BenchArgs, name: &str, file: Option<&Path>) -
         return Err(Failure::Usage(wanted));
     }
     let weights = file.and_then(read_for_a_token);
-    let mut sequence =
-        engine.sequence_with(&SequenceOptions { context: longest, ..engine.sequence_options() })?;
+    let options = SequenceOptions { context: longest, ..engine.sequence_options() };
+    let mut sequence = engine.sequence_with(&options)?;
     let cache = engine.device().pool().stats().by_tag[tag(Tag::Kv)] as f64 / longest as f64;
     let mut progress = Progress::of("bench");
     let mut found = Vec::new();
     for test in tests {
         let mut rounds = Found { test, samples: Vec::new(), requests: 0, bytes: None };
+        let several = (test.sequences > 1).then(|| engine.batch_with(test.sequences, &options));
+        let mut several = several.transpose()?;
         for round in 0..=args.repetitions {
             progress.tell(|| format!("{}, round {round} of {}", test.name(), args.repetitions));
-            let (rate, requests) = one_round(engine, &mut sequence, &test)?;
+            let (rate, requests) = match &mut several {
+                Some(batch) => several::one_round(engine, batch, &test)?,
+                None => one_round(engine, &mut sequence, &test)?,
+            };
             if round > 0 {
                 rounds.samples.push(rate);
                 rounds.requests += requests;
             }
         }
         if let (true, Some(weights)) = (test.generated > 0, weights) {
-            rounds.bytes = Some(weights + cache * (test.depth as f64 + test.generated as f64 / 2.0));
+            let own = cache * (test.depth as f64 + test.generated as f64 / 2.0);
+            rounds.bytes = Some(weights / test.sequences as f64 + own);
         }
         found.push(rounds);
     }
@@ -192,21 +209,36 @@ fn tag(tag: Tag) -> usize {
 fn tests(args: &BenchArgs) -> Vec<Test> {
     let mut tests = Vec::new();
     for &depth in &args.depths {
-        let prompts = args.prompts.iter().map(|&prompt| Test { prompt, generated: 0, depth });
-        let generations = args.generations.iter().map(|&generated| Test { prompt: 0, generated, depth });
+        let prompts = args.prompts.iter().map(|&prompt| Test { prompt, generated: 0, depth, sequences: 1 });
+        let generations = args.generations.iter().flat_map(|&generated| {
+            args.sequences.iter().map(move |&sequences| Test { prompt: 0, generated, depth, sequences })
+        });
         tests.extend(prompts.chain(generations).filter(|test| test.prompt + test.generated > 0));
     }
     tests
 }
 
+/// Tokens without any meaning, the same in every round.
+struct Ids {
+    vocabulary: u32,
+    state: u32,
+}
+
+impl Ids {
+    fn of(engine: &Engine) -> Self {
+        Self { vocabulary: engine.model().sizes().vocabulary as u32, state: 1 }
+    }
+
+    fn next(&mut self) -> u32 {
+        self.state = self.state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (self.state >> 8) % self.vocabulary
+    }
+}
+
 /// Tokens a second of one round, and how often it asked for memory.
 fn one_round(engine: &Engine, sequence: &mut Sequence, test: &Test) -> Result<(f64, u64), Failure> {
-    let vocabulary = engine.model().sizes().vocabulary as u32;
-    let mut id = 1u32;
-    let mut next = || {
-        id = id.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (id >> 8) % vocabulary
-    };
+    let mut ids = Ids::of(engine);
+    let mut next = || ids.next();
     sequence.roll_back(0)?;
     let depth: Vec<u32> = (0..test.depth).map(|_| next()).collect();
     if !depth.is_empty() {
@@ -267,12 +299,27 @@ fn peak_on_card(device: &Device) -> Option<u64> {
 }
 
 impl Test {
+    /// Positions that a text of it has at its end; several begin with a token each.
+    fn longest(&self) -> usize {
+        let first = usize::from(self.sequences > 1 && self.depth == 0);
+        self.depth + first + self.prompt + self.generated
+    }
+
     fn name(&self) -> String {
-        let what = match self.prompt {
-            0 => format!("tg{}", self.generated),
-            prompt => format!("pp{prompt}"),
+        let what = match (self.prompt, self.sequences) {
+            (0, 1) => format!("tg{}", self.generated),
+            (0, sequences) => format!("tg{} x {sequences}", self.generated),
+            (prompt, _) => format!("pp{prompt}"),
         };
         if self.depth > 0 { format!("{what} @ d{}", self.depth) } else { what }
+    }
+}
+
+impl Found {
+    /// Seconds of a step, in the mean, where tokens are generated.
+    fn step(&self) -> Option<f64> {
+        let steps = self.samples.iter().map(|rate| self.test.sequences as f64 / rate);
+        (self.test.generated > 0).then(|| steps.sum::<f64>() / self.samples.len() as f64)
     }
 }
 
@@ -316,12 +363,22 @@ fn print(
         return Ok(());
     }
     writeln!(out, "{model}, {}, {} {workers}", caps.name, caps.workers)?;
-    writeln!(out, "{:<18} {:>12} {:>9} {:>11} {:>9}", "test", "tokens/s", "+-", "bandwidth", "requests")?;
+    let (tokens, step) = ("tokens/s", "ms a step");
+    writeln!(
+        out,
+        "{:<18} {tokens:>12} {:>9} {step:>10} {:>11} {:>9}",
+        "test", "+-", "bandwidth", "requests"
+    )?;
     for found in found {
         let (mean, deviation) = spread(&found.samples);
         let share = share(found).map_or_else(String::new, |share| format!("{:.0} %", 100.0 * share));
         let name = found.test.name();
-        writeln!(out, "{name:<18} {mean:>12.2} {deviation:>9.2} {share:>11} {:>9}", found.requests)?;
+        let step = found.step().map_or_else(String::new, |seconds| format!("{:.3}", 1e3 * seconds));
+        writeln!(
+            out,
+            "{name:<18} {mean:>12.2} {deviation:>9.2} {step:>10} {share:>11} {:>9}",
+            found.requests
+        )?;
     }
     let told = |what, bytes: Option<u64>| bytes.map(|bytes| format!(", {what} {}", Size(bytes)));
     let host = told("peak memory", peak.host).unwrap_or_default();
@@ -340,9 +397,11 @@ fn as_json(found: &Found, share: Option<f64>) -> Value {
         "n_prompt": found.test.prompt,
         "n_gen": found.test.generated,
         "depth": found.test.depth,
+        "n_sequences": found.test.sequences,
         "samples": found.samples,
         "tokens_per_second": mean,
         "deviation": deviation,
+        "seconds_per_step": found.step(),
         "bandwidth_share": share,
         "memory_requests": found.requests,
     })

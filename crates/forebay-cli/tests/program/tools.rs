@@ -153,6 +153,20 @@ fn bench_reports_each_test_and_asks_for_no_memory_in_between() {
         assert_eq!(test["memory_requests"], 0, "{test}");
     }
     assert!(told["bandwidth"].as_f64().unwrap() > 1e8 && told["threads"] == 1, "{told}");
+    let flags =
+        ["bench", &model, "-p", "4", "-n", "6", "--sequences", "1,3", "-d", "0,9", "-r", "2", "--json"];
+    let told = json(forebay(&flags));
+    let tests = told["tests"].as_array().unwrap();
+    let of = |key: &str| tests.iter().map(|test| test[key].as_u64().unwrap()).collect::<Vec<_>>();
+    assert_eq!((of("n_sequences"), of("n_gen")), (vec![1, 1, 3, 1, 1, 3], vec![0, 6, 6, 0, 6, 6]));
+    for test in tests.iter().filter(|test| test["n_gen"] == 6) {
+        let [all, step] = ["tokens_per_second", "seconds_per_step"].map(|key| test[key].as_f64().unwrap());
+        // A mean of rates and one of times differ as rates do.
+        assert!((0.9..4.0).contains(&(all * step / test["n_sequences"].as_f64().unwrap())), "{test}");
+        assert_eq!(test["memory_requests"], 0, "{test}");
+    }
+    let (code, line) = failure(&["bench", &model, "--sequences", "0"]);
+    assert!(code == 2 && line.contains("from 1 on"), "{line}");
     let text = success(forebay(&["bench", &model, "-p", "4", "-n", "0", "-r", "1"]));
     assert!(text.contains("\npp4 ") && !text.contains("tg"), "{text}");
     let profiled = forebay(&["bench", &model, "-p", "4", "-n", "2", "-r", "1", "--profile"]);

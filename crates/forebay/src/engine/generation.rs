@@ -7,14 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Engine;
+use super::{Engine, outlet::Outlet};
 use crate::{
     error::Result,
     generate::{
         sampler::Sampler,
         step::Sequence,
-        stop::{Stop, StopRule, StopTexts},
-        tokenizer::Decoder,
+        stop::{Stop, StopRule},
     },
 };
 
@@ -45,14 +44,9 @@ pub struct Timings {
 
 /// Tokens as they are generated: an iterator that ends when a rule says so.
 pub struct Generation<'a> {
-    /// Tokens that end a text, ascending.
-    ends: &'a [u32],
-    decoder: Decoder<'a>,
+    outlet: Outlet<'a>,
     sequence: Held<'a>,
     sampler: Box<dyn Sampler + 'a>,
-    rule: StopRule,
-    texts: StopTexts,
-    stop: Option<Stop>,
     /// The token that was given out and not yet taken in.
     next: Option<u32>,
     timings: Timings,
@@ -90,7 +84,7 @@ impl<'a> Generation<'a> {
         engine: &'a Engine,
         mut sequence: Held<'a>,
         prompt: &[u32],
-        mut rule: StopRule,
+        rule: StopRule,
         sampler: Box<dyn Sampler + 'a>,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Self> {
@@ -106,21 +100,20 @@ impl<'a> Generation<'a> {
         })?;
         sequence.wait()?;
         let whole = sequence.len() == prompt.len();
-        let texts = StopTexts::new(std::mem::take(&mut rule.texts));
         let timings = Timings {
             prompt_tokens: prompt.len(),
             reused_tokens,
             prompt: begun.elapsed(),
             ..Timings::default()
         };
-        let (decoder, ends) = (engine.tokenizer().decoder(prompt), &*engine.settings().ends);
-        let stop = (!whole).then_some(Stop::Cancelled);
-        Ok(Self { ends, decoder, sequence, sampler, rule, texts, stop, next: None, timings })
+        let mut outlet = Outlet::new(engine, prompt, rule);
+        outlet.stop = (!whole).then_some(Stop::Cancelled);
+        Ok(Self { outlet, sequence, sampler, next: None, timings })
     }
 
     /// Why it ended; none while it goes on.
     pub fn stop(&self) -> Option<Stop> {
-        self.stop
+        self.outlet.stop
     }
 
     /// How long things took so far.
@@ -144,30 +137,22 @@ impl<'a> Generation<'a> {
     fn advance(&mut self) -> Result<Option<Piece>> {
         let begun = Instant::now();
         let left = self.sequence.context() - self.sequence.len() + usize::from(self.next.is_none());
-        self.stop = self.rule.before(self.timings.generated_tokens, left);
-        if self.stop.is_none() {
+        if self.outlet.goes_on(left) {
             if let Some(token) = self.next.take() {
                 self.sequence.feed(&[token])?;
             }
-            let goes_on = || self.rule.before(self.timings.generated_tokens + 1, left - 1).is_none();
-            if self.sampler.takes_largest() && goes_on() {
+            if self.sampler.takes_largest() && self.outlet.would_go_on(left) {
                 self.sequence.run_ahead()?;
             }
-            let token = self.sampler.pick(&self.sequence)?;
-            self.stop = self.rule.at(token, self.ends);
-            if self.stop.is_none() {
+            let token = self.sampler.pick(&*self.sequence)?;
+            if let Some(piece) = self.outlet.give(token)? {
                 self.next = Some(token);
-                let (text, ended) = self.texts.push(self.decoder.push(token)?);
-                self.stop = ended.then_some(Stop::Text);
                 self.timings.generated_tokens += 1;
                 self.timings.generated += begun.elapsed();
-                return Ok(Some(Piece { token: Some(token), text: text.to_owned() }));
+                return Ok(Some(piece));
             }
         }
-        // A last character that is not whole may still complete a text to end at; what is held back follows it.
-        let (certain, _) = self.texts.push(self.decoder.finish());
-        let text = certain.to_owned() + self.texts.finish();
-        Ok((!text.is_empty()).then_some(Piece { token: None, text }))
+        Ok(self.outlet.rest())
     }
 }
 
@@ -175,13 +160,13 @@ impl Iterator for Generation<'_> {
     type Item = Result<Piece>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.stop.is_some() {
+        if self.outlet.stop.is_some() {
             return None;
         }
         let piece = self.advance();
         if piece.is_err() {
             // Nothing can be trusted after an error, so nothing follows it.
-            self.stop = Some(Stop::Failure);
+            self.outlet.stop = Some(Stop::Failure);
         }
         piece.transpose()
     }
@@ -191,7 +176,7 @@ impl std::fmt::Debug for Generation<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Generation")
             .field("sequence", &*self.sequence)
-            .field("stop", &self.stop)
+            .field("stop", &self.outlet.stop)
             .finish_non_exhaustive()
     }
 }

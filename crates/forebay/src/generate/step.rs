@@ -6,8 +6,8 @@
 //! Next rooms: `replay`, for single tokens; `shortlist`, for what samplers look at; [`sampler`](super::sampler), which makes a token of logits.
 
 mod replay;
-mod seen;
-mod shortlist;
+pub(super) mod seen;
+pub(super) mod shortlist;
 
 use std::{ops::ControlFlow, sync::Arc};
 
@@ -18,6 +18,7 @@ use replay::Replay;
 use seen::Seen;
 use shortlist::Shortlist;
 
+use super::text::Text;
 use crate::{
     error::{Error, Result},
     models::{
@@ -51,6 +52,24 @@ impl Default for SequenceOptions {
     }
 }
 
+impl SequenceOptions {
+    /// Whether they are for this model.
+    pub(super) fn check(&self, model: &dyn Model) -> Result<()> {
+        let (context, most) = (self.context, model.sizes().context);
+        if !matches!(self.kv, DType::F32 | DType::F16 | DType::BF16 | DType::Q8_0 | DType::Q4_0) {
+            return Err(Error::Option { name: "kv", wanted: "f32, f16, bf16, q8_0 or q4_0".to_owned() });
+        }
+        if context == 0 || self.chunk == 0 {
+            return Err(Error::Option { name: "context and chunk", wanted: "at least 1".to_owned() });
+        }
+        if context > most {
+            let wanted = format!("at most {most}, which this model was made for");
+            return Err(Error::Option { name: "context", wanted });
+        }
+        Ok(())
+    }
+}
+
 /// One text on one model.
 ///
 /// ```no_run
@@ -81,7 +100,7 @@ pub struct Sequence {
 }
 
 /// The longest shortlist: finding more is no less work than looking at all.
-const LONGEST: usize = 256;
+pub(super) const LONGEST: usize = 256;
 
 /// What there is of the last token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,18 +124,8 @@ impl Sequence {
         ops: Arc<Ops>,
         options: &SequenceOptions,
     ) -> Result<Self> {
+        options.check(model.as_ref())?;
         let SequenceOptions { context, kv, chunk, all_logits, apart } = *options;
-        if !matches!(kv, DType::F32 | DType::F16 | DType::BF16 | DType::Q8_0 | DType::Q4_0) {
-            return Err(Error::Option { name: "kv", wanted: "f32, f16, bf16, q8_0 or q4_0".to_owned() });
-        }
-        if context == 0 || chunk == 0 {
-            return Err(Error::Option { name: "context and chunk", wanted: "at least 1".to_owned() });
-        }
-        let most = model.sizes().context;
-        if context > most {
-            let wanted = format!("at most {most}, which this model was made for");
-            return Err(Error::Option { name: "context", wanted });
-        }
         let rows = chunk.min(context);
         let list = || -> Result<Tensor> {
             let request = Request::elements::<u32>(2 * rows).tag(Tag::Activations).label("chunk");
@@ -350,7 +359,7 @@ impl Sequence {
             self.replay.starve();
             self.replay.forget();
             self.found = Found::Nothing;
-            self.shortlist = count.map(|count| Shortlist::new(&self.seen, count)).transpose()?;
+            self.shortlist = count.map(|count| Shortlist::new(&self.seen, 1, count)).transpose()?;
         }
         Ok(())
     }
@@ -363,7 +372,7 @@ impl Sequence {
     pub fn shortlist(&self) -> Result<Option<(Read<'_, u32>, Read<'_, f32>)>> {
         match (&self.shortlist, self.found) {
             (None, _) => Ok(None),
-            (Some(list), Found::Logits) => list.read().map(Some),
+            (Some(list), Found::Logits) => list.read(0).map(Some),
             (Some(_), _) => Err(Error::NoLogits),
         }
     }
@@ -540,6 +549,24 @@ impl Sequence {
         let words = ids.iter().copied().chain(self.len() as u32..).take(2 * rows);
         list.copy_from(&words.collect::<Vec<u32>>())?;
         Ok([list.narrow(0, 0..rows)?, list.narrow(0, rows..2 * rows)?])
+    }
+}
+
+impl Text for Sequence {
+    fn tokens(&self) -> &[u32] {
+        self.tokens()
+    }
+
+    fn greedy(&self) -> Result<u32> {
+        self.greedy()
+    }
+
+    fn read_logits(&self) -> Result<Read<'_, f32>> {
+        self.read_logits()
+    }
+
+    fn shortlist(&self) -> Result<Option<(Read<'_, u32>, Read<'_, f32>)>> {
+        self.shortlist()
     }
 }
 

@@ -346,6 +346,18 @@ impl Activations {
         })
     }
 
+    /// The same buffers, and attention may work in parts in passes over as many texts, each in a cache of `context` positions.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn of_texts(mut self, device: &Device, sizes: &Sizes, context: usize, texts: usize) -> Result<Self> {
+        let parts = Attention::parts_of_places(texts, sizes.heads, sizes.value_width, context);
+        if parts > self.parts.elements() {
+            self.parts = buffer(device, DType::F32, "parts", &[parts])?;
+        }
+        Ok(self)
+    }
+
     /// The same buffers, and whatever weights are multiplied with is seen.
     pub(crate) fn witnessed(mut self, witness: &Arc<Witness>) -> Self {
         let see = |input: Input| input.witnessed(witness);

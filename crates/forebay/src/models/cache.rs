@@ -29,7 +29,7 @@ pub enum Keeps {
     States(DeltaSizes),
 }
 
-/// Keys and values of one layer, `[kv heads, positions, width]`.
+/// Keys and values of one layer, `[kv heads, positions, width]`; of several texts, `[texts, kv heads, positions, width]`.
 #[derive(Debug)]
 pub struct KeysValues {
     /// The keys.
@@ -75,6 +75,15 @@ pub struct Cache {
     unused: Vec<Vec<Buffer>>,
 }
 
+/// What a cache has room for.
+struct Room {
+    dtype: DType,
+    capacity: usize,
+    chunk: usize,
+    /// So many texts side by side; none is one text alone.
+    texts: Option<usize>,
+}
+
 /// All states and rings as they were.
 #[derive(Debug)]
 struct Checkpoint {
@@ -98,6 +107,59 @@ impl Cache {
         capacity: usize,
         chunk: usize,
     ) -> Result<Self> {
+        Self::with(device, sizes, keeps, range, &Room { dtype, capacity, chunk, texts: None })
+    }
+
+    /// Empty caches of so many texts for all layers, side by side: what a pass takes that goes over several texts. Each text has its
+    /// own by [`of_text`](Self::of_text), which counts its positions.
+    ///
+    /// # Errors
+    /// [`Error::Option`] where layers keep states; what the device says.
+    pub fn of_texts(
+        device: &Device,
+        sizes: &Sizes,
+        keeps: &[Keeps],
+        dtype: DType,
+        capacity: usize,
+        chunk: usize,
+        texts: usize,
+    ) -> Result<Self> {
+        if keeps.iter().any(|keeps| matches!(keeps, Keeps::States(_))) {
+            let wanted = "one without delta networks, whose states only single texts have".to_owned();
+            return Err(Error::Option { name: "model of a batch", wanted });
+        }
+        let room = Room { dtype, capacity, chunk, texts: Some(texts) };
+        Self::with(device, sizes, keeps, 0..keeps.len(), &room)
+    }
+
+    /// The empty cache of one of several texts.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] if there are not so many.
+    pub fn of_text(&self, text: usize) -> Result<Self> {
+        let own = |all: &Tensor| -> Result<Tensor> {
+            Ok(all.narrow(0, text..text + 1)?.reshape(&all.shape()[1..])?)
+        };
+        let layer = |layer: &Layer| match layer {
+            Layer::KeysValues(all) => {
+                let (keys, values) = (own(&all.keys)?, own(&all.values)?);
+                Ok(Layer::KeysValues(KeysValues { keys, values, ring: all.ring }.into()))
+            }
+            Layer::States(_) => Err(Error::OtherModel { what: "cache" }),
+        };
+        let layers = self.layers.iter().map(layer).collect::<Result<_>>()?;
+        let (checkpoints, unused) = (Vec::new(), Vec::new());
+        Ok(Self { layers, len: 0, furthest: 0, checkpoints, unused, ..*self })
+    }
+
+    fn with(
+        device: &Device,
+        sizes: &Sizes,
+        keeps: &[Keeps],
+        range: Range<usize>,
+        room: &Room,
+    ) -> Result<Self> {
+        let Room { dtype, capacity, chunk, texts } = *room;
         let mut spare = Some(usize::MAX);
         let mut layer = |keeps: &Keeps| -> Result<Layer> {
             // A chunk is put into a ring before its first position looks back.
@@ -114,7 +176,7 @@ impl Cache {
                     spare = None;
                     Layer::States(States::new(device, delta)?.into())
                 }
-                _ => Layer::KeysValues(KeysValues::new(device, sizes, dtype, capacity, ring)?.into()),
+                _ => Layer::KeysValues(KeysValues::new(device, sizes, dtype, capacity, ring, texts)?.into()),
             })
         };
         let (first, keeps) = (range.start, keeps.get(range).ok_or(Error::OtherModel { what: "sizes" })?);
@@ -286,11 +348,13 @@ impl KeysValues {
         dtype: DType,
         capacity: usize,
         ring: Option<usize>,
+        texts: Option<usize>,
     ) -> Result<Self> {
         let tensor = |label: &'static str, width: usize| -> Result<Tensor> {
-            let shape = [sizes.kv_heads, ring.unwrap_or(capacity), width];
-            let request = Tensor::request(dtype, &shape)?.tag(Tag::Kv).label(label);
-            Ok(Tensor::of(dtype, &shape, device.alloc(request)?)?)
+            let shape = [texts.unwrap_or(1), sizes.kv_heads, ring.unwrap_or(capacity), width];
+            let shape = &shape[usize::from(texts.is_none())..];
+            let request = Tensor::request(dtype, shape)?.tag(Tag::Kv).label(label);
+            Ok(Tensor::of(dtype, shape, device.alloc(request)?)?)
         };
         let (keys, values) = (tensor("kv.keys", sizes.head_width)?, tensor("kv.values", sizes.value_width)?);
         Ok(Self { keys, values, ring: ring.is_some() })

@@ -16,6 +16,8 @@ mod folders;
 #[cfg(test)]
 mod llama;
 #[cfg(test)]
+mod several;
+#[cfg(test)]
 mod smollm2;
 #[cfg(test)]
 mod stories;

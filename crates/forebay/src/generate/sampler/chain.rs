@@ -5,7 +5,7 @@
 use super::{Candidates, LogitsProcessor, Sampler, Step, candidates::share};
 use crate::{
     error::{Error, Result},
-    generate::step::Sequence,
+    generate::text::Text,
 };
 
 /// Draws the next token from what processors leave of the logits, each as likely as its share of `e^logit`.
@@ -89,14 +89,14 @@ impl Chain {
 }
 
 impl Sampler for Chain {
-    fn pick(&mut self, sequence: &Sequence) -> Result<u32> {
+    fn pick(&mut self, text: &dyn Text) -> Result<u32> {
         // A list that is longer than what is looked at has all of that, too.
         let listed = |count: usize| self.looks_at().is_some_and(|looks_at| looks_at <= count);
-        match sequence.shortlist()? {
+        match text.shortlist()? {
             Some((ids, logits)) if listed(ids.len()) => self.candidates.fill_with_largest(&ids, &logits),
-            _ => self.candidates.fill(&sequence.read_logits()?),
+            _ => self.candidates.fill(&text.read_logits()?),
         }
-        self.draw(sequence.tokens())
+        self.draw(text.tokens())
     }
 
     fn looks_at(&self) -> Option<usize> {

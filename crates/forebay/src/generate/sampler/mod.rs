@@ -1,6 +1,6 @@
 //! From logits to a token: the largest, or one drawn after a chain of processors.
 //!
-//! A sampler sees a sequence after a step and never runs one. [`SamplerOptions`] says what people say, and makes a [`Chain`] of it;
+//! A sampler sees a text after a step and never runs one. [`SamplerOptions`] says what people say, and makes a [`Chain`] of it;
 //! whoever wants another order, or a processor of their own, puts a chain together.
 //! Next rooms: `chain`; `cut` and `change` for the processors, `dry` for the long one, `grammar` for texts in a given form; `random` for what is drawn.
 
@@ -16,7 +16,7 @@ mod random;
 #[cfg(test)]
 mod tests;
 
-use super::step::Sequence;
+use super::text::Text;
 use crate::error::Result;
 
 pub use candidates::{Candidate, Candidates};
@@ -32,14 +32,14 @@ pub use random::Random;
 /// Chooses the next token.
 ///
 /// ```
-/// use forebay::{Result, generate::{sampler::Sampler, step::Sequence}};
+/// use forebay::{Result, generate::{sampler::Sampler, text::Text}};
 ///
 /// /// Never chooses token 0.
 /// struct WithoutFirst;
 ///
 /// impl Sampler for WithoutFirst {
-///     fn pick(&mut self, sequence: &Sequence) -> Result<u32> {
-///         let logits = sequence.logits()?;
+///     fn pick(&mut self, text: &dyn Text) -> Result<u32> {
+///         let logits = text.logits()?;
 ///         let best = (1..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
 ///         Ok(best.unwrap_or_default() as u32)
 ///     }
@@ -50,24 +50,24 @@ pub trait Sampler: Send {
     ///
     /// # Errors
     /// Those of reading logits, and [`Error::NoToken`](crate::Error::NoToken) if none can follow.
-    fn pick(&mut self, sequence: &Sequence) -> Result<u32>;
+    fn pick(&mut self, text: &dyn Text) -> Result<u32>;
 
-    /// Whether it never chooses anything but what [`Sequence::greedy`] gives, and looks at nothing else. The device may then run
+    /// Whether it never chooses anything but what [`Text::greedy`] gives, and looks at nothing else. The device may then run
     /// ahead of it.
     fn takes_largest(&self) -> bool {
         false
     }
 
     /// How many of the largest logits it looks at, if it looks at no others. The device may then find them
-    /// ([`Sequence::set_shortlist`]), and bring only those to the host.
+    /// ([`Sequence::set_shortlist`](super::step::Sequence::set_shortlist)), and bring only those to the host.
     fn looks_at(&self) -> Option<usize> {
         None
     }
 }
 
 impl<S: Sampler + ?Sized> Sampler for &mut S {
-    fn pick(&mut self, sequence: &Sequence) -> Result<u32> {
-        (**self).pick(sequence)
+    fn pick(&mut self, text: &dyn Text) -> Result<u32> {
+        (**self).pick(text)
     }
 
     fn takes_largest(&self) -> bool {
@@ -80,8 +80,8 @@ impl<S: Sampler + ?Sized> Sampler for &mut S {
 }
 
 impl<S: Sampler + ?Sized> Sampler for Box<S> {
-    fn pick(&mut self, sequence: &Sequence) -> Result<u32> {
-        (**self).pick(sequence)
+    fn pick(&mut self, text: &dyn Text) -> Result<u32> {
+        (**self).pick(text)
     }
 
     fn takes_largest(&self) -> bool {
@@ -98,8 +98,8 @@ impl<S: Sampler + ?Sized> Sampler for Box<S> {
 pub struct Greedy;
 
 impl Sampler for Greedy {
-    fn pick(&mut self, sequence: &Sequence) -> Result<u32> {
-        sequence.greedy()
+    fn pick(&mut self, text: &dyn Text) -> Result<u32> {
+        text.greedy()
     }
 
     fn takes_largest(&self) -> bool {

@@ -9,13 +9,13 @@ use crate::error::Result;
 
 /// Where such memory comes from.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(in crate::generate) struct Seen {
     pool: Pool,
     pinned: bool,
 }
 
 impl Seen {
-    pub(super) fn new(device: &Device) -> Result<Self> {
+    pub(in crate::generate) fn new(device: &Device) -> Result<Self> {
         let pinned = !device.caps().unified;
         let mut options = PoolOptions::default();
         options.kind = MemoryKind::Staging;
@@ -24,7 +24,12 @@ impl Seen {
     }
 
     /// A tensor in such memory.
-    pub(super) fn tensor(&self, dtype: DType, shape: &[usize], label: &'static str) -> Result<Tensor> {
+    pub(in crate::generate) fn tensor(
+        &self,
+        dtype: DType,
+        shape: &[usize],
+        label: &'static str,
+    ) -> Result<Tensor> {
         let request = Tensor::request(dtype, shape)?.tag(Tag::Staging).label(label);
         let request = if self.pinned { request.dedicated() } else { request };
         Ok(Tensor::of(dtype, shape, self.pool.alloc(request)?)?)

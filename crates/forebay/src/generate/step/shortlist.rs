@@ -1,4 +1,4 @@
-//! The largest logits of a step, found on the device: all that some samplers look at, and little to bring to the host.
+//! The largest logits of each row of a step, found on the device: all that some samplers look at, and little to bring to the host.
 //!
 //! Larger logits come first, of equal ones the lower id, as candidates of samplers do. Next room: `replay`.
 
@@ -8,31 +8,39 @@ use forebay_tensor::{DType, Recorder, Tensor, ops::TopK};
 use super::seen::Seen;
 use crate::error::Result;
 
-/// So many of the largest logits.
+/// So many of the largest logits of each row.
 #[derive(Debug)]
-pub(super) struct Shortlist {
+pub(in crate::generate) struct Shortlist {
     ids: Tensor,
     logits: Tensor,
+    /// The same, row by row.
+    rows: Vec<[Tensor; 2]>,
 }
 
 impl Shortlist {
-    pub(super) fn new(seen: &Seen, count: usize) -> Result<Self> {
-        let list = |dtype| seen.tensor(dtype, &[1, count], "shortlist");
-        Ok(Self { ids: list(DType::U32)?, logits: list(DType::F32)? })
+    pub(in crate::generate) fn new(seen: &Seen, rows: usize, count: usize) -> Result<Self> {
+        let list = |dtype| seen.tensor(dtype, &[rows, count], "shortlist");
+        let (ids, logits) = (list(DType::U32)?, list(DType::F32)?);
+        let row = |row| Ok([ids.narrow(0, row..row + 1)?, logits.narrow(0, row..row + 1)?]);
+        let rows = (0..rows).map(row).collect::<Result<_>>()?;
+        Ok(Self { ids, logits, rows })
     }
 
     /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.ids.elements()
+    pub(in crate::generate) fn len(&self) -> usize {
+        self.ids.shape()[1]
     }
 
-    /// Records the search among the logits of one token, `[1, vocabulary]`.
-    pub(super) fn record(&self, ops: &mut Recorder<'_, '_>, logits: &Tensor) -> Result<()> {
-        Ok(ops.record(&TopK { x: logits, values: &self.logits, ids: &self.ids })?)
+    /// Records the search among the logits of the first rows, `[rows, vocabulary]`.
+    pub(in crate::generate) fn record(&self, ops: &mut Recorder<'_, '_>, logits: &Tensor) -> Result<()> {
+        let rows = 0..logits.shape()[0];
+        let (values, ids) = (&self.logits.narrow(0, rows.clone())?, &self.ids.narrow(0, rows)?);
+        Ok(ops.record(&TopK { x: logits, values, ids })?)
     }
 
-    /// The tokens and their logits.
-    pub(super) fn read(&self) -> Result<(Read<'_, u32>, Read<'_, f32>)> {
-        Ok((self.ids.read()?, self.logits.read()?))
+    /// The tokens of a row and their logits.
+    pub(in crate::generate) fn read(&self, row: usize) -> Result<(Read<'_, u32>, Read<'_, f32>)> {
+        let [ids, logits] = &self.rows[row];
+        Ok((ids.read()?, logits.read()?))
     }
 }
