@@ -54,27 +54,27 @@ template <class Put> __device__ void enter(ARGUMENTS, Put put) {
 }
 
 KERNEL enter_f32(ARGUMENTS) {
-    wait_for_others();
+    begin();
     enter(GIVEN, [](uint8_t *cache, size_t at, float x) { ((float *)cache)[at] = x; });
 }
 
 KERNEL enter_f16(ARGUMENTS) {
-    wait_for_others();
+    begin();
     enter(GIVEN, [](uint8_t *cache, size_t at, float x) { ((__half *)cache)[at] = __float2half_rn(x); });
 }
 
 KERNEL enter_bf16(ARGUMENTS) {
-    wait_for_others();
+    begin();
     enter(GIVEN, [](uint8_t *cache, size_t at, float x) { ((__nv_bfloat16 *)cache)[at] = __float2bfloat16_rn(x); });
 }
 
 // Widths are whole blocks of 32 elements, so that a warp has one.
 KERNEL enter_q8_0(ARGUMENTS) {
-    wait_for_others();
+    begin();
     enter(GIVEN, [](uint8_t *cache, size_t at, float x) { round_q8_0(x, cache + at / BLOCK * Q8_0::BYTES); });
 }
 
 KERNEL enter_q4_0(ARGUMENTS) {
-    wait_for_others();
+    begin();
     enter(GIVEN, [](uint8_t *cache, size_t at, float x) { round_q4_0(x, cache + at / BLOCK * Q4_0::BYTES); });
 }

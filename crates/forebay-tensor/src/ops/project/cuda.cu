@@ -5,7 +5,7 @@
 // has its next ones brought into shared memory while it multiplies. The first come before the kernels in front are done, for nobody
 // writes weights; then the block makes rounded numbers of the row, and its norm later scales the sums.
 // Each 16 rows by 32 columns are multiplied by tensor cores. Of a stage's eight pieces of `x` each is a column of its own, so that all
-// eight products are one result: a lane reads four rows of two pieces at a time, and scales four rows of one piece.
+// eight products are one result: a lane reads two rows of two pieces at a time, and scales two rows of its own two pieces.
 
 #include "../../tiles/cuda/bulk.cuh"
 #include "../../tiles/cuda/curves.cuh"
@@ -86,7 +86,7 @@ __device__ __forceinline__ void round_four(float4 x, uint32_t i, bool there, Pie
 // before it reads `x`, and not before it reads what there is of `norm` at first.
 template <bool WHOLE>
 __device__ __forceinline__ float round_row(const float *x, const float *norm, uint32_t width, Piece *pieces) {
-    constexpr int HELD = 2;
+    constexpr int HELD = 4;
     const float4 zeros = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
     const uint32_t end = (width + 127) / 128 * 128, step = 4 * blockDim.x;
     float squares = 0.0f;
@@ -123,104 +123,115 @@ __device__ __forceinline__ float round_row(const float *x, const float *norm, ui
     return squares;
 }
 
-// What tensor cores sum: of two rows of a lane's, with the pieces of columns `2 * t` and `2 * t + 1`.
+// What tensor cores sum: of two rows side by side, the products with pieces `2 * t` and `2 * t + 1`.
 struct Sums {
     int at[4];
 };
 
+// Adds the products of 16 rows with 16 columns of two pieces, in `x` and `y` of the lane that has the piece and zero elsewhere. Of both
+// rows of a lane, `a` and `b` have four columns of either piece.
 template <bool UNSIGNED = false>
-__device__ __forceinline__ void multiply_16(Sums &c, uint32_t a, uint32_t b, int x) {
+__device__ __forceinline__ void multiply_32(Sums &c, uint2 a, uint2 b, int x, int y) {
     if constexpr (UNSIGNED) {
-        asm("mma.sync.aligned.m16n8k16.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
-            : "+r"(c.at[0]), "+r"(c.at[1]), "+r"(c.at[2]), "+r"(c.at[3]) : "r"(a), "r"(b), "r"(x));
+        asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+            : "+r"(c.at[0]), "+r"(c.at[1]), "+r"(c.at[2]), "+r"(c.at[3]) : "r"(a.x), "r"(a.y), "r"(b.x), "r"(b.y), "r"(x), "r"(y));
     } else {
-        asm("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
-            : "+r"(c.at[0]), "+r"(c.at[1]), "+r"(c.at[2]), "+r"(c.at[3]) : "r"(a), "r"(b), "r"(x));
+        asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+            : "+r"(c.at[0]), "+r"(c.at[1]), "+r"(c.at[2]), "+r"(c.at[3]) : "r"(a.x), "r"(a.y), "r"(b.x), "r"(b.y), "r"(x), "r"(y));
     }
 }
 
 // Whether upper codes of four bits stay where they are, sixteen times as large.
 __device__ __forceinline__ constexpr bool keeps_upper(int code) { return bits_of(code) == 4 && !is_looked_up(code); }
 
-// Adds the products of two rows, whose words of the lane's lines are `a` and `b`: to one sum of all columns, or to those of each half.
-template <class F>
-__device__ __forceinline__ void multiply(F f, uint2 a, uint2 b, int2 x, Sums &first, Sums &last) {
-    const int code = f.code(), t = threadIdx.x % 4;
+// Values of the first and the last 16 columns of a piece, of two rows whose words of the lane's lines are `a` and `b`.
+__device__ __forceinline__ void values_of(int code, uint2 a, uint2 b, uint2 &low, uint2 &high) {
+    const int t = threadIdx.x % 4;
     if (keeps_upper(code)) {
-        multiply_16(first, a.x & 0x0f0f0f0f, a.y & 0x0f0f0f0f, x.x);
-        multiply_16<true>(last, a.x & 0xf0f0f0f0, a.y & 0xf0f0f0f0, x.y);
+        low = make_uint2(a.x & 0x0f0f0f0f, a.y & 0x0f0f0f0f);
+        high = make_uint2(a.x & 0xf0f0f0f0, a.y & 0xf0f0f0f0);
         return;
     }
-    uint2 low, high;
     quads_of(code, a.x, b.x, t, low.x, high.x);
     quads_of(code, a.y, b.y, t, low.y, high.y);
-    if (is_unsigned(code)) {
-        multiply_16<true>(first, low.x, low.y, x.x);
-        multiply_16<true>(first, high.x, high.y, x.y);
-    } else {
-        multiply_16(first, low.x, low.y, x.x);
-        multiply_16(has_halves(code) ? last : first, high.x, high.y, x.y);
-    }
 }
 
-// Adds to `sum` the products of four rows with the lane's piece of a stage. `lines` and `sides` are where the stage has them;
-// `count` pieces are there.
+// Adds to `sum` the products of two rows with two pieces of a stage. `lines` and `sides` are where the stage has them; `there` pieces
+// are there.
 template <class F>
 __device__ __forceinline__ void stage_of(
-    F f, const uint8_t *sides, const uint8_t *lines, const Piece *pieces, uint32_t count, float (&sum)[4]
+    F f, const uint8_t *sides, const uint8_t *lines, const Piece *pieces, uint32_t there, float (&sum)[2]
 ) {
     const int code = f.code(), bits = bits_of(code), g = threadIdx.x % WARP / 4, t = threadIdx.x % 4;
-    const uint32_t rows = g / 2 * 4, odd = g % 2, own = 2 * t + odd;
     const uint32_t line_bytes = 64 * bits, side_bytes = ROWS * side_bytes_of(code, f.how);
-    const int parts = parts_of(code, f.how), part = own & ((1 << parts) - 1);
+    const int parts = parts_of(code, f.how);
+    // Whole blocks of that many columns have all pieces.
+    const uint32_t count = parts == 3 ? STAGE : there;
     const bool has_second = bits == 8 || bits == 6 || bits == 5 || bits == 3;
     const uint32_t first_line = bits >= 4 ? t : bits == 1 ? 0 : t & 1;
     const uint32_t second_line = bits == 8 ? t + 4 : bits == 6 ? 4 + (t & 1) : bits == 5 ? 4 : 2;
 
-    lines += 4 * rows;
-    const Sides<4> beside = load_sides<4>(code, f.how, sides + (min(own, count - 1) >> parts) * side_bytes, part, rows);
     int2 x = make_int2(0, 0);
     if (g < count) x = pieces[g].codes[t];
-    Sums first[2] = {}, last[2] = {};
+    const int2 even = g % 2 ? make_int2(0, 0) : x, odd = g % 2 ? x : make_int2(0, 0);
+    Sums first = {}, last = {};
+    lines += 8 * g;
+    auto add = [&](Sums &to, const uint2 (&values)[2], int x, int y) {
+        if (is_unsigned(code)) multiply_32<true>(to, values[0], values[1], x, y);
+        else multiply_32(to, values[0], values[1], x, y);
+    };
     // As many lines as there are registers for.
     constexpr int AT_ONCE = F::LINES > 4 ? 2 : 4;
 #pragma unroll
     for (int begin = 0; begin < 4; begin += AT_ONCE) {
-        uint4 a[AT_ONCE], b[AT_ONCE];
+        uint2 a[AT_ONCE][2], b[AT_ONCE][2];
 #pragma unroll
         for (int i = 0; i < AT_ONCE; i++) {
-            // What is not there is read from where something is; it meets a piece of zeros.
-            const uint8_t *at = lines + min(2 * (begin + i) + odd, count - 1) * line_bytes;
-            a[i] = *(const uint4 *)(at + 64 * first_line);
-            b[i] = has_second ? *(const uint4 *)(at + 64 * second_line) : a[i];
+#pragma unroll
+            for (int p = 0; p < 2; p++) {
+                // What is not there is read from where something is; it meets a piece of zeros.
+                const uint8_t *at = lines + min(2 * (begin + i) + p, count - 1) * line_bytes;
+                a[i][p] = *(const uint2 *)(at + 64 * first_line);
+                b[i][p] = has_second ? *(const uint2 *)(at + 64 * second_line) : a[i][p];
+            }
         }
 #pragma unroll
         for (int i = 0; i < AT_ONCE; i++) {
-            const int2 here = g / 2 == begin + i ? x : make_int2(0, 0);
-            multiply(f, make_uint2(a[i].x, a[i].y), make_uint2(b[i].x, b[i].y), here, first[0], last[0]);
-            multiply(f, make_uint2(a[i].z, a[i].w), make_uint2(b[i].z, b[i].w), here, first[1], last[1]);
+            // Multiplied, and not chosen: there is more room for that beside all that is masked.
+            int here = g / 2 == begin + i;
+            asm("" : "+r"(here));
+            uint2 low[2], high[2];
+            values_of(code, a[i][0], b[i][0], low[0], high[0]);
+            values_of(code, a[i][1], b[i][1], low[1], high[1]);
+            add(first, low, even.x * here, odd.x * here);
+            if (keeps_upper(code)) multiply_32<true>(last, high[0], high[1], even.y * here, odd.y * here);
+            else add(has_halves(code) ? last : first, high, even.y * here, odd.y * here);
         }
     }
-    if (own >= count) return;
-    float scale[2][4], minimum[2][4];
-    take_apart<4>(code, f.how, beside, part, scale, minimum);
-    const float4 rest = *(const float4 *)&pieces[own].d;
-    const int sums[2] = {__float_as_int(rest.z), __float_as_int(rest.w)};
 #pragma unroll
-    for (int row = 0; row < 4; row++) {
-        const Sums &ones = first[row / 2], &others = last[row / 2];
-        int one = odd ? ones.at[row % 2 * 2 + 1] : ones.at[row % 2 * 2];
-        int other = odd ? others.at[row % 2 * 2 + 1] : others.at[row % 2 * 2];
-        if (keeps_upper(code)) one += other >> 4;
-        if (has_halves(code)) {
-            one -= zero_of(code) * sums[0], other -= zero_of(code) * sums[1];
-            float both = scale[0][row] * (float)one + scale[1][row] * (float)other;
-            if (has_minimum(code)) both += minimum[0][row] * (float)sums[0] + minimum[1][row] * (float)sums[1];
-            sum[row] += rest.x * both;
-        } else {
-            if (zero_of(code) != 0) one -= zero_of(code) * (sums[0] + sums[1]);
-            sum[row] += rest.x * (scale[0][row] * (float)one);
-            if (has_minimum(code)) sum[row] += rest.y * minimum[0][row];
+    for (int p = 0; p < 2; p++) {
+        const uint32_t own = 2 * t + p;
+        if (own >= count) continue;
+        const int part = own & ((1 << parts) - 1);
+        const Sides<2> beside = load_sides<2>(code, f.how, sides + (own >> parts) * side_bytes, part, 2 * g);
+        float scale[2][2], minimum[2][2];
+        take_apart<2>(code, f.how, beside, part, scale, minimum);
+        const float4 rest = *(const float4 *)&pieces[own].d;
+        const int sums[2] = {__float_as_int(rest.z), __float_as_int(rest.w)};
+#pragma unroll
+        for (int row = 0; row < 2; row++) {
+            int one = first.at[2 * row + p], other = last.at[2 * row + p];
+            if (keeps_upper(code)) one += other >> 4;
+            if (has_halves(code)) {
+                one -= zero_of(code) * sums[0], other -= zero_of(code) * sums[1];
+                float both = scale[0][row] * (float)one + scale[1][row] * (float)other;
+                if (has_minimum(code)) both += minimum[0][row] * (float)sums[0] + minimum[1][row] * (float)sums[1];
+                sum[row] += rest.x * both;
+            } else {
+                if (zero_of(code) != 0) one -= zero_of(code) * (sums[0] + sums[1]);
+                sum[row] += rest.x * (scale[0][row] * (float)one);
+                if (has_minimum(code)) sum[row] += rest.y * minimum[0][row];
+            }
         }
     }
 }
@@ -322,7 +333,7 @@ template <class F> __device__ __forceinline__ void multiply_all(ARGUMENTS) {
         const float before = finish == ADD && threadIdx.x < PANELS * ROWS ? read_of(begin + threadIdx.x / ROWS, end) : 0.0f;
         while (panel < end) {
             const uint32_t here = panel, part = stages <= warps ? stage : warp;
-            float sum[4] = {};
+            float sum[2] = {};
             do {
                 const uint32_t first = stage * STAGE;
                 const uint8_t *sides = own + slot * (stage_sides + stage_lines);
@@ -335,14 +346,13 @@ template <class F> __device__ __forceinline__ void multiply_all(ARGUMENTS) {
                 slot ^= 1, phase ^= slot == 0;
             } while (panel == here);
 #pragma unroll
-            for (int i = 0; i < 4; i++) {
+            for (int i = 0; i < 2; i++) {
                 sum[i] += __shfl_xor_sync(~0u, sum[i], 1);
                 sum[i] += __shfl_xor_sync(~0u, sum[i], 2);
-                sum[i] += __shfl_xor_sync(~0u, sum[i], 4);
             }
-            if (lane % 8 == 0) {
+            if (lane % 4 == 0) {
                 float *to = sums + ((here - begin) * parts_of_panel + part) * ROWS + lane / 2;
-                *(float4 *)to = make_float4(sum[0], sum[1], sum[2], sum[3]);
+                *(float2 *)to = make_float2(sum[0], sum[1]);
             }
         }
         __syncthreads();

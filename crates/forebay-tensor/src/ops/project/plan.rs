@@ -55,6 +55,11 @@ impl Card {
         most_of(ENOUGH_WARPS, all / 2).or_else(|| most_of(FEWEST_WARPS, most))
     }
 
+    /// So many bytes that a multiprocessor has room for one such block beside one of the others.
+    fn alone(&self) -> usize {
+        self.shared[0] / 2 - FIXED * 5 / 8
+    }
+
     /// Whether there is room for a row of this width.
     pub(super) fn fits(&self, layout: &PanelLayout, width: usize) -> bool {
         self.warps(layout, width).is_some()
@@ -70,7 +75,11 @@ impl Card {
         let [count, width] = [op.x.shape()[0], op.x.shape()[1]];
         let blocks = groups(Project::NAME, units.min(self.multiprocessors))?;
         let warps = self.warps(layout, width).unwrap_or(FEWEST_WARPS);
-        let shared_bytes = size(Project::NAME, "shared bytes", shared_bytes(warps, layout, width))?;
+        let mut bytes = shared_bytes(warps, layout, width);
+        if op.norm.is_none() {
+            bytes = bytes.max(self.alone());
+        }
+        let shared_bytes = size(Project::NAME, "shared bytes", bytes)?;
         let groups = [blocks, groups(Project::NAME, count)?, 1];
         Ok(Grid { groups, threads: [(warps * WARP) as u32, 1, 1], shared_bytes })
     }
