@@ -11,6 +11,7 @@ use super::{
     memory::Regions,
     module::Kernels,
     queue::{self, Stream},
+    ranges::Profilers,
     staging::Staging,
 };
 use crate::{
@@ -32,6 +33,7 @@ pub(crate) struct CudaDevice {
     pub(crate) timeline: Timeline,
     pub(crate) recycler: Recycler,
     pub(crate) kernels: Mutex<Kernels>,
+    pub(super) profilers: Profilers,
     queues: Mutex<Vec<Arc<Stream>>>,
     /// What recordings are captured from.
     capture: Mutex<Stream>,
@@ -73,6 +75,7 @@ impl CudaDevice {
             timeline: Timeline::written_by(words.clone()),
             recycler: Recycler::default(),
             kernels: Mutex::new(Kernels::new(&context, architecture)?),
+            profilers: Profilers::look(),
             queues: Mutex::new(Vec::new()),
             capture: Mutex::new(Stream::new(&context)?),
             staging: Staging::new(&context)?,

@@ -16,7 +16,6 @@ use super::{
     driver::{Context, call},
     graph::CudaGraph,
     module::Function,
-    ranges::Range,
     timing::Marks,
 };
 use crate::{
@@ -146,7 +145,7 @@ pub(crate) fn submit(
 fn run(device: &CudaDevice, stream: &Stream, submission: &Submission) -> Result<()> {
     let kernels = lock(&device.kernels);
     let label = &submission.label;
-    let _range = Range::begin(label);
+    let _range = device.profilers.begin(label);
     match (&submission.work, &submission.profile) {
         (Work::Once(list), None) => lay(list, stream, kernels.functions(), label, None),
         (Work::Once(list), Some(timings)) => {

@@ -5,8 +5,6 @@
 //! lost but names. Rule:
 //! - R1 The library is called only after a look that it is there.
 
-use std::sync::OnceLock;
-
 use cudarc::nvtx::sys;
 
 use crate::label::Label;
@@ -14,28 +12,37 @@ use crate::label::Label;
 /// Bytes of a name that a profiler is told, with the zero behind them.
 const MOST: usize = 64;
 
+/// Whether the library is there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Profilers {
+    present: bool,
+}
+
+impl Profilers {
+    /// Looks for the library.
+    pub(super) fn look() -> Self {
+        // SAFETY: looks for a library of that name and calls nothing in it.
+        Self { present: unsafe { sys::is_culib_present() } }
+    }
+
+    /// Begins a range, if anybody can be told of it.
+    pub(super) fn begin(self, label: &Label) -> Option<Range> {
+        self.present.then(|| {
+            let name = zero_ended(label.as_str());
+            // SAFETY: R1; the name ends in a zero, and the library copies it.
+            unsafe { sys::nvtxRangePushA(name.as_ptr().cast()) };
+            Range(())
+        })
+    }
+}
+
 /// A range of this thread, which ends when it is dropped.
 #[derive(Debug)]
 pub(super) struct Range(());
 
-impl Range {
-    /// Begins a range, if anybody can be told of it.
-    pub(super) fn begin(label: &Label) -> Option<Self> {
-        static PRESENT: OnceLock<bool> = OnceLock::new();
-        // SAFETY: looks for a library of that name and calls nothing in it.
-        if !*PRESENT.get_or_init(|| unsafe { sys::is_culib_present() }) {
-            return None;
-        }
-        let name = zero_ended(label.as_str());
-        // SAFETY: R1; the name ends in a zero, and the library copies it.
-        unsafe { sys::nvtxRangePushA(name.as_ptr().cast()) };
-        Some(Self(()))
-    }
-}
-
 impl Drop for Range {
     fn drop(&mut self) {
-        // SAFETY: R1; ends the range that `begin` began, as ranges of a thread end in turn.
+        // SAFETY: R1; ends the range that `Profilers::begin` began, as ranges of a thread end in turn.
         unsafe { sys::nvtxRangePop() };
     }
 }
