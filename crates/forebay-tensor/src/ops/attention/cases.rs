@@ -201,7 +201,7 @@ fn attend(rig: &mut Rig, dtype: DType, sizes: Sizes<'_>, kind: Kind) -> Result<(
     Ok(())
 }
 
-/// Positions of several texts: each is as it is alone with its cache, to the bit, and as the oracle has it.
+/// Positions of several texts: each is as it is alone with its cache, and as the oracle has it.
 fn apart(
     rig: &mut Rig,
     dtype: DType,
@@ -282,7 +282,12 @@ fn apart(
             let op =
                 Attention { q: &q, keys, values, positions: &positions, places: None, out: &alone, ..op };
             rig.run(&op)?;
-            rig.same(&format!("{what}, row {i} alone"), &alone, together)?;
+            let what = format!("{what}, row {i} alone");
+            // A card cuts what few rows see into more parts, so that sums run in another order.
+            match rig.device().kind() == BackendKind::Cuda && parts.is_some() {
+                true => rig.near(&what, &alone, together, tolerance)?,
+                false => rig.same(&what, &alone, together)?,
+            }
         }
     }
     Ok(())

@@ -9,6 +9,9 @@ use crate::{DType, Result, Served, op::groups};
 
 /// The most parts.
 const MOST_PARTS: usize = 64;
+/// Parts of all caches together, where each has a position of its own, that a card is busy with; and the most that each has at least.
+const BUSY_PARTS: usize = 2 * MOST_PARTS;
+const FEWEST_PARTS: usize = 8;
 /// The fewest positions of a part.
 pub(super) const LEAST_PART: usize = 32;
 /// The most positions of a tile, and the fewest.
@@ -50,6 +53,12 @@ pub(super) fn served() -> [Served; 4] {
 /// Parts that what is seen of a cache is cut into.
 pub(super) fn parts_in(capacity: usize) -> usize {
     capacity.div_ceil(LEAST_PART).min(MOST_PARTS)
+}
+
+/// The same for each of so many caches: many keep a card busy with fewer parts each.
+pub(super) fn parts_of_each(count: usize, capacity: usize) -> usize {
+    let most = (BUSY_PARTS / count.max(1)).clamp(FEWEST_PARTS, MOST_PARTS);
+    capacity.div_ceil(LEAST_PART).min(most)
 }
 
 /// The sizes of a launch that decide how it is cut.

@@ -172,15 +172,14 @@ impl<'a> Attention<'a> {
 
     /// Elements of the room that is enough for up to so many positions over a cache of this capacity.
     pub fn parts(count: usize, heads: usize, value_width: usize, capacity: usize) -> usize {
-        Self::parts_of_places(count.min(MOST_SPLIT), heads, value_width, capacity)
+        count.min(MOST_SPLIT) * heads * most_parts(capacity, cuda::parts_in(capacity)) * (value_width + 2)
     }
 
-    /// Elements of the room that is enough for so many rows that have places, each in a cache of this capacity.
+    /// Elements of the room that is enough for up to so many rows that have places, each in a cache of this capacity.
     pub fn parts_of_places(count: usize, heads: usize, value_width: usize, capacity: usize) -> usize {
-        // Enough for every device, since a room is made before it is known who works in it.
-        let on_cpu = if capacity > PART { parts_in(capacity) } else { 0 };
-        let on_card = if capacity > cuda::LEAST_PART { cuda::parts_in(capacity) } else { 0 };
-        count * heads * on_cpu.max(on_card) * (value_width + 2)
+        // Fewer rows have more parts each.
+        let parts = |count| count * most_parts(capacity, cuda::parts_of_each(count, capacity));
+        heads * (1..=count).map(parts).max().unwrap_or(0) * (value_width + 2)
     }
 
     /// The room to work in parts, where the launch does, over a cache that is longer than this.
@@ -198,6 +197,9 @@ impl<'a> Attention<'a> {
     fn room_of(&self, kernels: &Kernels) -> Option<(&'a Tensor, usize)> {
         let capacity = self.capacity();
         let (least, parts) = match kernels.join.backend() {
+            BackendKind::Cuda if self.places.is_some() => {
+                (cuda::LEAST_PART, cuda::parts_of_each(self.q.shape()[0], capacity))
+            }
             BackendKind::Cuda => (cuda::LEAST_PART, cuda::parts_in(capacity)),
             _ => (PART, parts_in(capacity)),
         };
@@ -293,8 +295,11 @@ impl Op for Attention<'_> {
         if let Some(sinks) = self.sinks {
             argument(Self::NAME, "sinks", sinks).f32()?.shaped(&[heads])?;
         }
-        let parts = if self.places.is_some() { Self::parts_of_places } else { Self::parts };
-        self.check_parts(parts(count, heads, value_width, capacity))?;
+        let parts = match self.places {
+            Some(_) => count * most_parts(capacity, cuda::parts_of_each(count, capacity)),
+            None => count.min(MOST_SPLIT) * most_parts(capacity, cuda::parts_in(capacity)),
+        };
+        self.check_parts(parts * heads * (value_width + 2))?;
         self.check_numbers(heads, groups, [("width of q", width), ("width of values", value_width)])
     }
 
@@ -386,6 +391,12 @@ impl Op for Attention<'_> {
         ];
         Ok(stage.launch(&kernels.join, join, &join_arguments)?)
     }
+}
+
+/// The most parts of a row over a cache of this capacity on any device, as a room is made before it is known who works in it.
+fn most_parts(capacity: usize, on_card: usize) -> usize {
+    let on_cpu = if capacity > PART { parts_in(capacity) } else { 0 };
+    on_cpu.max(if capacity > cuda::LEAST_PART { on_card } else { 0 })
 }
 
 /// Parts that the positions of a cache of this capacity can lie in; one more than it has, since a ring can begin anywhere.
