@@ -62,7 +62,7 @@ mod tests {
             (&["in.gguf", "out.gguf", "--type", "q9"], 2, "q4_k_m"),
             (&["in.gguf", "out.gguf"], 2, "--type"),
             (&["in.gguf", "out", "--type", "mlx7"], 2, "mlx and 2, 3, 4, 5, 6 or 8 bits"),
-            (&["in.gguf", "out", "--type", "mlx4"], 1, "no tokenizer.json"),
+            (&["in.gguf", "out", "--type", "mlx4"], 1, "llama.block_count"),
             (&["in.gguf", "out", "--type", "mlx4", "--pure"], 2, "--pure"),
             (&["none.gguf", "out.gguf", "--type", "q8_0"], 1, "none.gguf"),
             (&["in.gguf", "no/such/out.gguf", "--type", "q8_0"], 1, "no/such/out.gguf"),

@@ -182,3 +182,21 @@ fn bench_reports_each_test_and_asks_for_no_memory_in_between() {
     let (code, line) = failure(&["bench", &model, "-p", "300"]);
     assert!(code == 2 && line.contains("made for 256"), "{line}");
 }
+
+#[test]
+fn a_file_becomes_a_folder_that_says_the_same() {
+    let folder = Folder::new();
+    let (model, made) = (folder.model(), folder.path().join("made"));
+    let made = made.to_str().unwrap();
+    assert_eq!(success(forebay(&["quantize", &model, made, "--type", "mlx8"])), "");
+    let said = |model: &str| {
+        let flags = ["Hello you", "--greedy", "-n", "24", "--precision", "strict", "--kv", "f32", "--json"];
+        json(forebay(&[&["run", model], &flags[..]].concat()))
+    };
+    let (first, then) = (said(&model), said(made));
+    for key in ["prompt_tokens", "tokens", "text"] {
+        assert_eq!(then[key], first[key], "{key}");
+    }
+    let (code, line) = failure(&["quantize", &model, made, "--type", "mlx8"]);
+    assert!(code == 2 && line.contains("made is there"), "{line}");
+}

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::safetensors::{Shards, Tensor};
 use crate::error::{Error, Fault, FormatError, Place, Result};
 
-pub(super) use rows::{dtype_of_rows, write_rows};
+pub(super) use rows::{dtype_of_rows, planes_of_mxfp4, write_rows};
 
 /// Bits of a word of codes.
 const WORD: u64 = 32;

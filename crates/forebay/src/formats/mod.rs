@@ -20,7 +20,7 @@ mod sentencepiece;
 pub mod settings;
 mod source;
 mod stored;
-mod tokens;
+pub(crate) mod tokens;
 mod upload;
 pub mod weights;
 pub mod write;

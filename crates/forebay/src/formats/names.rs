@@ -75,6 +75,9 @@ const TENSORS: &[(&str, &str)] = &[
 const OUTSIDE: &[(&str, &str)] =
     &[("embed_tokens", "token_embd"), ("norm", "output_norm"), ("lm_head", "output")];
 
+/// Queries, keys, values and gates of a delta network in one matrix.
+const HEADS: &str = "linear_attn.in_proj_qkvz.weight";
+
 /// What the language model may lie in.
 const AROUND: [&str; 2] = ["model.", "language_model."];
 
@@ -97,6 +100,8 @@ pub(super) struct Naming {
     pub(super) after_is_before: bool,
     /// Whether rows of gates and of what they let through take turns.
     pub(super) turns: bool,
+    /// Whether queries, keys and values are one matrix, and gates and what they let through another.
+    pub(super) joined: bool,
     /// Whether the embedding is the output as well, whatever else the checkpoint holds.
     pub(super) tied: bool,
 }
@@ -137,9 +142,7 @@ impl Naming {
         }
         let pair = |ending: &str| ["gate", "up"].map(|half| full(&format!("ffn_{half}_exps.{ending}")));
         match name {
-            "linear_attn.in_proj_qkvz.weight" => {
-                return Belongs::Heads(["attn_qkv.weight", "attn_gate.weight"].map(full));
-            }
+            HEADS => return Belongs::Heads(["attn_qkv.weight", "attn_gate.weight"].map(full)),
             "mlp.experts.gate_up_proj" if self.turns => return Belongs::Turns(pair("weight")),
             "mlp.experts.gate_up_proj_bias" if self.turns => return Belongs::Turns(pair("bias")),
             "mlp.experts.gate_up_proj" => return Belongs::Halves(pair("weight")),
@@ -181,12 +184,17 @@ impl Naming {
 
     /// What checkpoints call a tensor of the scheme; the name itself where that is not known.
     pub(super) fn original(&self, name: &str) -> String {
+        self.find(name).unwrap_or_else(|| name.to_owned())
+    }
+
+    /// What checkpoints call a tensor of the scheme, if they have it.
+    pub(super) fn find(&self, name: &str) -> Option<String> {
         let theirs = |table: &[(&str, &str)], name: &str| {
             let (ours, ending) = name.rsplit_once('.')?;
-            let (theirs, _) = table.iter().find(|(_, own)| *own == ours)?;
+            let (theirs, _) = table.iter().find(|(theirs, own)| *own == ours && self.calls(theirs))?;
             Some(format!("{theirs}.{ending}"))
         };
-        let found = match name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) {
+        match name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) {
             Some((layer, rest)) => {
                 let tensor =
                     TENSORS.iter().find(|(_, ours)| *ours == rest).map(|(theirs, _)| (*theirs).to_owned());
@@ -201,8 +209,23 @@ impl Naming {
             }
             None if name.starts_with("output.") => theirs(OUTSIDE, name),
             None => theirs(OUTSIDE, name).map(|found| format!("model.{found}")),
-        };
-        found.unwrap_or_else(|| name.to_owned())
+        }
+    }
+
+    /// What checkpoints call the tensor that holds both of these of a layer, where they have one.
+    pub(super) fn heads(&self, layer: &str) -> String {
+        format!("model.layers.{layer}.{HEADS}")
+    }
+
+    /// Whether the family calls a module so, of those that differ between families.
+    fn calls(&self, theirs: &str) -> bool {
+        match theirs {
+            "self_attn.qkv_proj" | "mlp.gate_up_proj" => self.joined,
+            "linear_attn.in_proj_qkv" | "mlp.up_proj" => !self.joined,
+            "mlp.router" => self.turns,
+            "mlp.gate" => !self.turns,
+            _ => true,
+        }
     }
 }
 
@@ -222,8 +245,9 @@ fn is_number(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    const PLAIN: Naming = Naming { after_is_before: true, turns: false, tied: false };
-    const GPT: Naming = Naming { after_is_before: false, turns: true, tied: true };
+    const PLAIN: Naming = Naming { after_is_before: true, turns: false, joined: false, tied: false };
+    const GPT: Naming = Naming { after_is_before: false, turns: true, joined: false, tied: true };
+    const PHI: Naming = Naming { joined: true, ..PLAIN };
 
     fn whole(name: &str) -> Belongs {
         Belongs::Whole(name.to_owned())
@@ -287,14 +311,30 @@ mod tests {
 
     #[test]
     fn every_name_leads_back() {
-        for naming in [PLAIN, GPT] {
-            for name in ["attn_q.weight", "ffn_norm.weight", "ssm_a", "ssm_dt.bias", "attn_sinks.weight"] {
+        for naming in [PLAIN, GPT, PHI] {
+            for name in [
+                "attn_q.weight",
+                "ffn_norm.weight",
+                "ssm_a",
+                "ssm_dt.bias",
+                "attn_sinks.weight",
+                "attn_qkv.weight",
+                "ffn_up.weight",
+                "ffn_gate_inp.bias",
+                "ffn_gate_inp_shexp.weight",
+            ] {
                 let ours = format!("blk.5.{name}");
                 let theirs = naming.original(&ours);
                 assert!(theirs.starts_with("model.layers.5."), "{theirs}");
                 assert_eq!(naming.of(&theirs), Belongs::Whole(ours));
             }
         }
+        assert_eq!(PHI.original("blk.1.attn_qkv.weight"), "model.layers.1.self_attn.qkv_proj.weight");
+        assert_eq!(PLAIN.original("blk.1.attn_qkv.weight"), "model.layers.1.linear_attn.in_proj_qkv.weight");
+        assert_eq!(GPT.original("blk.1.ffn_gate_inp.bias"), "model.layers.1.mlp.router.bias");
+        let both = PLAIN.of(&PLAIN.heads("3"));
+        assert_eq!(both, Belongs::Heads(["blk.3.attn_qkv.weight", "blk.3.attn_gate.weight"].map(Into::into)));
+        assert_eq!(PLAIN.find("blk.0.attn_rot_embd.weight"), None);
         assert_eq!(PLAIN.original("output.weight"), "lm_head.weight");
         assert_eq!(PLAIN.original("token_embd.weight"), "model.embed_tokens.weight");
         assert_eq!(PLAIN.original("rope_freqs.weight"), "rope_freqs.weight");

@@ -1,7 +1,9 @@
 //! A model as it is, for whoever writes it anew: metadata and tensors as GGUF files have them, whatever it lies in.
 //!
 //! What folders lay out otherwise is turned here: the rows that positions turn in pairs, and the heads of delta networks. It
-//! decodes rows and never encodes one. Next rooms: `checkpoint` and `tokens` for folders, `quantize` for who writes.
+//! decodes rows and never encodes one. Next rooms: `checkpoint` and `tokens` for folders, `refold` for the way back, `quantize` for who writes.
+
+mod refold;
 
 use std::{
     borrow::Cow,
@@ -23,6 +25,8 @@ use super::{
     weights::{Access, Warning},
 };
 use crate::error::{Error, Result};
+
+pub(crate) use refold::Refolded;
 
 /// A model to be written anew.
 #[derive(Debug)]
@@ -46,6 +50,15 @@ pub(crate) struct Part {
     stored: Stored,
     /// Which column each column comes from, where they change places.
     columns: Option<Arc<[usize]>>,
+    woven: Option<Woven>,
+}
+
+/// Rows of another tensor, perhaps of another type, among those of a part.
+#[derive(Clone, Debug)]
+struct Woven {
+    other: Stored,
+    /// Runs of rows in their order: whether they are the other one's, the first, and how many.
+    runs: Arc<[(bool, u64, u64)]>,
 }
 
 /// Keys of the scheme that tell how a folder lays out what GGUF files lay out in one way.
@@ -77,6 +90,7 @@ impl Origin {
                 shape,
                 stored: Stored::of_gguf(part, tensor),
                 columns: None,
+                woven: None,
             }
         };
         let metadata = split.parts()[0].metadata().clone();
@@ -93,7 +107,7 @@ impl Origin {
         // Layers in their order, with what stands before them first.
         parts.sort_by_key(|part| (layer_of(&part.name), part.name.clone()));
         let family = metadata.get::<&str>("general.architecture")?.to_owned();
-        let layout = Layout { metadata: &metadata, family: &family };
+        let layout = Layout { metadata: &metadata, family: &family, back: false };
         parts.iter_mut().try_for_each(|part| layout.turn(part))?;
         let rows = parts.iter().find(|part| part.name == "token_embd.weight").map_or(0, |part| part.shape[0]);
         let of_folder = |key: &str| OF_FOLDERS.iter().any(|end| key.ends_with(end));
@@ -119,7 +133,16 @@ impl Origin {
                 std::mem::swap(one, taps);
             }
             let place = (layer_of(&name), name.clone());
-            (place, Part { name: naming.by_mlx(&name, &stored.name, around), shape, stored, columns: None })
+            (
+                place,
+                Part {
+                    name: naming.by_mlx(&name, &stored.name, around),
+                    shape,
+                    stored,
+                    columns: None,
+                    woven: None,
+                },
+            )
         };
         let mut parts: Vec<_> = written.map(part).collect();
         parts.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -158,7 +181,13 @@ impl Part {
             let shape: Vec<usize> = shape.iter().copied().filter(|size| *size != 1).collect();
             if shape.is_empty() { vec![1] } else { shape }
         };
-        Self { name, shape: if matrix { shape.clone() } else { squeezed() }, stored, columns: None }
+        Self {
+            name,
+            shape: if matrix { shape.clone() } else { squeezed() },
+            stored,
+            columns: None,
+            woven: None,
+        }
     }
 
     /// The type that it has.
@@ -166,8 +195,17 @@ impl Part {
     /// # Errors
     /// [`Error::UnknownType`].
     pub(crate) fn dtype(&self) -> Result<DType> {
-        self.stored.known()?;
-        Ok(match self.stored.kind {
+        let own = Self::dtype_of(&self.stored)?;
+        match &self.woven {
+            // Whether it was quantised is what the type is asked for.
+            Some(woven) if own.is_plain() => Self::dtype_of(&woven.other),
+            _ => Ok(own),
+        }
+    }
+
+    fn dtype_of(stored: &Stored) -> Result<DType> {
+        stored.known()?;
+        Ok(match stored.kind {
             Kind::Plain(dtype) => dtype,
             // Those are the same blocks, written otherwise.
             Kind::Planes { dtype: DType::MlxMxfp4, .. } => DType::MXFP4,
@@ -178,12 +216,13 @@ impl Part {
 
     /// Bytes that it takes in its files.
     pub(crate) fn bytes(&self) -> u64 {
-        self.stored.len()
+        self.stored.len() + self.woven.as_ref().map_or(0, |woven| woven.other.len())
     }
 
     /// Rows, which are what it is read by.
     pub(crate) fn rows(&self) -> usize {
-        self.stored.rows() as usize
+        let others = self.woven.as_ref().map_or(0, |woven| woven.other.rows());
+        (self.stored.rows() + others) as usize
     }
 
     /// Elements of a row.
@@ -198,7 +237,7 @@ impl Part {
             Kind::Planes { dtype, .. } => dtype == DType::MlxMxfp4,
             _ => false,
         };
-        plain && self.stored.change == Change::Nothing && self.columns.is_none()
+        plain && self.stored.change == Change::Nothing && self.columns.is_none() && self.woven.is_none()
     }
 
     /// The bytes of some rows, of its type; only where they [are as written](Self::is_as_written).
@@ -213,15 +252,21 @@ impl Part {
         Ok(Cow::Owned(out))
     }
 
-    /// Codes and scales of some rows, where they are of a type of MLX without biases.
+    /// Codes and scales of some rows, where they are of a type of MLX without biases, or the same blocks in rows.
     pub(crate) fn planes<'a>(&self, origin: &'a Origin, rows: Range<usize>) -> Result<[Cow<'a, [u8]>; 2]> {
         let part = self.stored.part(rows.start as u64, rows.len() as u64);
+        if let Kind::Plain(_) = part.kind {
+            return Ok(mlx::planes_of_mxfp4(&part.bytes(&origin.sources, 0)?).map(Cow::Owned));
+        }
         Ok([part.bytes(&origin.sources, 0)?, part.bytes(&origin.sources, 1)?])
     }
 
     /// The elements of some rows.
     pub(crate) fn floats(&self, origin: &Origin, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
-        self.stored.part(rows.start as u64, rows.len() as u64).decode(&origin.sources, out)?;
+        match &self.woven {
+            Some(woven) => woven.floats(&self.stored, origin, rows, out)?,
+            None => self.stored.part(rows.start as u64, rows.len() as u64).decode(&origin.sources, out)?,
+        }
         if let Some(columns) = &self.columns {
             for row in out.chunks_exact_mut(columns.len()) {
                 let before = row.to_vec();
@@ -233,6 +278,13 @@ impl Part {
 
     /// Lets the pages behind the first rows go.
     pub(crate) fn forget(&self, origin: &Origin, rows: usize) {
+        // Rows of two tensors are not read in the order of either.
+        if self.woven.is_some() && rows < self.rows() {
+            return;
+        }
+        if let Some(woven) = &self.woven {
+            woven.other.forget(&origin.sources, woven.other.rows());
+        }
         self.stored.forget(&origin.sources, rows as u64);
     }
 
@@ -253,10 +305,31 @@ impl Part {
     }
 }
 
-/// How a folder's tensors have to be turned.
+impl Woven {
+    /// The elements of some rows of the two.
+    fn floats(&self, stored: &Stored, origin: &Origin, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
+        let width = out.len() / rows.len().max(1);
+        let (mut before, mut rest) = (0, out);
+        let wanted = rows.start as u64..rows.end as u64;
+        for (others, first, count) in self.runs.iter().copied() {
+            let (from, to) = (wanted.start.max(before), wanted.end.min(before + count));
+            if from < to {
+                let (part, after) = rest.split_at_mut((to - from) as usize * width);
+                let source = if others { &self.other } else { stored };
+                source.part(first + from - before, to - from).decode(&origin.sources, part)?;
+                rest = after;
+            }
+            before += count;
+        }
+        Ok(())
+    }
+}
+
+/// How a folder's tensors have to be turned, or those of a file back.
 struct Layout<'a> {
     metadata: &'a Metadata,
     family: &'a str,
+    back: bool,
 }
 
 impl Layout<'_> {
@@ -283,13 +356,20 @@ impl Layout<'_> {
         let (heads, rows) = (self.size(heads)?, part.shape[0] as u64);
         let width = self.even(part, rows, heads)?;
         let half = width / 2;
-        if width % 2 > 0 || self.size("rope.dimension_count")? != width {
+        let turned = self.metadata.find::<u64>(&format!("{}.rope.dimension_count", self.family))?;
+        if width % 2 > 0 || turned.is_some_and(|turned| turned != width) {
             return Err(self.cannot(part, "heads of which not all columns are turned"));
         }
-        part.reorder((0..heads * half).map(|pair| {
-            let first = pair / half * width + pair % half;
-            Rows { first, count: 2, step: half }
-        }));
+        match self.back {
+            false => part.reorder((0..heads * half).map(|pair| {
+                let first = pair / half * width + pair % half;
+                Rows { first, count: 2, step: half }
+            })),
+            true => part.reorder((0..heads * 2).map(|side| {
+                let first = side / 2 * width + side % 2;
+                Rows { first, count: half, step: 2 }
+            })),
+        }
         Ok(())
     }
 
@@ -300,8 +380,10 @@ impl Layout<'_> {
         let (share, each) = (values / keys.max(1), all / values.max(1));
         let before = 2 * keys * self.size("ssm.state_size")?;
         // The head that comes to each place.
-        let order: Vec<u64> =
-            (0..share).flat_map(|turn| (0..keys).map(move |key| key * share + turn)).collect();
+        let order: Vec<u64> = match self.back {
+            false => (0..share).flat_map(|turn| (0..keys).map(move |key| key * share + turn)).collect(),
+            true => (0..keys).flat_map(|key| (0..share).map(move |turn| turn * keys + key)).collect(),
+        };
         let (before, each) = match module {
             "attn_qkv" | "ssm_conv1d" => (before, each),
             "attn_gate" => (0, each),
@@ -341,121 +423,4 @@ impl Layout<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{fs, ops::Range};
-
-    use super::*;
-    use crate::formats::write::{self, NamedTensor};
-
-    const QWEN: &str = r#"{"architectures": ["Qwen3_5MoeForCausalLM"], "hidden_size": 8, "num_hidden_layers": 1,
-        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 4, "max_position_embeddings": 64, "vocab_size": 4,
-        "num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 4, "shared_expert_intermediate_size": 4,
-        "linear_num_key_heads": 2, "linear_num_value_heads": 6, "linear_key_head_dim": 5, "linear_value_head_dim": 2,
-        "linear_conv_kernel_dim": 3}"#;
-    const LLAMA: &str = r#"{"architectures": ["LlamaForCausalLM"], "hidden_size": 8, "intermediate_size": 4,
-        "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 6,
-        "max_position_embeddings": 64, "vocab_size": 4}"#;
-    const TOKENIZER: &str = r#"{"added_tokens": [], "normalizer": null, "pre_tokenizer": {"type": "ByteLevel",
-        "add_prefix_space": false}, "post_processor": null, "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}"#;
-
-    /// The parts of a folder with these tensors, in which every element is its own number.
-    fn origin(name: &str, config: &str, tensors: &[(&str, &[usize])]) -> Result<Origin> {
-        let dir = std::env::temp_dir().join(format!("forebay-origin-{name}-{}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
-        fs::write(dir.join("config.json"), config).unwrap();
-        fs::write(dir.join("tokenizer.json"), TOKENIZER).unwrap();
-        let bytes = |shape: &[usize]| -> Vec<u8> {
-            (0..shape.iter().product()).flat_map(|x: usize| (x as f32).to_le_bytes()).collect()
-        };
-        let embedding: (&str, &[usize]) = ("model.embed_tokens.weight", &[4, 8]);
-        let all: Vec<_> =
-            tensors.iter().chain([&embedding]).map(|(name, shape)| (name, shape, bytes(shape))).collect();
-        let named =
-            all.iter().map(|(name, shape, bytes)| NamedTensor { name, dtype: DType::F32, shape, bytes });
-        write::safetensors(dir.join("model.safetensors"), &named.collect::<Vec<_>>()).unwrap();
-        let origin = Origin::open(&dir);
-        fs::remove_dir_all(dir).unwrap();
-        origin
-    }
-
-    /// The first elements of the rows of a part, which are so wide.
-    fn rows(origin: &Origin, name: &str, width: usize) -> Vec<usize> {
-        let part = origin.parts.iter().find(|part| part.name == name).unwrap();
-        let mut all = vec![0.0; part.shape.iter().product()];
-        // In two goes, which do not share a head.
-        let half = part.rows() / 2 + 1;
-        let (first, rest) = all.split_at_mut(half.min(part.rows()) * part.width());
-        let floats = |rows: Range<usize>, out: &mut [f32]| part.floats(origin, rows, out).unwrap();
-        floats(0..half.min(part.rows()), first);
-        floats(half.min(part.rows())..part.rows(), rest);
-        assert!(
-            all.chunks(width).all(|row| row.iter().enumerate().all(|(i, x)| *x == row[0] + i as f32)),
-            "{name}"
-        );
-        all.iter().step_by(width).map(|x| *x as usize / width).collect()
-    }
-
-    /// Heads of values by turns, each of so many rows, behind others.
-    fn by_turns(before: usize, each: usize) -> Vec<usize> {
-        let heads = [0, 3, 1, 4, 2, 5]
-            .into_iter()
-            .flat_map(|head| (0..each).map(move |row| before + head * each + row));
-        (0..before).chain(heads).collect()
-    }
-
-    #[test]
-    fn heads_of_values_take_those_of_keys_by_turns() {
-        let module = |name: &str| format!("model.layers.0.linear_attn.{name}");
-        let names = [
-            "in_proj_qkv.weight",
-            "in_proj_z.weight",
-            "in_proj_a.weight",
-            "dt_bias",
-            "out_proj.weight",
-            "conv1d.weight",
-        ]
-        .map(module);
-        let shapes: [&[usize]; 6] = [&[32, 8], &[12, 8], &[6, 8], &[6], &[8, 12], &[32, 1, 3]];
-        let tensors: Vec<(&str, &[usize])> = names.iter().map(String::as_str).zip(shapes).collect();
-        let found = origin("heads", QWEN, &tensors).unwrap();
-        assert_eq!(rows(&found, "blk.0.attn_qkv.weight", 8), by_turns(20, 2));
-        assert_eq!(rows(&found, "blk.0.attn_gate.weight", 8), by_turns(0, 2));
-        assert_eq!(rows(&found, "blk.0.ssm_alpha.weight", 8), by_turns(0, 1));
-        assert_eq!(rows(&found, "blk.0.ssm_dt.bias", 1), by_turns(0, 1));
-        assert_eq!(rows(&found, "blk.0.ssm_conv1d.weight", 3), by_turns(20, 2));
-        let columns: Vec<usize> =
-            (0..8).flat_map(|row| by_turns(0, 2).into_iter().map(move |at| row * 12 + at)).collect();
-        assert_eq!(rows(&found, "blk.0.ssm_out.weight", 1), columns);
-        let metadata = &found.metadata;
-        assert!(metadata.iter().all(|(key, _)| !key.contains("grouped") && !key.contains("half_split")));
-        assert_eq!(metadata.get::<&str>("general.architecture").unwrap(), "qwen35moe");
-        assert_eq!(
-            found.parts.iter().find(|part| part.name == "blk.0.ssm_conv1d.weight").unwrap().shape,
-            [32, 3]
-        );
-
-        // MLX has the taps of a convolution in the middle.
-        let mlx: Vec<(&str, &[usize])> = vec![(&names[5], &[32, 3, 1])];
-        assert_eq!(rows(&origin("mlx", QWEN, &mlx).unwrap(), "blk.0.ssm_conv1d.weight", 3), by_turns(20, 2));
-        let odd: Vec<(&str, &[usize])> = vec![(&names[1], &[10, 8])];
-        let error = origin("odd", QWEN, &odd).unwrap_err().to_string();
-        assert!(
-            error.contains("cannot be converted: blk.0.attn_gate.weight has heads of another size"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn columns_that_turn_together_become_neighbours() {
-        let name = |of: &str| format!("model.layers.0.self_attn.{of}");
-        let names = ["q_proj.weight", "q_proj.bias", "k_proj.weight", "v_proj.weight"].map(name);
-        let shapes: [&[usize]; 4] = [&[12, 8], &[12], &[6, 8], &[6, 8]];
-        let tensors: Vec<(&str, &[usize])> = names.iter().map(String::as_str).zip(shapes).collect();
-        let found = origin("pairs", LLAMA, &tensors).unwrap();
-        let wanted = [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11];
-        assert_eq!(rows(&found, "blk.0.attn_q.weight", 8), wanted);
-        assert_eq!(rows(&found, "blk.0.attn_q.bias", 1), wanted);
-        assert_eq!(rows(&found, "blk.0.attn_k.weight", 8), wanted[..6]);
-        assert_eq!(rows(&found, "blk.0.attn_v.weight", 8), [0, 1, 2, 3, 4, 5]);
-    }
-}
+mod tests;

@@ -46,8 +46,12 @@ pub(super) enum Change {
     Nothing,
     /// They are less by one.
     AddOne,
+    /// They are more by one.
+    TakeOne,
     /// Their exponentials are meant, and negative.
     NegativeExp,
+    /// They are such exponentials.
+    LogOfNegative,
 }
 
 /// Rows of one source at equal distances: a range for each plane.
@@ -282,7 +286,9 @@ impl Stored {
         match self.change {
             Change::Nothing => {}
             Change::AddOne => out.iter_mut().for_each(|x| *x += 1.0),
+            Change::TakeOne => out.iter_mut().for_each(|x| *x -= 1.0),
             Change::NegativeExp => out.iter_mut().for_each(|x| *x = -x.exp()),
+            Change::LogOfNegative => out.iter_mut().for_each(|x| *x = (-*x).ln()),
         }
         Ok(())
     }

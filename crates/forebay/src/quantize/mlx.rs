@@ -28,7 +28,7 @@ use crate::{
     error::{Error, Fault, FormatError, Place, Result},
     formats::{
         folder::{Folder, Model},
-        origin::{Origin, Part},
+        origin::{Origin, Part, Refolded},
         safetensors::writer::{Entry, Writer},
         write::dtype_name,
     },
@@ -80,8 +80,8 @@ impl MlxOptions {
     }
 }
 
-/// Makes a folder for MLX of one with floats, as Hugging Face has it. Whoever is told how far it has come may break off; then nothing
-/// is left behind, and nothing is reported.
+/// Makes a folder for MLX of one with floats, as Hugging Face has it, or of a GGUF file. Whoever is told how far it has come may break
+/// off; then nothing is left behind, and nothing is reported.
 ///
 /// ```no_run
 /// use std::ops::ControlFlow;
@@ -93,8 +93,8 @@ impl MlxOptions {
 /// ```
 ///
 /// # Errors
-/// Those of reading and writing files; [`Error::Option`] for a folder that is quantised already, and where there is something at the
-/// place of the output; [`Error::Conversion`] for what is no folder.
+/// Those of reading and writing files; [`Error::Option`] for a model that is quantised already, and where there is something at the
+/// place of the output; [`Error::Conversion`] for what no folder can say.
 pub fn mlx(
     input: impl AsRef<Path>,
     output: impl AsRef<Path>,
@@ -102,19 +102,8 @@ pub fn mlx(
     mut progress: impl FnMut(Progress<'_>) -> ControlFlow<()>,
 ) -> Result<Option<Report>> {
     let begun = Instant::now();
-    let input = input.as_ref();
-    let folder = match Model::find(input)? {
-        Model::Folder(folder) => folder,
-        Model::Gguf(file) => {
-            let what = "it has no tokenizer.json, which folders of MLX need; give the folder of the model";
-            return Err(Error::Conversion { file: file.into(), what: what.to_owned() });
-        }
-    };
-    let mut config = config(&folder)?;
-    // Where a model has parts, its language model lies in one.
-    let around = if config["text_config"].is_object() { "language_model." } else { "" };
-    let origin = Origin::for_mlx(folder.clone(), around)?;
-    let plan = origin.parts.iter().map(|part| Plan::of(part, options)).collect::<Result<Vec<_>>>()?;
+    let Input { origin, mut config, float, files } = Input::open(input.as_ref())?;
+    let plan = origin.parts.iter().map(|part| Plan::of(part, float, options)).collect::<Result<Vec<_>>>()?;
     let beside = Beside::new(output.as_ref())?;
     let mut report =
         Report { bytes: (0, 0), changed: 0, time: begun.elapsed(), warnings: origin.warnings.clone() };
@@ -151,13 +140,47 @@ pub fn mlx(
     beside.put("config.json", &config)?;
     let total = json!({ "total_size": report.bytes.1 });
     beside.put("model.safetensors.index.json", &json!({ "metadata": total, "weight_map": index }))?;
-    for name in COPIED {
-        if let Some(bytes) = folder.find(name)? {
-            beside.write(name, &bytes)?;
-        }
+    for (name, bytes) in &files {
+        beside.write(name, bytes)?;
     }
     beside.finish()?;
     Ok(Some(Report { time: begun.elapsed(), ..report }))
+}
+
+/// What a folder is made of.
+struct Input {
+    origin: Origin,
+    config: Json,
+    /// What floats become; none where they stay what they are.
+    float: Option<DType>,
+    /// Files that are written as they are.
+    files: Vec<(&'static str, Vec<u8>)>,
+}
+
+impl Input {
+    fn open(path: &Path) -> Result<Self> {
+        let folder = match Model::find(path)? {
+            Model::Folder(folder) => folder,
+            Model::Gguf(file) => {
+                let Refolded { origin, float, config, files } = Refolded::open(&file)?;
+                let files = files.into_iter().map(|(name, json)| (name, text(&json).into_bytes())).collect();
+                return Ok(Self { origin, config, float: Some(float), files });
+            }
+        };
+        let config = config(&folder)?;
+        // Where a model has parts, its language model lies in one.
+        let around = if config["text_config"].is_object() { "language_model." } else { "" };
+        let mut files = Vec::new();
+        for name in COPIED {
+            files.extend(folder.find(name)?.map(|bytes| (name, bytes)));
+        }
+        Ok(Self { origin: Origin::for_mlx(folder, around)?, config, float: None, files })
+    }
+}
+
+/// JSON as files have it.
+fn text(json: &Json) -> String {
+    format!("{json:#}\n")
 }
 
 /// `config.json`, less what it says of how the source is packed.
@@ -192,9 +215,9 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn of(part: &'a Part, options: &MlxOptions) -> Result<Self> {
+    fn of(part: &'a Part, float: Option<DType>, options: &MlxOptions) -> Result<Self> {
         let found = part.dtype()?;
-        let becomes = Becomes::of(part, found, options)?;
+        let becomes = Becomes::of(part, found, float, options)?;
         let elements: usize = part.shape.iter().product();
         let (outer, width) = part.shape.split_at(part.shape.len().saturating_sub(1));
         let width = width.first().copied().unwrap_or(1);
@@ -285,12 +308,18 @@ impl<'a> Plan<'a> {
 }
 
 impl Becomes {
-    fn of(part: &Part, found: DType, options: &MlxOptions) -> Result<Self> {
+    fn of(part: &Part, found: DType, float: Option<DType>, options: &MlxOptions) -> Result<Self> {
         let module = part.name.strip_suffix(".weight").filter(|module| {
             let small = module.ends_with("norm") || module.ends_with("conv1d");
             part.shape.len() >= 2 && !small
         });
-        let scale_type = if found.is_plain() { found } else { DType::BF16 };
+        let scale_type = match float {
+            // Rates of decay are exponents, which lose by rounding.
+            Some(_) if part.name.ends_with(".A_log") => DType::F32,
+            Some(float) => float,
+            None if found.is_plain() => found,
+            None => DType::BF16,
+        };
         if !found.is_plain() {
             if found == DType::MXFP4 && !options.again {
                 return Ok(Self::Kept { dtype: DType::MlxMxfp4 });
@@ -298,7 +327,7 @@ impl Becomes {
             if !options.again {
                 let name = &part.name;
                 let wanted = format!(
-                    "a folder of floats; {name} is {found} already (quantising it again makes it worse)"
+                    "a model of floats; {name} is {found} already (quantising it again makes it worse)"
                 );
                 return Err(Error::Option { name: "input", wanted });
             }
@@ -421,7 +450,7 @@ impl Beside {
     }
 
     fn put(&self, name: &str, json: &Json) -> Result<()> {
-        self.write(name, format!("{json:#}\n").as_bytes())
+        self.write(name, text(json).as_bytes())
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {

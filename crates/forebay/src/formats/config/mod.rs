@@ -1,8 +1,9 @@
 //! `config.json` of a folder, turned into the keys that GGUF files have, so that models know one kind of metadata.
 //!
 //! It reads numbers and says nothing about what is computed with them; what it cannot turn into keys it refuses by name.
-//! Next rooms: `rope` for positions, `names` for the tensors, `models` for who asks for the keys.
+//! Next rooms: `rope` for positions, `back` for the way back, `names` for the tensors, `models` for who asks for the keys.
 
+mod back;
 mod rope;
 mod table;
 
@@ -10,6 +11,7 @@ use std::{path::Path, sync::Arc};
 
 use serde_json::Value as Json;
 
+pub(super) use self::back::{Described, Facts, describe};
 use self::table::Table;
 use super::{
     gguf::{Metadata, Value},
@@ -130,7 +132,7 @@ impl Family {
 
     fn naming(self, tied: bool) -> Naming {
         let after_is_before = !(self.is_gemma() || self.keeps_state() || self == Self::GptOss);
-        Naming { after_is_before, turns: self == Self::GptOss, tied }
+        Naming { after_is_before, turns: self == Self::GptOss, joined: self == Self::Phi3, tied }
     }
 
     fn norms(self) -> Norms {
@@ -245,14 +247,17 @@ fn needed(family: Family, text: &Table<'_>, key: &str) -> Result<u32> {
     text.size(key)?.or_else(|| family.usual(key)).ok_or_else(|| text.missing(key))
 }
 
+/// Sizes that every family has.
+const SIZES: [(&str, &str); 5] = [
+    ("block_count", "num_hidden_layers"),
+    ("context_length", "max_position_embeddings"),
+    ("embedding_length", "hidden_size"),
+    ("attention.head_count", "num_attention_heads"),
+    ("vocab_size", "vocab_size"),
+];
+
 fn sizes(draft: &mut Draft, family: Family, text: &Table<'_>) -> Result<()> {
-    for (key, theirs) in [
-        ("block_count", "num_hidden_layers"),
-        ("context_length", "max_position_embeddings"),
-        ("embedding_length", "hidden_size"),
-        ("attention.head_count", "num_attention_heads"),
-        ("vocab_size", "vocab_size"),
-    ] {
+    for (key, theirs) in SIZES {
         draft.size(key, needed(family, text, theirs)?);
     }
     let inside = text.size("intermediate_size")?;

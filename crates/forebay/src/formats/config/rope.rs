@@ -11,7 +11,7 @@ use super::{Draft, Table};
 use crate::error::Result;
 
 /// The longest text that a model was first made for.
-const FIRST_CONTEXT: &str = "original_max_position_embeddings";
+pub(super) const FIRST_CONTEXT: &str = "original_max_position_embeddings";
 
 /// Drafts the keys of the positions of heads of so many columns.
 pub(super) fn draft(draft: &mut Draft, text: &Table<'_>, head_width: u32) -> Result<()> {
@@ -123,16 +123,17 @@ fn scaling(draft: &mut Draft, text: &Table<'_>, table: &Table<'_>, base: f64, ro
 }
 
 /// The scheme of Llama 3: low frequencies are divided, high ones stay, those between are blended by wavelength.
-struct Bands {
-    factor: f64,
-    low: f64,
-    high: f64,
-    context: f64,
+#[derive(Debug)]
+pub(super) struct Bands {
+    pub(super) factor: f64,
+    pub(super) low: f64,
+    pub(super) high: f64,
+    pub(super) context: f64,
 }
 
 impl Bands {
     /// What the frequency of each pair is divided by.
-    fn factors(&self, base: f64, rotated: u32) -> Vec<f32> {
+    pub(super) fn factors(&self, base: f64, rotated: u32) -> Vec<f32> {
         let factor = |pair: u32| {
             let frequency = base.powf(-2.0 * f64::from(pair) / f64::from(rotated));
             let waves = self.context * frequency / TAU;

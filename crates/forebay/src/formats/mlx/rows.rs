@@ -67,6 +67,17 @@ pub(in crate::formats) fn write_rows(dtype: DType, planes: &Planes<'_>, out: &mu
     Ok(())
 }
 
+/// Codes and scales of rows of [`DType::MXFP4`].
+pub(in crate::formats) fn planes_of_mxfp4(rows: &[u8]) -> [Vec<u8>; 2] {
+    let (mut codes, mut scales) = (Vec::new(), Vec::new());
+    for [scale, block @ ..] in rows.as_chunks::<17>().0 {
+        let code = |i: usize| block[i % 16] >> (i / 16 * 4) & 15;
+        codes.extend((0..16).map(|i| code(2 * i) | code(2 * i + 1) << 4));
+        scales.push(*scale);
+    }
+    [codes, scales]
+}
+
 /// A block of rows: the scale, then codes, those of the first half in the low halves of bytes.
 fn mxfp4(codes: &[u8; 16], scale: u8) -> [u8; 17] {
     let code = |i: usize| codes[i / 2] >> (4 * (i % 2)) & 15;
@@ -90,6 +101,15 @@ mod tests {
             (seed >> 24) as u8 % most
         };
         (0..count).map(|_| next()).collect()
+    }
+
+    #[test]
+    fn planes_become_rows_and_rows_the_same_planes() {
+        let (codes, scales) = (bytes(16 * 9, 255), bytes(9, 255));
+        let planes = Planes { codes: &codes, scales: &scales, biases: &[], scale_type: DType::U8 };
+        let mut rows = vec![0; 17 * 9];
+        write_rows(DType::MlxMxfp4, &planes, &mut rows).unwrap();
+        assert_eq!(planes_of_mxfp4(&rows), [codes, scales]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{JsonFiles, Tokenizer};
-use crate::formats::gguf::Gguf;
+use crate::formats::{gguf::Gguf, tokens};
 
 /// The folder of fixtures, or `None` with a note where this machine has none.
 fn fixtures() -> Option<PathBuf> {
@@ -118,6 +118,49 @@ sets! {
     json_tiny_qwen35: "tiny-qwen35", "models/qwen35/hf/tokenizer.json";
     json_tiny_gpt4o: "tiny-gpt4o", "models/gptoss/hf/tokenizer.json";
     json_stories: "stories260K", "stories260K/hf/tokenizer.json";
+}
+
+/// The tokenizer of a GGUF file, written as that of a folder.
+fn refolded(file: &Path) -> Option<Tokenizer> {
+    let bytes = read(file)?;
+    let files = tokens::files(Gguf::parse(file, &bytes).unwrap().metadata()).unwrap();
+    let [tokenizer, config, generation] = &files[..] else { panic!("{} files", files.len()) };
+    let [tokenizer, config, generation] = [tokenizer, config, generation].map(|(_, json)| json.to_string());
+    let (config, generation) = (Some(config.as_bytes()), Some(generation.as_bytes()));
+    let files = JsonFiles { tokenizer: tokenizer.as_bytes(), config, generation, model: None };
+    Some(Tokenizer::from_json("tokenizer.json", &files).unwrap())
+}
+
+/// Files and folders cut texts the same way, whichever was first.
+#[test]
+fn files_written_as_folders() {
+    let Some(folder) = fixtures() else { return };
+    for (name, file) in [
+        ("stories260K", "stories260K/gguf/stories260K.F16.gguf"),
+        ("llama-spm", "tokenizers/vocab/ggml-vocab-llama-spm.gguf"),
+        ("phi-3", "tokenizers/vocab/ggml-vocab-phi-3.gguf"),
+        ("llama-bpe", "tokenizers/vocab/ggml-vocab-llama-bpe.gguf"),
+        ("qwen2", "tokenizers/vocab/ggml-vocab-qwen2.gguf"),
+        ("gpt-2", "tokenizers/vocab/ggml-vocab-gpt-2.gguf"),
+        ("tiny-gemma", "models/gemma2/gguf/gemma2.Q8_0.gguf"),
+        ("tiny-phi3", "models/phi3/gguf/phi3.Q4_1.gguf"),
+        ("tiny-llama3", "models/llama/gguf/llama.F16.gguf"),
+        ("tiny-qwen2", "models/qwen2/gguf/qwen2.Q8_0.gguf"),
+        ("tiny-qwen35", "models/qwen35/gguf/qwen35.Q4_K_M.gguf"),
+        ("tiny-gpt4o", "models/gptoss/gguf/gptoss.MXFP4_MOE.gguf"),
+    ] {
+        let path = folder.join(file);
+        let (Some(tokenizer), Some(first)) = (refolded(&path), open(&path)) else { continue };
+        check(&tokenizer, &folder.join(format!("tokenizers/cases/{name}.json")));
+        // Files name some ends by their texts alone, even of words.
+        let (ours, all) = (&tokenizer.specials().ends, &first.specials().ends);
+        assert!(!ours.is_empty() && ours.iter().all(|id| all.contains(id)), "{name}: {ours:?}, {all:?}");
+    }
+    let path = folder.join("tokenizers/vocab/ggml-vocab-deepseek-coder.gguf");
+    if let Some(bytes) = read(&path) {
+        let error = tokens::files(Gguf::parse(&path, &bytes).unwrap().metadata()).unwrap_err().to_string();
+        assert!(error.contains("pre-tokenizer \"deepseek-coder\" has no rule"), "{error}");
+    }
 }
 
 /// The same model names the same ends, whichever way it comes.
