@@ -62,7 +62,7 @@ pub(crate) struct RunArgs {
     /// Generate JSON that fits the JSON schema in this file, and nothing else
     #[arg(long, value_name = "FILE")]
     schema: Option<PathBuf>,
-    /// Generate a text of the grammar in this file, in the notation of Lark, and nothing else
+    /// Generate a text of the grammar in this file, in the notation of Lark or GBNF, and nothing else
     #[arg(long, value_name = "FILE", conflicts_with = "schema")]
     grammar: Option<PathBuf>,
     /// Continue the prompt as it is, without the chat template of the model
@@ -180,6 +180,9 @@ fn sampler(engine: &Engine, args: &RunArgs, options: &SamplerOptions) -> Result<
     let source = fs::read_to_string(path).map_err(|error| named(error.to_string()))?;
     let grammar = match &args.schema {
         Some(_) => Grammar::json_schema(tokenizer, &source),
+        None if path.extension().is_some_and(|ending| ending == "gbnf") || Grammar::is_gbnf(&source) => {
+            Grammar::gbnf(tokenizer, &source)
+        }
         None => Grammar::lark(tokenizer, &source),
     };
     let grammar = grammar.map_err(|error| named(error.to_string()))?;

@@ -238,8 +238,9 @@ fn a_grammar_keeps_the_form_too() {
     let folder = Folder::new();
     let model = folder.plain_model();
     let grammar = folder.file("g.lark", "start: (\"yes\" | \"no\") \"!\"{1,3}\n");
-    for seed in ["1", "2", "3"] {
-        let text = success(forebay(&["run", &model, "x", "--grammar", &grammar, "--seed", seed, "-n", "20"]));
+    let other = folder.file("g.txt", "# as llama.cpp has it\nroot ::= (\"yes\" | \"no\") [!]{1,3}\n");
+    for (seed, grammar) in [("1", &grammar), ("2", &grammar), ("3", &other), ("4", &other)] {
+        let text = success(forebay(&["run", &model, "x", "--grammar", grammar, "--seed", seed, "-n", "20"]));
         let said = text.trim_start_matches('x').trim();
         let word = said.trim_end_matches('!');
         assert!(matches!(word, "yes" | "no") && (1..=3).contains(&(said.len() - word.len())), "{text:?}");
@@ -247,6 +248,9 @@ fn a_grammar_keeps_the_form_too() {
     let wrong = folder.file("wrong.lark", "start: [");
     let (code, line) = failure(&["run", &model, "x", "--grammar", &wrong]);
     assert!(code == 1 && line.contains("wrong.lark") && line.contains("grammar"), "{line}");
+    let wrong = folder.file("wrong.gbnf", "root ::= [a-z\n");
+    let (code, line) = failure(&["run", &model, "x", "--grammar", &wrong]);
+    assert!(code == 1 && line.contains("wrong.gbnf") && line.contains("line 2, column 1: "), "{line}");
     let both = ["run", &model, "x", "--grammar", &grammar, "--schema", &grammar];
     assert_eq!(forebay(&both).status.code(), Some(2));
 }

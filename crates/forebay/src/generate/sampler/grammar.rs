@@ -11,7 +11,7 @@ use llguidance::{
     toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie},
 };
 
-use super::{Candidates, LogitsProcessor, Step};
+use super::{Candidates, LogitsProcessor, Step, gbnf};
 use crate::{
     error::{Error, Result},
     generate::tokenizer::Tokenizer,
@@ -62,6 +62,31 @@ impl Grammar {
     /// [`Error::Grammar`] where it cannot be read.
     pub fn lark(tokenizer: &Tokenizer, grammar: &str) -> Result<Self> {
         Self::new(tokenizer, TopLevelGrammar::from_lark(grammar.to_owned()))
+    }
+
+    /// A grammar in the notation of GBNF, as llama.cpp has it: rules, of which `root` is the whole text.
+    ///
+    /// What is drawn is always a text of the grammar. Rules that lead back to themselves are followed terminal by terminal, the longest
+    /// each time: where they leave open which terminal it is that characters belong to, some texts are never drawn.
+    ///
+    /// ```no_run
+    /// # fn example(engine: &forebay::Engine) -> forebay::Result<()> {
+    /// use forebay::generate::sampler::Grammar;
+    ///
+    /// let grammar = Grammar::gbnf(engine.tokenizer(), r#"root ::= "yes" | "no" | [0-9]{1,3} " times""#)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Grammar`] with line and column where it cannot be read.
+    pub fn gbnf(tokenizer: &Tokenizer, grammar: &str) -> Result<Self> {
+        Self::lark(tokenizer, &gbnf::to_lark(grammar)?)
+    }
+
+    /// Whether a text is meant to be a grammar in the notation of GBNF and not of Lark: its first rule is written with `::=`.
+    pub fn is_gbnf(grammar: &str) -> bool {
+        gbnf::is_meant(grammar)
     }
 
     fn new(tokenizer: &Tokenizer, grammar: TopLevelGrammar) -> Result<Self> {
@@ -233,6 +258,75 @@ mod tests {
             );
             assert!(!error.contains('\n'));
         }
+    }
+
+    /// Whether a text is one of a grammar, followed byte by byte.
+    fn accepts(tokenizer: &Tokenizer, source: &str, text: &str) -> bool {
+        let mut matcher = Grammar::gbnf(tokenizer, source).unwrap().matcher;
+        let ids: Vec<u32> =
+            text.chars().map(|c| tokenizer.encode(&c.to_string(), false).unwrap()[1]).collect();
+        let followed = ids.iter().all(|id| {
+            let fits = matcher.compute_mask().unwrap().is_allowed(*id);
+            fits && matcher.consume_token(*id).is_ok()
+        });
+        followed && matcher.is_accepting().unwrap()
+    }
+
+    #[test]
+    fn a_text_is_of_a_gbnf_grammar_or_not() {
+        let tokenizer = tokenizer();
+        // The grammar of JSON as people have it, with rules that lead back to each other and space that leads back to itself.
+        let json = r#"
+root   ::= object
+value  ::= object | array | string | number | ("true" | "false" | "null") ws
+
+object ::=
+  "{" ws (
+            string ":" ws value
+    ("," ws string ":" ws value)*
+  )? "}" ws
+
+array  ::=
+  "[" ws (
+            value
+    ("," ws value)*
+  )? "]" ws
+
+string ::=
+  "\"" (
+    [^"\\\x7F\x00-\x1F] |
+    "\\" (["\\bfnrt] | "u" [0-9a-fA-F]{4}) # escapes
+  )* "\"" ws
+
+number ::= ("-"? ([0-9] | [1-9] [0-9]{0,15})) ("." [0-9]+)? ([eE] [-+]? [0-9] [1-9]{0,15})? ws
+
+# Optional space: by convention, applied in this grammar after literal chars when allowed
+ws ::= | "\n" | "\n" [ \t]{0,20}
+"#;
+        let words = "root ::= [a-z]+ \"abc\" end?\nend ::= \"!\" end | \"?\"";
+        let sums = "root ::= sum\nsum ::= product ((\"+\" | \"-\") product)*\nproduct ::= \"(\" sum \")\" | [0-9]+ (\".\" [0-9]{2})?";
+        for (source, text, wanted) in [
+            (json, "{}", true),
+            (json, r#"{"a":[1,-2.5e3,{"b":null}],"c\"d":"x\u00e9"}"#, true),
+            (json, "{\n\"a\":true}", true),
+            (json, "[1]", false),
+            (json, r#"{"a":[1}"#, false),
+            (json, r#"{"a":01}"#, false),
+            (json, r#"{"a":1"#, false),
+            (words, "abc", false),
+            (words, "abababcabc", true),
+            (words, "xabcabc!!?", true),
+            (words, "xabcab", false),
+            (words, "xabc!", false),
+            (sums, "1+(2-30.25)-((4))", true),
+            (sums, "1+(2-3", false),
+            (sums, "1.5", false),
+            (sums, "1+", false),
+        ] {
+            assert_eq!(accepts(&tokenizer, source, text), wanted, "{text}");
+        }
+        let error = Grammar::gbnf(&tokenizer, "root ::= \"a").unwrap_err().to_string();
+        assert!(error.contains("cannot be followed: line 1, column 12: "), "{error}");
     }
 
     #[test]

@@ -2,13 +2,15 @@
 //!
 //! A sampler sees a text after a step and never runs one. [`SamplerOptions`] says what people say, and makes a [`Chain`] of it;
 //! whoever wants another order, or a processor of their own, puts a chain together.
-//! Next rooms: `chain`; `cut` and `change` for the processors, `dry` for the long one, `grammar` for texts in a given form; `random` for what is drawn.
+//! Next rooms: `chain`; `cut` and `change` for the processors, `dry` for the long one, `grammar` for texts in a given form, `gbnf` for one notation of it; `random` for what is drawn.
 
 mod candidates;
 mod chain;
 mod change;
 mod cut;
 mod dry;
+#[cfg(feature = "schema")]
+mod gbnf;
 #[cfg(feature = "schema")]
 mod grammar;
 mod options;
