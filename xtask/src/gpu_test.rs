@@ -85,7 +85,7 @@ pub(crate) fn command(args: &[String]) -> Result<bool> {
 }
 
 /// Puts a program where it travels from, without symbols where there is a tool that takes them away.
-fn put(program: &Path, to: &Path) -> Result<()> {
+pub(crate) fn put(program: &Path, to: &Path) -> Result<()> {
     fs::copy(program, to).with_context(|| format!("cannot copy {}", program.display()))?;
     // Symbols do no harm but take room.
     let _ = Command::new("strip").arg(to).output();
@@ -93,7 +93,7 @@ fn put(program: &Path, to: &Path) -> Result<()> {
 }
 
 /// Packs a folder, and says how many bytes that makes.
-fn pack(folder: &Path, to: &Path) -> Result<u64> {
+pub(crate) fn pack(folder: &Path, to: &Path) -> Result<u64> {
     let mut tar = Command::new("tar");
     tar.env("GZIP", "-9").arg("-czf").arg(to).arg("-C").arg(folder).arg(".");
     let output = tar.output().context("cannot start tar")?;
@@ -108,7 +108,7 @@ fn programs(root: &Path) -> Result<Vec<(String, PathBuf)>> {
 }
 
 /// Builds the program, and says where it is.
-fn forebay(root: &Path) -> Result<PathBuf> {
+pub(crate) fn forebay(root: &Path) -> Result<PathBuf> {
     let report = built(root, &["build", "--package", "forebay-cli", "--features", "cuda"])?;
     report.lines().find_map(executable).context("cargo names no program")
 }

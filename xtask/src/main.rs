@@ -7,6 +7,7 @@
 
 mod api;
 mod debian;
+mod gpu_bench;
 mod gpu_test;
 mod kernels;
 mod ladder;
@@ -32,6 +33,9 @@ usage: cargo xtask COMMAND
         --list            print the rungs, their budgets and what they need, and run nothing
   api
       Writes crates/forebay/api.txt anew, the names that the library offers.
+  gpu-bench
+      Builds the program for NVIDIA cards, and prints the command that makes files of random weights where a card is,
+      measures models on it, and writes a record.
   gpu-test
       Builds the contract suite and the program for NVIDIA cards, gathers some reference files of FOREBAY_FIXTURES, and
       prints the command that runs all of it where a card is.
@@ -52,6 +56,7 @@ fn main() -> ExitCode {
         Some((command, rest)) => match command.as_str() {
             "test" => ladder::command(rest),
             "api" => api::command(rest),
+            "gpu-bench" => gpu_bench::command(rest),
             "gpu-test" => gpu_test::command(rest),
             "kernels" => kernels::command(rest),
             "metal" => metal::command(rest),
