@@ -12,6 +12,8 @@ mod imatrix;
 #[cfg(test)]
 mod run;
 #[cfg(test)]
+mod smollm2;
+#[cfg(test)]
 mod tiny;
 #[cfg(test)]
 mod tools;
