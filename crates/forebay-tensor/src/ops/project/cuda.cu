@@ -1,5 +1,6 @@
-// `project_*(x, norm, weight, bias, out, .., how, rows, .., width, epsilon, finish, alpha, limit)`: products of one row with up to three
-// weights in panels of one format, with a norm before them and a bias, a gate or a sum behind them.
+// `project_*(x, norm, weight, bias, out, .., how, rows, .., width, epsilon, finish, alpha, limit, batch)`: products of one row with up to
+// three weights in panels of one format, with a norm before them and a bias, a gate or a sum behind them. A block ends `batch` panels at
+// a time, an even number; each of their rows has a thread.
 //
 // Every multiprocessor has one block with panels side by side, whose warps take turns at stages, pieces of a panel of 256 columns; each
 // has its next ones brought into shared memory while it multiplies. The first come before the kernels in front are done, for nobody
@@ -13,7 +14,6 @@
 
 // `plan.rs` has the same.
 #define MOST_WARPS 16
-#define PANELS 8
 #define STAGE 8
 #define SLOTS 2
 
@@ -240,10 +240,10 @@ __device__ __forceinline__ void stage_of(
     const float *x, const float *norm, const uint8_t *weight_0, const float *bias_0, float *out_0,                     \
         const uint8_t *weight_1, const float *bias_1, float *out_1, const uint8_t *weight_2, const float *bias_2,      \
         float *out_2, uint32_t how, uint32_t rows_0, uint32_t rows_1, uint32_t rows_2, uint32_t width, float epsilon,  \
-        uint32_t finish, float alpha, float limit
+        uint32_t finish, float alpha, float limit, uint32_t batch
 #define GIVEN                                                                                                          \
     x, norm, weight_0, bias_0, out_0, weight_1, bias_1, out_1, weight_2, bias_2, out_2, how, rows_0, rows_1, rows_2,   \
-        width, epsilon, finish, alpha, limit
+        width, epsilon, finish, alpha, limit, batch
 
 template <class F> __device__ __forceinline__ void multiply_all(ARGUMENTS) {
 #if __CUDA_ARCH__ >= 900
@@ -261,7 +261,7 @@ template <class F> __device__ __forceinline__ void multiply_all(ARGUMENTS) {
     const uint32_t panel_bytes = sides_bytes + chunks * line_bytes;
     Piece *pieces = (Piece *)shared;
     float *room = (float *)(pieces + chunks);
-    uint8_t *own = (uint8_t *)(room + 2 * PANELS * ROWS * parts_of_panel) + warp * SLOTS * (stage_sides + stage_lines);
+    uint8_t *own = (uint8_t *)(room + 2 * batch * ROWS * parts_of_panel) + warp * SLOTS * (stage_sides + stage_lines);
     const uint32_t ready = shared_address(&arrivals[warp]);
 
     if (threadIdx.x < 3) {
@@ -325,12 +325,13 @@ template <class F> __device__ __forceinline__ void multiply_all(ARGUMENTS) {
     if (lane == 0) squares_of[warp] = squares;
     __syncthreads();
 
+    const float of_width = 1.0f / width;
     uint32_t slot = 0, phase = 0;
-    for (uint32_t begin = 0, turn_of_room = 0; begin < panels; begin += PANELS, turn_of_room ^= 1) {
-        float *sums = room + turn_of_room * PANELS * ROWS * parts_of_panel;
-        const uint32_t end = min(begin + PANELS, panels);
+    for (uint32_t begin = 0, turn_of_room = 0; begin < panels; begin += batch, turn_of_room ^= 1) {
+        float *sums = room + turn_of_room * batch * ROWS * parts_of_panel;
+        const uint32_t end = min(begin + batch, panels);
         // What is there already, asked for long before it is wanted.
-        const float before = finish == ADD && threadIdx.x < PANELS * ROWS ? read_of(begin + threadIdx.x / ROWS, end) : 0.0f;
+        const float before = finish == ADD && threadIdx.x < batch * ROWS ? read_of(begin + threadIdx.x / ROWS, end) : 0.0f;
         while (panel < end) {
             const uint32_t here = panel, part = stages <= warps ? stage : warp;
             float sum[2] = {};
@@ -355,19 +356,22 @@ template <class F> __device__ __forceinline__ void multiply_all(ARGUMENTS) {
                 *(float2 *)to = make_float2(sum[0], sum[1]);
             }
         }
+        // Before all others are done with their panels, so that nobody waits for it.
+        float factor = 1.0f;
+        if (norm && threadIdx.x < batch * ROWS) {
+            float all = 0.0f;
+#pragma unroll 16
+            for (uint32_t w = 0; w < warps; w++) all += squares_of[w];
+            factor = 1.0f / sqrtf(all * of_width + epsilon);
+        }
         __syncthreads();
         // A thread ends a row, of both maps where a gate joins them.
         uint32_t ended = begin + threadIdx.x / ROWS * (gated ? 2 : 1);
-        if (threadIdx.x >= PANELS * ROWS || ended >= end) continue;
-        float factor = 1.0f;
-        if (norm) {
-            float all = 0.0f;
-            for (uint32_t w = 0; w < warps; w++) all += squares_of[w];
-            factor = 1.0f / sqrtf(all / width + epsilon);
-        }
+        if (threadIdx.x >= batch * ROWS || ended >= end) continue;
         auto sum_of = [&](uint32_t panel, const float *bias, uint32_t row) {
             const float *from = sums + (panel - begin) * parts_of_panel * ROWS + threadIdx.x % ROWS;
             float sum = 0.0f;
+#pragma unroll 16
             for (uint32_t part = 0; part < parts_of_panel; part++) sum += from[part * ROWS];
             sum *= factor;
             return bias ? sum + bias[row] : sum;

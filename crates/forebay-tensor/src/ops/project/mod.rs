@@ -123,7 +123,7 @@ impl Op for Project<'_> {
         let map = [Param::read::<u8>(), floats, Param::read_write::<f32>()];
         let words = [Param::u32(); 5];
         let params = [floats; 2].into_iter().chain([map; MOST].concat()).chain(words);
-        let rest = [Param::f32(), Param::u32(), Param::f32(), Param::f32()];
+        let rest = [Param::f32(), Param::u32(), Param::f32(), Param::f32(), Param::u32()];
         let signature = Signature::new(params.chain(rest).collect::<Vec<_>>());
         let kernel = |dtype: DType| {
             KernelDef::new(format!("project_{dtype}"), signature.clone())
@@ -197,7 +197,7 @@ impl Op for Project<'_> {
             return Ok(());
         }
         let (_, card, layout) = self.place(kernels)?;
-        let grid = card.grid(self, &layout)?;
+        let (grid, batch) = card.grid(self, &layout)?;
         let nothing = optional(None, self.x)?;
         let norm = optional(self.norm.map(|norm| norm.weight), self.x)?;
         let mut arguments = vec![self.x.arg(), norm.arg()];
@@ -216,7 +216,14 @@ impl Op for Project<'_> {
         let width = size(Self::NAME, "width", self.x.shape()[1])?;
         let (finish, [alpha, limit]) = self.finish();
         let epsilon = self.norm.map_or(0.0, |norm| norm.epsilon);
-        arguments.extend([Arg::from(width), epsilon.into(), finish.into(), alpha.into(), limit.into()]);
+        arguments.extend([
+            Arg::from(width),
+            epsilon.into(),
+            finish.into(),
+            alpha.into(),
+            limit.into(),
+            batch.into(),
+        ]);
         Ok(stage.launch(kernel, grid, &arguments)?)
     }
 }
