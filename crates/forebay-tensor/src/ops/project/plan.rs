@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(small.warps(&of(DType::Q4_K), 65_536), None);
         // As many as a block has, while a block of the next launch still has room.
         let batch = |panels, width| large.batch(16, panels, &of(DType::Q4_K), width);
-        assert_eq!([batch(3, 4096), batch(12, 4096), batch(72, 4096), batch(12, 12_288)], [8, 12, 14, 8]);
+        assert_eq!([batch(3, 4096), batch(12, 4096), batch(72, 4096), batch(12, 12_288)], [8, 12, 16, 10]);
         // Each of their rows has a thread.
         assert_eq!((fewest_panels(2), large.batch(2, 72, &of(DType::Q4_K), 4096)), (4, 4));
     }
