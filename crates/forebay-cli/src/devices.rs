@@ -24,7 +24,7 @@ const CARDS: usize = 16;
 struct Found {
     /// What `--device` calls it.
     name: String,
-    caps: Result<Caps, String>,
+    device: Result<Device, String>,
 }
 
 /// Runs the command.
@@ -36,9 +36,10 @@ pub(crate) fn run(args: &DevicesArgs) -> Result<(), Failure> {
         writeln!(out, "{}", json!({ "devices": devices }))?;
         return Ok(());
     }
-    for Found { name, caps } in &found {
-        match caps {
-            Ok(caps) => {
+    for Found { name, device } in &found {
+        match device {
+            Ok(device) => {
+                let caps = device.caps();
                 writeln!(out, "{name:<8}{}, {}, {}", caps.name, Size(caps.memory), workers(caps))?;
             }
             Err(reason) => writeln!(out, "{name:<8}not here: {reason}")?,
@@ -47,9 +48,9 @@ pub(crate) fn run(args: &DevicesArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The devices that can be opened here.
-pub(crate) fn all() -> Vec<(String, Caps)> {
-    look().into_iter().filter_map(|found| Some((found.name, found.caps.ok()?))).collect()
+/// The devices that can be opened here, open.
+pub(crate) fn all() -> Vec<(String, Device)> {
+    look().into_iter().filter_map(|found| Some((found.name, found.device.ok()?))).collect()
 }
 
 fn look() -> Vec<Found> {
@@ -57,7 +58,7 @@ fn look() -> Vec<Found> {
     for card in 0..CARDS {
         let name = if card == 0 { "cuda".to_owned() } else { format!("cuda:{card}") };
         let device = open(name, BackendKind::Cuda, card);
-        let last = device.caps.is_err();
+        let last = device.device.is_err();
         if !last || card == 0 {
             found.push(device);
         }
@@ -71,7 +72,7 @@ fn look() -> Vec<Found> {
 
 fn open(name: String, kind: BackendKind, ordinal: usize) -> Found {
     let opened = Device::open(&DeviceOptions::new(kind).ordinal(ordinal));
-    Found { name, caps: opened.map(|device| device.caps().clone()).map_err(|error| error.to_string()) }
+    Found { name, device: opened.map_err(|error| error.to_string()) }
 }
 
 fn workers(caps: &Caps) -> String {
@@ -94,7 +95,7 @@ fn image(caps: &Caps) -> Option<String> {
 }
 
 fn as_json(found: &Found) -> Value {
-    match &found.caps {
+    match found.device.as_ref().map(Device::caps) {
         Ok(caps) => json!({
             "device": found.name,
             "name": caps.name,

@@ -73,6 +73,9 @@ pub(crate) struct HowArgs {
     /// Where to run it: cpu, cuda, cuda:N for card N, or metal
     #[arg(long, default_value_t, value_name = "DEVICE")]
     device: DeviceName,
+    /// How many of the last layers are there, with the output behind them; the others are on the CPU. All if not given
+    #[arg(long, value_name = "LAYERS")]
+    gpu_layers: Option<usize>,
     /// Threads of the CPU; one for each core if not given
     #[arg(short, long)]
     threads: Option<usize>,
@@ -113,8 +116,14 @@ impl HowArgs {
             PrecisionName::Strict => Precision::Strict,
         };
         let mut options = EngineOptions::default().kv(self.kv()).access(access).precision(precision);
-        options.context = self.ctx;
+        (options.context, options.gpu_layers) = (self.ctx, self.gpu_layers);
+        options.device.threads = self.threads;
         options
+    }
+
+    /// The device by its name, if it is told how much memory to take.
+    pub(crate) fn limited(&self) -> Option<String> {
+        self.memory_limit.map(|size| format!("{} within {size}", self.device))
     }
 
     /// Opens a model on a device, with progress for whoever looks, and says what a user should know of it.

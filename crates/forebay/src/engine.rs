@@ -5,6 +5,7 @@
 //! Next rooms: `generation`, the loop that gives tokens out; `several` for that of many texts at once; `chat` for conversations.
 
 mod chat;
+mod fit;
 mod generation;
 mod importance;
 mod needs;
@@ -18,8 +19,9 @@ use forebay_device::{Device, DeviceOptions};
 use forebay_tensor::{DType, Ops};
 
 use crate::{
-    error::Result,
+    error::{Error, Result},
     formats::{
+        placement::Placement,
         settings::Settings,
         weights::{Access, Precision, Progress, Warning, Weights},
     },
@@ -33,10 +35,12 @@ use crate::{
     },
     models::{self, Model},
 };
+use fit::Fitting;
 use generation::Held;
 use open::{Opened, TemplateSource};
 
 pub use chat::Chat;
+pub use fit::Fit;
 pub use generation::{Generation, Piece, Timings};
 pub use importance::ImportanceOptions;
 pub use needs::Needs;
@@ -48,6 +52,8 @@ pub use several::Several;
 pub struct EngineOptions {
     /// The device.
     pub device: DeviceOptions,
+    /// How many of the last layers are on the device, with the output behind them; the others are on the CPU. If not given, all.
+    pub gpu_layers: Option<usize>,
     /// Positions of a sequence; none is what the model was made for, 4096 at most.
     pub context: Option<usize>,
     /// Type of the cache of keys and values: f32, f16, bf16, q8_0 or q4_0.
@@ -64,6 +70,7 @@ impl Default for EngineOptions {
     fn default() -> Self {
         Self {
             device: DeviceOptions::cpu(),
+            gpu_layers: None,
             context: None,
             kv: DType::F16,
             access: Access::Mapped,
@@ -78,6 +85,13 @@ impl EngineOptions {
     #[must_use]
     pub fn device(mut self, device: DeviceOptions) -> Self {
         self.device = device;
+        self
+    }
+
+    /// So many of the last layers are on the device, with the output behind them, and the others on the CPU.
+    #[must_use]
+    pub fn gpu_layers(mut self, layers: usize) -> Self {
+        self.gpu_layers = Some(layers);
         self
     }
 
@@ -115,10 +129,38 @@ impl EngineOptions {
         self.progress = Some(progress);
         self
     }
+
+    /// Where layers go if `device` is the device.
+    fn placement(&self, device: &Device) -> Result<Placement> {
+        let Some(layers) = self.gpu_layers else { return Ok(device.into()) };
+        let mut rest = DeviceOptions::cpu();
+        rest.threads = self.device.threads;
+        Ok(Placement::on(&Device::open(&rest)?).then(device, layers))
+    }
 }
 
-/// Tokens of a prompt that a card computes at a time: fewer leave most of it idle.
-const CARD_CHUNK: usize = 2048;
+/// Positions of a sequence, if the model was made for so many and nobody says otherwise.
+const CONTEXT: usize = 4096;
+/// Tokens of a prompt that are computed at a time.
+const CHUNKS: Chunks = Chunks { card: 2048, shared: 512 };
+
+struct Chunks {
+    /// On a card, most of which fewer would leave idle.
+    card: usize,
+    /// On a card and other devices, which compute one chunk while the card computes another.
+    shared: usize,
+}
+
+impl Chunks {
+    /// Where this device has the last layers of a model, or all of it.
+    fn of(&self, device: &Device, is_whole: bool) -> usize {
+        match (device.caps().unified, is_whole) {
+            (true, _) => SequenceOptions::default().chunk,
+            (false, true) => self.card,
+            (false, false) => self.shared,
+        }
+    }
+}
 
 /// A model that is ready to run.
 ///
@@ -133,7 +175,10 @@ const CARD_CHUNK: usize = 2048;
 /// ```
 pub struct Engine {
     device: Device,
-    ops: Arc<Ops>,
+    /// For each leg of the model.
+    ops: Vec<Arc<Ops>>,
+    /// Where a text may find no memory for its cache.
+    fitting: Option<Fitting>,
     model: Arc<dyn Model>,
     tokenizer: Tokenizer,
     settings: Settings,
@@ -162,12 +207,36 @@ impl Engine {
         Self::open_on(&Device::open(&options.device)?, path, options)
     }
 
-    /// Opens a model on a device that is open already; the device of the options is not looked at.
+    /// Opens a model on a device that is open already. Of the device of the options, only the threads are looked at, and only
+    /// where some layers are to be on the CPU.
     ///
     /// # Errors
     /// As [`open_with`](Self::open_with).
     pub fn open_on(device: &Device, path: impl AsRef<Path>, options: &EngineOptions) -> Result<Self> {
-        Self::load(Opened::find(path.as_ref(), device, options)?, device, options)
+        Self::open_placed(&options.placement(device)?, path, options)
+    }
+
+    /// Opens a model on several devices that are open already; no device of the options is looked at.
+    ///
+    /// ```no_run
+    /// use forebay::{Engine, EngineOptions, formats::placement::Placement};
+    /// use forebay_device::{Device, DeviceOptions};
+    ///
+    /// let [cpu, first, second] =
+    ///     [DeviceOptions::cpu(), DeviceOptions::cuda(), DeviceOptions::cuda().ordinal(1)].map(|of| Device::open(&of));
+    /// let placement = Placement::on(&cpu?).then(&first?, 30).then(&second?, 40);
+    /// let engine = Engine::open_placed(&placement, "model.gguf", &EngineOptions::default())?;
+    /// # Ok::<(), forebay::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`open_with`](Self::open_with).
+    pub fn open_placed(
+        placement: &Placement,
+        path: impl AsRef<Path>,
+        options: &EngineOptions,
+    ) -> Result<Self> {
+        Self::load(Opened::find(path.as_ref(), placement, options)?, placement, options)
     }
 
     /// Opens a GGUF file that is in memory already, under a name for messages: a program may carry its model.
@@ -180,21 +249,30 @@ impl Engine {
         bytes: impl Into<Cow<'static, [u8]>>,
         options: &EngineOptions,
     ) -> Result<Self> {
-        let weights = Weights::of_bytes(name, bytes, device, options.precision)?;
-        Self::load(Opened::of_gguf(weights, options)?, device, options)
+        let placement = options.placement(device)?;
+        let weights = Weights::of_bytes(name, bytes, &placement, options.precision)?;
+        Self::load(Opened::of_gguf(weights, options)?, &placement, options)
     }
 
-    fn load(opened: Opened, device: &Device, options: &EngineOptions) -> Result<Self> {
-        let device = device.clone();
+    fn load(opened: Opened, placement: &Placement, options: &EngineOptions) -> Result<Self> {
         let Opened { weights, tokenizer, settings, template } = opened;
         // Before the weights, which take their time.
-        let ops = Arc::new(Ops::open(&device)?);
+        let open = |device| Ok(Arc::new(Ops::open(device)?));
+        let ops: Vec<Arc<Ops>> = placement.devices().map(open).collect::<Result<_>>()?;
         let (warnings, file) = (weights.warnings().to_vec(), weights.file().clone());
-        let model: Arc<dyn Model> = models::load(weights)?.into();
+        let (last, asked) = placement.last();
+        let fitting = Fitting::new(&weights, last, options);
+        fitting.check(asked)?;
+        let model = models::load(weights).map_err(|error| fitting.explain(asked, error))?;
+        let model: Arc<dyn Model> = model.into();
         open::check_rows(&tokenizer, model.sizes().vocabulary, &file)?;
-        let context = options.context.unwrap_or_else(|| model.sizes().context.min(4096));
+        let context = options.context.unwrap_or_else(|| model.sizes().context.min(CONTEXT));
         let kv = options.kv;
-        Ok(Self { ops, device, model, tokenizer, settings, template, warnings, context, kv })
+        let legs = model.legs();
+        let device = legs.last().map_or(placement.first(), |leg| &leg.device).clone();
+        let ops = legs.iter().filter_map(|leg| ops.get(leg.number).cloned()).collect();
+        let fitting = (!device.caps().unified).then_some(fitting);
+        Ok(Self { ops, fitting, device, model, tokenizer, settings, template, warnings, context, kv })
     }
 
     /// What a user should know of the model.
@@ -226,7 +304,7 @@ impl Engine {
         self.model.as_ref()
     }
 
-    /// The device.
+    /// The device that gives logits: the only one, or the last one that the model is on.
     pub fn device(&self) -> &Device {
         &self.device
     }
@@ -242,7 +320,7 @@ impl Engine {
     /// The options of the engine's own sequences, to be changed.
     pub fn sequence_options(&self) -> SequenceOptions {
         let (context, kv, default) = (self.context, self.kv, SequenceOptions::default());
-        let chunk = if self.device.caps().unified { default.chunk } else { CARD_CHUNK };
+        let chunk = CHUNKS.of(&self.device, self.ops.len() == 1);
         SequenceOptions { context, kv, chunk, ..default }
     }
 
@@ -251,7 +329,13 @@ impl Engine {
     /// # Errors
     /// As [`Sequence::new`].
     pub fn sequence_with(&self, options: &SequenceOptions) -> Result<Sequence> {
-        Sequence::new(&self.device, self.model.clone(), self.ops.clone(), options)
+        let made = Sequence::new(self.model.clone(), &self.ops, options);
+        let legs = self.model.legs();
+        let layers = legs.last().map_or(0, |leg| leg.layers.len());
+        made.map_err(|error| match &self.fitting {
+            Some(fitting) => fitting.explain(layers, error),
+            None => error,
+        })
     }
 
     /// Places for so many texts that take a token each at a time, with the context and the cache of the engine's options each.
@@ -267,7 +351,8 @@ impl Engine {
     /// # Errors
     /// As [`Batch::new`].
     pub fn batch_with(&self, places: usize, options: &SequenceOptions) -> Result<Batch> {
-        Batch::new(&self.device, self.model.clone(), self.ops.clone(), places, options)
+        let ops = self.ops.last().ok_or(Error::OtherModel { what: "ops" })?;
+        Batch::new(&self.device, self.model.clone(), ops.clone(), places, options)
     }
 
     /// Generations of which so many run at once; others wait for them to end.

@@ -183,6 +183,19 @@ pub enum Error {
         /// What stands in the way.
         what: String,
     },
+    /// A device has no room for what is to be there: give it fewer layers.
+    DoesNotFit {
+        /// The device.
+        device: String,
+        /// Layers that would fit, counted from the last one, with the output behind it and the cache of a text.
+        layers: usize,
+        /// Layers of the model.
+        of: usize,
+        /// Positions of the text.
+        context: usize,
+        /// What the device said, if it was asked.
+        source: Option<forebay_device::Error>,
+    },
     /// An option has a value that cannot be.
     Option {
         /// The option.
@@ -299,6 +312,20 @@ impl fmt::Display for Error {
                 write!(f, "what {weight} is multiplied with are no numbers; the model file may be damaged")
             }
             Self::Conversion { file, what } => write!(f, "{}: cannot be converted: {what}", file.display()),
+            Self::DoesNotFit { device, layers, of, context, source } => {
+                if let Some(source) = source {
+                    write!(f, "{source}. ")?;
+                }
+                write!(f, "{device} has no room for all of this at a context of {context}: ")?;
+                match layers {
+                    0 => f.write_str("no layer of the model fits; use a smaller context, or the CPU"),
+                    _ => write!(
+                        f,
+                        "{layers} of {of} layers fit; ask for so many, and the others are computed on the CPU \
+                         (--gpu-layers {layers})"
+                    ),
+                }
+            }
             Self::Option { name, wanted } => write!(f, "option {name} must be {wanted}"),
             Self::Tensor(error) => error.fmt(f),
             Self::Device(error) => error.fmt(f),
@@ -324,7 +351,7 @@ impl std::error::Error for Error {
             Self::Io { source, .. } => Some(source.as_ref()),
             Self::Format(error) => Some(error),
             Self::Tensor(error) => Some(error),
-            Self::Device(error) => Some(error),
+            Self::Device(error) | Self::DoesNotFit { source: Some(error), .. } => Some(error),
             _ => None,
         }
     }

@@ -14,7 +14,7 @@ use std::{
 
 use clap::Args;
 use forebay::{
-    Engine, Needs,
+    Engine, Fit as Layers, Needs,
     formats::{
         folder::{Folder, Model as Found},
         gguf::{self, Gguf, Metadata, Split},
@@ -100,8 +100,15 @@ struct Fit {
     needs: Needs,
     /// What the program has in memory besides, with its tokenizer; 0 where the system does not tell.
     program: u64,
-    /// Devices by name, with their memory.
-    devices: Vec<(String, u64)>,
+    devices: Vec<Room>,
+}
+
+/// What there is room for on a device.
+struct Room {
+    name: String,
+    memory: u64,
+    /// The layers that fit, where not all do and the others could be elsewhere.
+    layers: Option<Layers>,
 }
 
 /// Runs the command.
@@ -244,11 +251,32 @@ fn fit(args: &InspectArgs) -> Result<Fit, String> {
     let tokenizer = Tokenizer::open(&args.model).map_err(told)?;
     let program = resident::now().unwrap_or(0);
     drop(tokenizer);
-    let devices = devices::all().into_iter().map(|(name, caps)| (name, caps.memory)).collect();
+    let mut devices = devices::all();
+    if let Some(name) = args.how.limited() {
+        devices.push((name, Device::open(&args.how.device()).map_err(|error| error.to_string())?));
+    }
+    let room = |(name, device): (String, Device)| -> Result<Room, String> {
+        let limit = if Some(&name) == args.how.limited().as_ref() {
+            args.how.device().memory_limit
+        } else {
+            u64::MAX
+        };
+        let mut layers = None;
+        if !device.caps().unified || limit < u64::MAX {
+            let fit = Layers::of(&args.model, &device, &args.how.options()).map_err(told)?;
+            layers = (fit.layers < fit.of).then_some(fit);
+        }
+        Ok(Room { name, memory: device.caps().memory.min(limit), layers })
+    };
+    let devices = devices.into_iter().map(room).collect::<Result<_, _>>()?;
     Ok(Fit { sizes, keeps, context, weights: 0, needs, program, devices })
 }
 
 impl Fit {
+    fn fits(&self, room: &Room) -> bool {
+        room.layers.is_none() && self.all() <= room.memory
+    }
+
     fn all(&self) -> u64 {
         self.weights + self.needs.cache + self.needs.activations + self.program
     }

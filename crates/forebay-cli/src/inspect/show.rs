@@ -8,7 +8,7 @@ use forebay::{
 };
 use serde_json::{Map, json};
 
-use super::{Fit, Kind, Model};
+use super::{Fit, Kind, Layers, Model, Room};
 use crate::{cli::Failure, size::Size};
 
 /// Values of an array that are shown.
@@ -83,9 +83,20 @@ fn plan(out: &mut impl Write, fit: &Fit) -> Result<(), Failure> {
     ] {
         writeln!(out, "  {name:<12} {:>11}", Size(bytes))?;
     }
-    for (name, memory) in &fit.devices {
-        let fits = if fit.all() <= *memory { "fits" } else { "does not fit" };
-        writeln!(out, "  {fits} {name}, which has {}", Size(*memory))?;
+    for room @ Room { name, memory, layers } in &fit.devices {
+        let memory = Size(*memory);
+        match layers {
+            Some(Layers { layers: layers @ 1.., of, .. }) => {
+                writeln!(
+                    out,
+                    "  {layers} of {of} layers fit {name}, which has {memory} (--gpu-layers {layers})"
+                )?;
+            }
+            _ => {
+                let fits = if fit.fits(room) { "fits" } else { "does not fit" };
+                writeln!(out, "  {fits} {name}, which has {memory}")?;
+            }
+        }
     }
     Ok(())
 }
@@ -124,8 +135,12 @@ pub(super) fn json(model: &Model, fit: &Result<Fit, String>, tensors: bool) -> s
             "activations": fit.needs.activations,
             "program": fit.program,
             "together": fit.all(),
-            "devices": fit.devices.iter().map(|(name, memory)| {
-                json!({ "device": name, "memory": memory, "fits": fit.all() <= *memory })
+            "devices": fit.devices.iter().map(|room| {
+                let mut told = json!({ "device": room.name, "memory": room.memory, "fits": fit.fits(room) });
+                if let Some(fit) = &room.layers {
+                    (told["layers"], told["of"]) = (fit.layers.into(), fit.of.into());
+                }
+                told
             }).collect::<Vec<_>>(),
         }),
         Err(reason) => json!({ "unknown": reason }),

@@ -44,9 +44,26 @@ fn what_is_no_model_is_a_failure_and_what_cannot_be_asked_is_wrong_use() {
         ("--repeat-penalty", "0", "repetition_penalty"),
         ("--logit-bias", "4000=1", "token id 4000"),
         ("--ctx", "100000", "at most 256"),
+        ("--gpu-layers", "3", "at most 2"),
     ] {
         let (code, line) = failure(&["run", &model, "x", flag, value]);
         assert!(code == 2 && line.contains(named), "{flag} {value}: {line}");
+    }
+}
+
+#[test]
+fn layers_on_two_devices_say_the_same() {
+    let folder = Folder::new();
+    let model = folder.model();
+    let told = |more: &[&str]| {
+        object(forebay(
+            &[&["run", &model, "x", "-n", "12", "--seed", "5", "--ignore-eos", "--json"], more].concat(),
+        ))
+    };
+    let wanted = ids(&told(&[])["tokens"]);
+    assert_eq!(wanted.len(), 12);
+    for layers in ["0", "1", "2"] {
+        assert_eq!(ids(&told(&["--gpu-layers", layers])["tokens"]), wanted, "{layers}");
     }
 }
 

@@ -93,6 +93,10 @@ fn inspect_tells_what_is_in_a_file_and_whether_it_fits() {
     ] {
         assert!(text.contains(wanted), "{wanted:?} is not in\n{text}");
     }
+    for (limit, wanted) in [("1KiB", "does not fit cpu within"), ("1GiB", "  fits cpu within")] {
+        let text = success(forebay(&["inspect", &model, "--memory-limit", limit]));
+        assert!(text.contains(wanted), "{text}");
+    }
     let told = json(forebay(&["inspect", &model, "--ctx", "100", "--kv", "f32", "--json", "--tensors"]));
     assert_eq!(told["types"]["f32"]["tensors"], 20);
     assert_eq!(told["tensors"].as_array().unwrap().len(), 20);

@@ -4,8 +4,8 @@ use forebay_device::{DeviceOptions, NullOptions, Tag};
 
 use crate::{
     error::Result,
-    generate::step::SequenceOptions,
-    models::{Model, activations::Activations, cache::Cache},
+    generate::step::{SequenceOptions, leg},
+    models::Model,
 };
 
 /// Memory that a sequence takes.
@@ -28,20 +28,18 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// What a sequence of this model takes.
+    /// What a sequence of this model takes, on all of its devices together.
     ///
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) for sizes that no memory holds.
     pub fn of(model: &dyn Model, options: &SequenceOptions) -> Result<Self> {
         let null = NullOptions::default().memory(1 << 50).backed(false);
         let (device, _) = null.open(&DeviceOptions::null())?;
-        let rows = options.chunk.min(options.context);
-        let logits = if options.all_logits { rows } else { 1 };
-        let (sizes, keeps) = (model.sizes(), model.keeps());
-        let cache = Cache::new(&device, sizes, &keeps, 0..keeps.len(), options.kv, options.context, rows)?;
-        let buffers = Activations::new(&device, sizes, options.context, rows, logits)?;
+        let legs = 0..model.legs().len();
+        let held: Vec<_> =
+            legs.map(|leg| leg::memory(&device, model, leg, options)).collect::<Result<_>>()?;
         let live = device.pool().stats().by_tag;
-        drop((cache, buffers));
+        drop(held);
         let of = |tag: Tag| {
             Tag::ALL.iter().zip(live).filter(|(other, _)| **other == tag).map(|(_, bytes)| bytes).sum()
         };

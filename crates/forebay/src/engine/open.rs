@@ -2,13 +2,12 @@
 
 use std::{path::Path, sync::Arc};
 
-use forebay_device::Device;
-
 use super::EngineOptions;
 use crate::{
     error::{Error, Result, VocabularyFault},
     formats::{
         folder::{Folder, Model as Found},
+        placement::Placement,
         settings::Settings,
         weights::Weights,
     },
@@ -33,8 +32,8 @@ pub(super) struct TemplateSource {
 
 impl Opened {
     /// Opens what a path names.
-    pub(super) fn find(path: &Path, device: &Device, options: &EngineOptions) -> Result<Self> {
-        let weights = Weights::open(path, device, options.access, options.precision)?;
+    pub(super) fn find(path: &Path, placement: &Placement, options: &EngineOptions) -> Result<Self> {
+        let weights = Weights::open(path, placement, options.access, options.precision)?;
         match Found::find(path)? {
             Found::Gguf(_) => Self::of_gguf(weights, options),
             Found::Folder(folder) => {

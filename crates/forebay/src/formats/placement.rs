@@ -33,6 +33,8 @@ pub struct Placement {
 pub struct Leg {
     /// The device.
     pub device: Device,
+    /// Its number among the devices of the placement.
+    pub number: usize,
     /// The layers.
     pub layers: Range<usize>,
 }
@@ -63,17 +65,26 @@ impl Placement {
         let counts =
             [(&self.first, rest)].into_iter().chain(self.others.iter().map(|(on, count)| (on, *count)));
         let mut next = 0;
-        let legs = counts.map(|(device, count)| {
+        let legs = counts.enumerate().map(|(number, (device, count))| {
             let first = next;
             next += count;
-            Leg { device: device.clone(), layers: first..next }
+            Leg { device: device.clone(), number, layers: first..next }
         });
         Ok(legs.filter(|leg| !leg.layers.is_empty() || layers == 0).take(layers.max(1)).collect())
     }
 
-    /// The device that the model begins on, unless it is left without layers.
+    /// The devices, in order.
+    pub fn devices(&self) -> impl Iterator<Item = &Device> {
+        [&self.first].into_iter().chain(self.others.iter().map(|(device, _)| device))
+    }
+
     pub(crate) fn first(&self) -> &Device {
         &self.first
+    }
+
+    /// The device that gives logits, and how many layers it is to have: all, if there is no other.
+    pub(crate) fn last(&self) -> (&Device, usize) {
+        self.others.last().map_or((&self.first, usize::MAX), |(device, layers)| (device, *layers))
     }
 }
 

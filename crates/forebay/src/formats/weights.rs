@@ -10,10 +10,10 @@ use std::{
     fmt,
     ops::Range,
     path::Path,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
-use forebay_device::{BackendKind, Buffer, Device, Tag};
+use forebay_device::{BackendKind, Buffer, Device, GRANULE, Tag};
 use forebay_tensor::{DType, Level, Tensor, Weight, WeightBytes, quant};
 
 use super::{
@@ -122,14 +122,9 @@ pub struct Weights {
     places: Vec<Place>,
     at: usize,
     precision: Precision,
-    metadata: Metadata,
-    /// The file, or the first of several, or that which names them.
-    file: Arc<Path>,
-    sources: Vec<Source>,
-    tensors: BTreeMap<String, Stored>,
-    /// What a folder calls the tensors; none where the names are the scheme's.
-    naming: Option<Naming>,
-    warnings: Vec<Warning>,
+    opened: Arc<Opened>,
+    /// Where bytes are only counted, those of each leg.
+    counts: Option<Counts>,
     taken: HashSet<String>,
     progress: Option<Progress>,
     /// Bytes of the tensors that were taken, and of all.
@@ -192,26 +187,19 @@ impl Weights {
     }
 
     fn new(opened: Opened, placement: Placement, precision: Precision) -> Self {
-        let Opened { metadata, file, sources, tensors, naming, warnings } = opened;
-        let all = tensors.values().map(Stored::len).sum();
-        let places = vec![Place::new(placement.first(), &sources)];
+        Self::with(Arc::new(opened), placement, precision, None)
+    }
+
+    fn with(opened: Arc<Opened>, placement: Placement, precision: Precision, counts: Option<Counts>) -> Self {
+        let all = opened.tensors.values().map(Stored::len).sum();
+        let places = vec![Place::new(placement.first(), &opened.sources)];
         let (at, taken, progress, done) = (0, HashSet::new(), None, 0);
-        Self {
-            placement,
-            places,
-            at,
-            precision,
-            metadata,
-            file,
-            sources,
-            tensors,
-            naming,
-            warnings,
-            taken,
-            progress,
-            done,
-            all,
-        }
+        Self { placement, places, at, precision, opened, counts, taken, progress, done, all }
+    }
+
+    /// What it takes to find out how the same model would lie on other devices.
+    pub(crate) fn blueprint(&self) -> Blueprint {
+        Blueprint { opened: self.opened.clone(), precision: self.precision }
     }
 
     /// Tells how far loading has come while tensors are taken.
@@ -223,7 +211,7 @@ impl Weights {
 
     /// The metadata, of a folder under the keys that a GGUF file has.
     pub fn metadata(&self) -> &Metadata {
-        &self.metadata
+        &self.opened.metadata
     }
 
     /// The device that what is taken goes to.
@@ -238,7 +226,7 @@ impl Weights {
     /// As [`Placement::legs`].
     pub fn lay_out(&mut self, layers: usize) -> Result<Vec<Leg>> {
         let legs = self.placement.legs(layers)?;
-        self.places = legs.iter().map(|leg| Place::new(&leg.device, &self.sources)).collect();
+        self.places = legs.iter().map(|leg| Place::new(&leg.device, &self.opened.sources)).collect();
         self.at = 0;
         Ok(legs)
     }
@@ -246,6 +234,17 @@ impl Weights {
     /// Has what is taken from now on go to the device of this leg, or of the last one if there are not so many.
     pub fn go_to(&mut self, leg: usize) {
         self.at = leg.min(self.places.len() - 1);
+    }
+
+    /// Makes something on the device of each leg; goes on with the first.
+    pub(crate) fn on_each<T>(&mut self, legs: &[Leg], make: impl Fn(&Self) -> Result<T>) -> Result<Vec<T>> {
+        let on = |leg| {
+            self.go_to(leg);
+            make(self)
+        };
+        let made = (0..legs.len()).map(on).collect();
+        self.go_to(0);
+        made
     }
 
     /// Takes layer by layer, each on the device of its leg; stays with the last leg.
@@ -273,17 +272,17 @@ impl Weights {
 
     /// The file as it is named in messages: the first of several, or that which names them.
     pub fn file(&self) -> &Arc<Path> {
-        &self.file
+        &self.opened.file
     }
 
     /// What a user should know.
     pub fn warnings(&self) -> &[Warning] {
-        &self.warnings
+        &self.opened.warnings
     }
 
     /// Whether there is a tensor of this name.
     pub fn has(&self, name: &str) -> bool {
-        self.tensors.contains_key(name)
+        self.opened.tensors.contains_key(name)
     }
 
     /// The tensor of this name as the file holds it, or, where that is in planes, as rows.
@@ -325,7 +324,7 @@ impl Weights {
             Some(weight) => weight,
             None => self.in_rows(&stored, shape)?,
         };
-        self.took(name, stored.len());
+        self.took(name, self.bytes_there(&stored));
         Ok(weight.label(name.to_owned()))
     }
 
@@ -343,7 +342,7 @@ impl Weights {
             Some(weight) => weight,
             None => self.in_rows(stored, shape)?,
         };
-        self.took(name, stored.len());
+        self.took(name, self.bytes_there(stored));
         Ok(weight.label(name.to_owned()))
     }
 
@@ -356,7 +355,7 @@ impl Weights {
         let plain = matches!(stored.kind, Kind::Plain(DType::F32)) && stored.change == Change::Nothing;
         let tensor = match plain {
             true => self.tensor(stored, shape)?,
-            false => Tensor::from_slice(self.device(), shape, &self.decoded(stored)?)?,
+            false => self.floats(shape, || self.decoded(stored))?,
         };
         self.took(name, stored.len());
         Ok(tensor.label(name.to_owned()))
@@ -375,7 +374,7 @@ impl Weights {
 
     /// Leaves aside the tensors whose names are such: parts of a model that nothing makes use of.
     pub fn leave(&mut self, such: impl Fn(&str) -> bool) {
-        self.taken.extend(self.tensors.keys().filter(|name| such(name)).cloned());
+        self.taken.extend(self.opened.tensors.keys().filter(|name| such(name)).cloned());
     }
 
     /// Ends the loading of a model that has taken all it uses.
@@ -383,7 +382,7 @@ impl Weights {
     /// # Errors
     /// [`Error::UnusedTensors`] if there are others.
     pub fn finish(self) -> Result<()> {
-        let mut left = self.tensors.iter().filter(|(name, _)| !self.taken.contains(*name));
+        let mut left = self.opened.tensors.iter().filter(|(name, _)| !self.taken.contains(*name));
         match left.next() {
             None => {
                 if let Some(progress) = &self.progress {
@@ -400,9 +399,9 @@ impl Weights {
     }
 
     fn find(&self, name: &str, shape: &[usize]) -> Result<&Stored> {
-        let Some(stored) = self.tensors.get(name) else {
-            let tensor = self.naming.map_or_else(|| name.to_owned(), |naming| naming.original(name));
-            return Err(Error::MissingTensor { file: self.file.clone(), tensor });
+        let Some(stored) = self.opened.tensors.get(name) else {
+            let tensor = self.opened.naming.map_or_else(|| name.to_owned(), |naming| naming.original(name));
+            return Err(Error::MissingTensor { file: self.opened.file.clone(), tensor });
         };
         let wanted = shape.iter().map(|&size| size as u64).filter(|size| *size != 1);
         if stored.shape.iter().copied().filter(|size| *size != 1).eq(wanted) {
@@ -417,8 +416,21 @@ impl Weights {
         })
     }
 
+    /// Bytes that a matrix takes on a device: those of the file, unless it is decoded.
+    fn bytes_there(&self, stored: &Stored) -> u64 {
+        match (&stored.kind, self.precision) {
+            (Kind::Planes { dtype, .. }, Precision::Strict) if mlx::dtype_of_rows(*dtype) == DType::F32 => {
+                4 * stored.shape.iter().product::<u64>()
+            }
+            _ => stored.len(),
+        }
+    }
+
     /// Counts what was taken and tells so.
     fn took(&mut self, name: &str, bytes: u64) {
+        if let Some(counts) = &self.counts {
+            counts.add(self.at, bytes);
+        }
         self.taken.insert(name.to_owned());
         // A matrix may be taken twice, whole and in parts.
         self.done = (self.done + bytes).min(self.all);
@@ -450,7 +462,7 @@ impl Weights {
             Kind::Planes { dtype, scale_type } => (dtype, Some(scale_type)),
             _ => return Ok(None),
         };
-        let [codes, scales, biases] = [0, 1, 2].map(|plane| stored.bytes(&self.sources, plane));
+        let [codes, scales, biases] = [0, 1, 2].map(|plane| stored.bytes(&self.opened.sources, plane));
         let (codes, scales, biases) = (codes?, scales?, biases?);
         let bytes = match scale_type {
             None => WeightBytes::of(dtype, shape, &codes)?,
@@ -466,7 +478,7 @@ impl Weights {
         let rows: usize = shape[..AXES - 1].iter().product();
         let row = stored.len() / (rows as u64).max(1);
         let weight = Weight::pack(device, &bytes, Level::best(), name.to_owned(), |rows| {
-            stored.forget(&self.sources, rows as u64);
+            stored.forget(&self.opened.sources, rows as u64);
             self.tell(rows as u64 * row);
         })?;
         Ok(Some(weight))
@@ -487,7 +499,7 @@ impl Weights {
         let dtype = match stored.kind {
             Kind::Plain(dtype) if stored.change == Change::Nothing => dtype,
             Kind::Planes { dtype, .. } if stored.change == Change::Nothing => mlx::dtype_of_rows(dtype),
-            _ => return Ok(Tensor::from_slice(device, shape, &self.decoded(stored)?)?),
+            _ => return self.floats(shape, || self.decoded(stored)),
         };
         if let (Kind::Plain(dtype), Some((file, range))) = (&stored.kind, stored.range(0))
             && let Some(buffer) = self.lying(file, *dtype, range)?
@@ -497,13 +509,33 @@ impl Weights {
         let request = Tensor::request(dtype, shape)?.tag(Tag::Weights);
         let large = stored.len() > SMALL;
         let buffer = device.alloc(if large { request.exact() } else { request })?;
+        if self.counts.is_some() {
+            return Ok(Tensor::of(dtype, shape, buffer)?);
+        }
         match device.caps().unified {
-            true => upload::fill(&buffer, stored, &self.sources)?,
-            false => upload::fill_in_parts(&buffer, stored, &self.sources, upload::PART, |bytes| {
+            true => upload::fill(&buffer, stored, &self.opened.sources)?,
+            false => upload::fill_in_parts(&buffer, stored, &self.opened.sources, upload::PART, |bytes| {
                 self.tell(bytes);
             })?,
         }
         Ok(Tensor::of(dtype, shape, buffer)?)
+    }
+
+    /// Numbers on the device; where bytes are only counted, nobody makes them.
+    fn floats(&self, shape: &[usize], numbers: impl FnOnce() -> Result<Vec<f32>>) -> Result<Tensor> {
+        if self.counts.is_none() {
+            return Ok(Tensor::from_slice(self.device(), shape, &numbers()?)?);
+        }
+        let request = Tensor::request(DType::F32, shape)?;
+        Ok(Tensor::of(DType::F32, shape, self.device().alloc(request)?)?)
+    }
+
+    /// Numbers of a model that are in no file, on the device.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub(crate) fn put(&self, numbers: &[f32]) -> Result<Tensor> {
+        self.floats(&[numbers.len()], || Ok(numbers.to_vec()))
     }
 
     /// The bytes where they lie, unless they are few, or where no kernel could read them, or the device does not see them.
@@ -512,7 +544,7 @@ impl Weights {
         let Place { device, pages } = self.place();
         let seen = device.caps().unified && range.start.is_multiple_of(align);
         match seen && range.end - range.start > SMALL {
-            true => self.sources[file].pages(device, &pages[file], range),
+            true => self.opened.sources[file].pages(device, &pages[file], range),
             false => Ok(None),
         }
     }
@@ -520,7 +552,7 @@ impl Weights {
     /// The elements on the host, as the models here expect them.
     fn decoded(&self, stored: &Stored) -> Result<Vec<f32>> {
         let mut decoded = vec![0.0; stored.shape.iter().product::<u64>() as usize];
-        stored.decode(&self.sources, &mut decoded)?;
+        stored.decode(&self.opened.sources, &mut decoded)?;
         Ok(decoded)
     }
 }
@@ -528,12 +560,50 @@ impl Weights {
 /// Tensors up to this many bytes are copied, so that no page of a mapped file stays for their sake.
 const SMALL: u64 = 1 << 20;
 
+/// A model of which only sizes are looked at.
+#[derive(Clone, Debug)]
+pub(crate) struct Blueprint {
+    opened: Arc<Opened>,
+    precision: Precision,
+}
+
+/// Bytes of weights that each leg of a model takes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counts(Arc<Mutex<Vec<u64>>>);
+
+impl Blueprint {
+    /// The weights on devices without bytes, and where it is counted how many they would be.
+    pub(crate) fn on(&self, placement: Placement) -> (Weights, Counts) {
+        let counts = Counts::default();
+        let opened = self.opened.clone();
+        (Weights::with(opened, placement, self.precision, Some(counts.clone())), counts)
+    }
+}
+
+impl Counts {
+    /// The bytes of a leg.
+    pub(crate) fn of(&self, leg: usize) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(leg).copied().unwrap_or(0)
+    }
+
+    fn add(&self, leg: usize, bytes: u64) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if counts.len() <= leg {
+            counts.resize(leg + 1, 0);
+        }
+        counts[leg] += bytes.next_multiple_of(GRANULE);
+    }
+}
+
 /// What was found of a model.
+#[derive(Debug)]
 struct Opened {
     metadata: Metadata,
+    /// The file, or the first of several, or that which names them.
     file: Arc<Path>,
     sources: Vec<Source>,
     tensors: BTreeMap<String, Stored>,
+    /// What a folder calls the tensors; none where the names are the scheme's.
     naming: Option<Naming>,
     warnings: Vec<Warning>,
 }

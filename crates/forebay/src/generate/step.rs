@@ -2,29 +2,29 @@
 //!
 //! A prompt is taken in chunks, a stage each. A single token is taken by replaying a stage that was recorded once; what
 //! changes from token to token lies in device memory, so nothing is allocated and nothing is patched. A sequence knows its
-//! tokens, so that a text that begins like it is not computed again.
-//! Next rooms: `replay`, for single tokens; `shortlist`, for what samplers look at; [`sampler`](super::sampler), which makes a token of logits.
+//! tokens, so that a text that begins like it is not computed again. Where its model is on several devices, all of this is
+//! done leg by leg.
+//! Next rooms: `leg`, for what there is on one device; `replay`, for single tokens; `shortlist`, for what samplers look at; [`sampler`](super::sampler), which makes a token of logits.
 
+pub(crate) mod leg;
 mod replay;
 pub(super) mod seen;
 pub(super) mod shortlist;
 
 use std::{ops::ControlFlow, sync::Arc};
 
-use forebay_device::{Device, Fence, Read, Request, Session, StageProfile, Tag};
+use forebay_device::{Fence, Read, StageProfile};
 use forebay_tensor::{DType, Note, Ops, Tensor, ops::Argmax};
 
+use leg::{Front, Leg, Recorded, carry};
 use replay::Replay;
-use seen::Seen;
 use shortlist::Shortlist;
 
 use super::text::Text;
 use crate::{
     error::{Error, Result},
     models::{
-        Model, Pass,
-        activations::Activations,
-        cache::Cache,
+        Model,
         witness::{Multiplied, Witness},
     },
 };
@@ -84,19 +84,17 @@ impl SequenceOptions {
 /// ```
 pub struct Sequence {
     model: Arc<dyn Model>,
-    ops: Arc<Ops>,
-    session: Session,
-    cache: Cache,
-    buffers: Activations,
-    /// Tokens of a chunk and then their positions; chunks take turns, so that one is put here while the last one is computed.
-    chunks: [Tensor; 2],
-    seen: Seen,
+    fronts: Vec<Front>,
+    /// The last leg, which gives logits.
+    last: Leg,
     replay: Replay,
     shortlist: Option<Shortlist>,
     all_logits: bool,
     apart: bool,
     tokens: Vec<u32>,
     found: Found,
+    /// Why one leg has taken in what another one has not.
+    torn: Option<Error>,
 }
 
 /// The longest shortlist: finding more is no less work than looking at all.
@@ -114,52 +112,33 @@ enum Found {
 }
 
 impl Sequence {
-    /// An empty text.
+    /// An empty text. There are ops for each leg of the model, on its device.
     ///
     /// # Errors
-    /// [`Error::Option`] for a value that cannot be, [`Error::Device`] if there is no memory for the cache.
-    pub fn new(
-        device: &Device,
-        model: Arc<dyn Model>,
-        ops: Arc<Ops>,
-        options: &SequenceOptions,
-    ) -> Result<Self> {
+    /// [`Error::Option`] for a value that cannot be, [`Error::OtherModel`] for ops of another number of legs, [`Error::Device`]
+    /// if there is no memory for the cache.
+    pub fn new(model: Arc<dyn Model>, ops: &[Arc<Ops>], options: &SequenceOptions) -> Result<Self> {
         options.check(model.as_ref())?;
-        let SequenceOptions { context, kv, chunk, all_logits, apart } = *options;
-        let rows = chunk.min(context);
-        let list = || -> Result<Tensor> {
-            let request = Request::elements::<u32>(2 * rows).tag(Tag::Activations).label("chunk");
-            Ok(Tensor::of(DType::U32, &[2 * rows], device.alloc(request)?)?)
+        let SequenceOptions { context, all_logits, apart, .. } = *options;
+        let (Some((last, before)), true) = (ops.split_last(), ops.len() == model.legs().len()) else {
+            return Err(Error::OtherModel { what: "ops" });
         };
-        let seen = Seen::new(device)?;
+        let leg = |(number, ops)| Leg::new(model.as_ref(), number, ops, options);
+        let front = |of| Front::new(leg(of)?, model.as_ref());
+        let fronts = before.iter().enumerate().map(front).collect::<Result<_>>()?;
+        let last = leg((before.len(), last))?;
+        let device = last.session.device();
         Ok(Self {
-            cache: Cache::new(
-                device,
-                model.sizes(),
-                &model.keeps(),
-                0..model.sizes().layers,
-                kv,
-                context,
-                rows,
-            )?,
-            buffers: Activations::new(
-                device,
-                model.sizes(),
-                context,
-                rows,
-                if all_logits { rows } else { 1 },
-            )?,
-            chunks: [list()?, list()?],
-            replay: Replay::new(device, &seen)?,
-            seen,
-            session: device.session()?,
-            model,
-            ops,
+            replay: Replay::new(device, &last.seen)?,
             all_logits,
             shortlist: None,
             apart: apart.unwrap_or(!device.caps().unified) && !all_logits,
             tokens: Vec::with_capacity(context),
             found: Found::Nothing,
+            torn: None,
+            model,
+            fronts,
+            last,
         })
     }
 
@@ -180,7 +159,7 @@ impl Sequence {
 
     /// Positions of the cache.
     pub fn context(&self) -> usize {
-        self.cache.capacity()
+        self.last.room.cache.capacity()
     }
 
     /// Takes tokens in; the logits of the last one are there afterwards.
@@ -204,7 +183,7 @@ impl Sequence {
     ) -> Result<()> {
         self.check(ids)?;
         let mut done = 0;
-        for chunk in ids.chunks(self.buffers.rows()) {
+        for chunk in ids.chunks(self.rows()) {
             if watch(done).is_break() {
                 return Ok(());
             }
@@ -223,10 +202,10 @@ impl Sequence {
     /// As [`feed`](Self::feed), and those of `each`.
     pub fn feed_each(&mut self, ids: &[u32], mut each: impl FnMut(&[f32]) -> Result<()>) -> Result<()> {
         self.check(ids)?;
-        for chunk in ids.chunks(self.buffers.rows()) {
+        for chunk in ids.chunks(self.rows()) {
             self.take_in(chunk)?;
             let rows = if self.all_logits { chunk.len() } else { 1 };
-            each(&self.buffers.logits.narrow(0, 0..rows)?.read::<f32>()?)?;
+            each(&self.last.room.buffers.logits.narrow(0, 0..rows)?.read::<f32>()?)?;
         }
         Ok(())
     }
@@ -238,10 +217,10 @@ impl Sequence {
     /// As [`feed`](Self::feed), and those of `each`.
     pub fn feed_hidden(&mut self, ids: &[u32], mut each: impl FnMut(&[f32]) -> Result<()>) -> Result<()> {
         self.check(ids)?;
-        for chunk in ids.chunks(self.buffers.rows()) {
+        for chunk in ids.chunks(self.rows()) {
             self.take_in(chunk)?;
             let first = if self.all_logits { 0 } else { chunk.len() - 1 };
-            each(&self.buffers.normed.floats.narrow(0, first..chunk.len())?.read::<f32>()?)?;
+            each(&self.last.room.buffers.normed.floats.narrow(0, first..chunk.len())?.read::<f32>()?)?;
         }
         Ok(())
     }
@@ -257,11 +236,12 @@ impl Sequence {
         mut each: impl FnMut(Multiplied<'_>) -> Result<()>,
     ) -> Result<()> {
         self.check(ids)?;
-        for ids in ids.chunks(self.buffers.rows()) {
-            let witness = Arc::new(Witness::new(self.session.device()));
-            self.chunk(ids, Some(&witness))?;
+        for ids in ids.chunks(self.rows()) {
+            let witness = |leg: &Leg| Arc::new(Witness::new(leg.session.device()));
+            let witnesses: Vec<_> = self.legs().map(witness).collect();
+            self.chunk(ids, &witnesses)?;
             self.took_in(ids);
-            witness.tell(&mut each)?;
+            witnesses.iter().try_for_each(|witness| witness.tell(&mut each))?;
         }
         Ok(())
     }
@@ -305,7 +285,7 @@ impl Sequence {
     /// As [`logits`](Self::logits).
     pub fn read_logits(&self) -> Result<Read<'_, f32>> {
         match self.found == Found::Logits && !self.all_logits {
-            true => Ok(self.buffers.logits.read()?),
+            true => Ok(self.last.room.buffers.logits.read()?),
             false => Err(Error::NoLogits),
         }
     }
@@ -328,19 +308,20 @@ impl Sequence {
     /// already; if not, the step counts for nothing. Logits of the last token are gone.
     ///
     /// Gives whether it did so. It does not where the options say so, where the context ends, behind a chunk, which does not feed a
-    /// step, and where layers keep states, as there is no way back.
+    /// step, where layers keep states, as there is no way back, and where the model is on several devices, of which the first one
+    /// has to be told the token by the host.
     ///
     /// # Errors
     /// What the device says.
     pub fn run_ahead(&mut self) -> Result<bool> {
         let known = self.found == Found::Logits && self.replay.is_fed();
-        let room = self.len() < self.context() && self.cache.may_overshoot();
-        if !(self.apart && known && room) {
+        let room = self.len() < self.context() && self.last.room.cache.may_overshoot();
+        if !(self.apart && self.fronts.is_empty() && known && room) {
             return Ok(false);
         }
         self.found = Found::Largest { ahead: false };
         drop(self.replay_step()?);
-        self.cache.overshoot();
+        self.last.room.cache.overshoot();
         self.found = Found::Largest { ahead: true };
         Ok(true)
     }
@@ -359,7 +340,7 @@ impl Sequence {
             self.replay.starve();
             self.replay.forget();
             self.found = Found::Nothing;
-            self.shortlist = count.map(|count| Shortlist::new(&self.seen, 1, count)).transpose()?;
+            self.shortlist = count.map(|count| Shortlist::new(&self.last.seen, 1, count)).transpose()?;
         }
         Ok(())
     }
@@ -392,12 +373,21 @@ impl Sequence {
     /// # Errors
     /// What the device says.
     pub fn checkpoint(&mut self) -> Result<()> {
-        self.cache.checkpoint(&mut self.session)
+        self.check_whole()?;
+        self.legs_mut().try_for_each(|leg| leg.room.cache.checkpoint(&mut leg.session))
     }
 
     /// The latest length up to `len` that the text can be taken back to.
     pub fn reach(&self, len: usize) -> usize {
-        self.cache.reach(len)
+        // A way back is one for all legs.
+        let mut to = len;
+        loop {
+            let near = self.legs().fold(to, |to, leg| leg.room.cache.reach(to));
+            if near == to {
+                return to;
+            }
+            to = near;
+        }
     }
 
     /// Forgets all tokens from a length on, as if they had never been taken in. There are no logits until the next token.
@@ -406,8 +396,13 @@ impl Sequence {
     /// [`Error::NoWayBack`] unless [`reach`](Self::reach) gives this length, and those of the device; the text stays as
     /// it was.
     pub fn roll_back(&mut self, len: usize) -> Result<()> {
-        let gone = len < self.len();
-        self.cache.roll_back(&mut self.session, len)?;
+        self.check_whole()?;
+        let (gone, nearest) = (len < self.len(), self.reach(len));
+        if nearest != len {
+            return Err(Error::NoWayBack { to: len, len: self.len(), nearest });
+        }
+        let back = self.legs_mut().try_for_each(|leg| leg.room.cache.roll_back(&mut leg.session, len));
+        self.tear(back)?;
         if gone {
             self.stay();
             self.replay.starve();
@@ -422,19 +417,17 @@ impl Sequence {
     /// # Errors
     /// [`Error::Option`] for more tokens than are computed at a time, and those of recording.
     pub fn explain(&mut self, rows: usize) -> Result<Vec<Note>> {
-        let most = self.buffers.rows();
+        let most = self.rows();
         if rows == 0 || rows > most {
             let wanted = format!("from 1 to {most}, which are computed at a time");
             return Err(Error::Option { name: "rows", wanted });
         }
-        let [ids, positions] = self.place(&vec![0; rows])?;
-        let buffers = self.buffers.first(rows, if self.all_logits { rows } else { 1 })?;
-        let mut notes = Vec::new();
-        // A stage that is dropped leaves nothing behind.
-        let mut stage = self.session.stage("explain");
-        let pass =
-            Pass { ids: &ids, positions: &positions, places: None, cache: &self.cache, buffers: &buffers };
-        self.model.forward(&mut self.ops.on(&mut stage).noting(&mut notes), &pass)?;
+        let (ids, first, logit_rows) = (vec![0; rows], self.len(), self.logit_rows(rows));
+        let (model, mut notes) = (self.model.clone(), Vec::new());
+        for leg in self.legs_mut() {
+            // A stage that is dropped leaves nothing behind.
+            drop(leg.chunk(model.as_ref(), (&ids, first), logit_rows, None, Some(&mut notes))?);
+        }
         Ok(notes)
     }
 
@@ -445,16 +438,21 @@ impl Sequence {
     /// As [`feed`](Self::feed).
     pub fn feed_profiled(&mut self, id: u32) -> Result<StageProfile> {
         self.check(&[id])?;
-        self.session.set_profiling(true);
-        let fence = self.fed_step(id);
-        self.session.set_profiling(false);
-        let fence = fence?;
+        self.legs_mut().for_each(|leg| leg.session.set_profiling(true));
+        let fences = self.fed_step(id);
+        self.legs_mut().for_each(|leg| leg.session.set_profiling(false));
+        let fences = fences?;
         self.took_in(&[id]);
-        fence.wait()?;
-        Ok(fence.profile().unwrap_or_default())
+        let mut all = StageProfile::default();
+        for fence in fences {
+            fence.wait()?;
+            all.launches.extend(fence.profile().unwrap_or_default().launches);
+        }
+        Ok(all)
     }
 
     fn check(&self, ids: &[u32]) -> Result<()> {
+        self.check_whole()?;
         if ids.is_empty() {
             return Err(Error::EmptyPrompt);
         }
@@ -477,43 +475,43 @@ impl Sequence {
     fn take_in(&mut self, ids: &[u32]) -> Result<()> {
         match ids {
             [id] if !self.all_logits => self.step(*id)?,
-            ids => self.chunk(ids, None)?,
+            ids => self.chunk(ids, &[])?,
         }
         self.took_in(ids);
         Ok(())
     }
 
     fn took_in(&mut self, ids: &[u32]) {
-        self.cache.advance(ids.len());
+        self.legs_mut().for_each(|leg| leg.room.cache.advance(ids.len()));
         self.tokens.extend_from_slice(ids);
         self.found = Found::Logits;
     }
 
-    /// Several tokens in a stage of their own, which somebody may want to see.
-    fn chunk(&mut self, ids: &[u32], witness: Option<&Arc<Witness>>) -> Result<()> {
+    /// Several tokens in a stage of their own on each leg, which somebody may want to see: there are as many witnesses as legs, or
+    /// none.
+    fn chunk(&mut self, ids: &[u32], witnesses: &[Arc<Witness>]) -> Result<()> {
         self.stay();
         self.found = Found::Nothing;
-        let rows = ids.len();
-        let [list, positions] = self.place(ids)?;
-        let buffers = self.buffers.first(rows, if self.all_logits { rows } else { 1 })?;
-        let buffers = match witness {
-            Some(witness) => buffers.witnessed(witness),
-            None => buffers,
+        let (tokens, logit_rows) = ((ids, self.len()), self.logit_rows(ids.len()));
+        let (model, last) = (self.model.as_ref(), self.fronts.len());
+        let handed = {
+            // All is recorded before any of it is handed over, so that what cannot be recorded leaves nothing behind.
+            let mut fronts = Vec::with_capacity(last);
+            for (number, front) in self.fronts.iter_mut().enumerate() {
+                fronts.push(front.leg.chunk(model, tokens, logit_rows, witnesses.get(number), None)?);
+            }
+            let end = self.last.chunk(model, tokens, logit_rows, witnesses.get(last), None)?;
+            let Recorded { mut stage, ops, hidden, logits } = end;
+            let mut recorder = ops.on(&mut stage);
+            let row = logits.narrow(0, logit_rows - 1..logit_rows)?;
+            self.shortlist.as_ref().map_or(Ok(()), |list| list.record(&mut recorder, &row))?;
+            recorder.record(&Argmax { x: &row, out: self.replay.give_turn() })?;
+            hand_over(fronts, &hidden).and_then(|()| Ok(stage.fence()?))
         };
-        let pass =
-            Pass { ids: &list, positions: &positions, places: None, cache: &self.cache, buffers: &buffers };
-        let mut stage = self.session.stage("prompt");
-        let mut ops = self.ops.on(&mut stage);
-        self.model.forward(&mut ops, &pass)?;
-        let rows = buffers.logits.shape()[0];
-        let last = buffers.logits.narrow(0, rows - 1..rows)?;
-        self.shortlist.as_ref().map_or(Ok(()), |list| list.record(&mut ops, &last))?;
-        ops.record(&Argmax { x: &last, out: self.replay.give_turn() })?;
-        drop(stage.fence()?);
-        Ok(())
+        self.tear(handed).map(drop)
     }
 
-    /// One token by the recorded stage, unless that has run ahead with just this token.
+    /// One token by the recorded stages, unless the last one has run ahead with just this token.
     fn step(&mut self, id: u32) -> Result<()> {
         if self.found == (Found::Largest { ahead: true }) && self.replay.found_before()? == id {
             return Ok(());
@@ -521,11 +519,31 @@ impl Sequence {
         self.fed_step(id).map(drop)
     }
 
-    fn fed_step(&mut self, id: u32) -> Result<Fence> {
+    /// Feeds a token to the step of each leg.
+    fn fed_step(&mut self, id: u32) -> Result<Vec<Fence>> {
         self.stay();
         self.found = Found::Nothing;
-        self.replay.feed(&mut self.session, id, self.tokens.len())?;
-        self.replay_step()
+        let (position, model, list) = (self.tokens.len(), self.model.as_ref(), self.shortlist.as_ref());
+        self.replay.prepare(&mut self.last, model, list)?;
+        let stepped = self.step_by_step(id, position);
+        self.tear(stepped)
+    }
+
+    fn step_by_step(&mut self, id: u32, position: usize) -> Result<Vec<Fence>> {
+        let mut fences = Vec::new();
+        let mut coming: Option<Tensor> = None;
+        for front in &mut self.fronts {
+            let hidden = front.leg.room.hidden(1)?;
+            coming.as_ref().map_or(Ok(()), |coming| carry(coming, &hidden))?;
+            fences.push(front.step(id, position)?);
+            coming = Some(hidden);
+        }
+        if let Some(coming) = coming {
+            carry(&coming, &self.last.room.hidden(1)?)?;
+        }
+        self.replay.feed(&mut self.last.session, id, position)?;
+        fences.push(self.replay_step()?);
+        Ok(fences)
     }
 
     /// Makes nothing of a step that ran ahead.
@@ -537,19 +555,48 @@ impl Sequence {
     }
 
     fn replay_step(&mut self) -> Result<Fence> {
-        let (model, cache, list) = (self.model.as_ref(), &self.cache, self.shortlist.as_ref());
-        self.replay.step(&mut self.session, model, &self.ops, cache, &self.buffers, list)
+        self.replay.step(&mut self.last, self.model.as_ref(), self.shortlist.as_ref())
     }
 
-    /// Puts tokens and their positions into device memory, which the chunk before the last one has left.
-    fn place(&mut self, ids: &[u32]) -> Result<[Tensor; 2]> {
-        self.chunks.swap(0, 1);
-        let rows = ids.len();
-        let list = self.chunks[0].narrow(0, 0..2 * rows)?;
-        let words = ids.iter().copied().chain(self.len() as u32..).take(2 * rows);
-        list.copy_from(&words.collect::<Vec<u32>>())?;
-        Ok([list.narrow(0, 0..rows)?, list.narrow(0, rows..2 * rows)?])
+    /// Where legs may have done different things, nothing can follow.
+    fn tear<T>(&mut self, done: Result<T>) -> Result<T> {
+        if let (Err(error), false) = (&done, self.fronts.is_empty()) {
+            self.torn = Some(error.clone());
+        }
+        done
     }
+
+    fn check_whole(&self) -> Result<()> {
+        self.torn.clone().map_or(Ok(()), Err)
+    }
+
+    /// Tokens that are computed at a time.
+    fn rows(&self) -> usize {
+        self.last.room.buffers.rows()
+    }
+
+    fn logit_rows(&self, rows: usize) -> usize {
+        if self.all_logits { rows } else { 1 }
+    }
+
+    fn legs(&self) -> impl Iterator<Item = &Leg> {
+        self.fronts.iter().map(|front| &front.leg).chain([&self.last])
+    }
+
+    fn legs_mut(&mut self) -> impl Iterator<Item = &mut Leg> {
+        self.fronts.iter_mut().map(|front| &mut front.leg).chain([&mut self.last])
+    }
+}
+
+/// Hands over what the legs in front compute of a chunk, one after another, and brings what comes out to the last one.
+fn hand_over(fronts: Vec<Recorded<'_>>, to: &Tensor) -> Result<()> {
+    let mut coming: Option<Tensor> = None;
+    for Recorded { stage, hidden, .. } in fronts {
+        coming.as_ref().map_or(Ok(()), |coming| carry(coming, &hidden))?;
+        drop(stage.fence()?);
+        coming = Some(hidden);
+    }
+    coming.map_or(Ok(()), |coming| carry(&coming, to))
 }
 
 impl Text for Sequence {
@@ -576,3 +623,6 @@ impl std::fmt::Debug for Sequence {
         f.debug_struct("Sequence").field("len", &len).field("context", &context).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

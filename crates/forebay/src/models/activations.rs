@@ -35,14 +35,18 @@ struct Rooms {
 }
 
 impl Rooms {
+    /// Elements of the room that products of so many rows can make use of.
+    fn prepared(device: &Device, sizes: &Sizes, rows: usize) -> usize {
+        let multiplied = if sizes.rounded_twice { 2 * rows } else { rows };
+        sizes.matrices().map(|shape| Matmul::room(device, multiplied, shape)).into_iter().max().unwrap_or(0)
+    }
+
     fn new(device: &Device, sizes: &Sizes, rows: usize, logit_rows: usize) -> Result<Self> {
         let most = (2 * rows * sizes.widest()).max(2 * logit_rows * sizes.vocabulary);
         let products =
             sizes.rounded_twice.then(|| buffer(device, DType::F32, "products", &[most])).transpose()?;
-        let multiplied = if sizes.rounded_twice { 2 * rows } else { rows };
-        let most = sizes.matrices().map(|shape| Matmul::room(device, multiplied, shape)).into_iter().max();
-        let prepared =
-            most.filter(|most| *most > 0).map(|most| buffer(device, DType::F16, "prepared", &[most]));
+        let most = Self::prepared(device, sizes, rows);
+        let prepared = (most > 0).then(|| buffer(device, DType::F16, "prepared", &[most]));
         Ok(Self { products, prepared: prepared.transpose()? })
     }
 }
@@ -356,6 +360,11 @@ impl Activations {
             self.parts = buffer(device, DType::F32, "parts", &[parts])?;
         }
         Ok(self)
+    }
+
+    /// Bytes that buffers for so many rows take on this device and on no other kind.
+    pub(crate) fn extra(device: &Device, sizes: &Sizes, rows: usize) -> u64 {
+        2 * Rooms::prepared(device, sizes, rows) as u64
     }
 
     /// The same buffers, and whatever weights are multiplied with is seen.

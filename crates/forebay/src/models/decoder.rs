@@ -123,7 +123,7 @@ impl Decoder {
     ) -> Result<Self> {
         let Sizes { width, vocabulary, .. } = sizes;
         let legs = weights.lay_out(sizes.layers)?;
-        let rotaries = legs.iter().map(|leg| rotation.on(&leg.device)).collect::<Result<_>>()?;
+        let rotaries = weights.on_each(&legs, |weights| rotation.on(weights))?;
         let embedding = weights.take_weight("token_embd.weight", [vocabulary, width])?;
         let layer = |weights: &mut Weights, layer| {
             let Blocks { mixer, ffn_norm, ffn } = blocks(weights, layer)?;

@@ -60,8 +60,8 @@ impl Gemma {
     ) -> Result<Self> {
         let Sizes { width, vocabulary, .. } = sizes;
         let legs = weights.lay_out(sizes.layers)?;
-        let on = |leg: &Leg| rotations.iter().map(|rotation| rotation.on(&leg.device)).collect();
-        let rotaries = legs.iter().map(on).collect::<Result<_>>()?;
+        let on = |weights: &Weights| rotations.iter().map(|rotation| rotation.on(weights)).collect();
+        let rotaries = weights.on_each(&legs, on)?;
         let embedding = weights.take_weight("token_embd.weight", [vocabulary, width])?;
         let layer = |weights: &mut Weights, layer| {
             let mut norm = |name: &str| Norm::load(weights, &format!("blk.{layer}.{name}"), width, epsilon);

@@ -20,8 +20,8 @@ use crate::{
     },
 };
 
-pub(super) const WIDTH: usize = 16;
-pub(super) const VOCABULARY: usize = 11;
+pub(crate) const WIDTH: usize = 16;
+pub(crate) const VOCABULARY: usize = 11;
 /// Heads of keys of the delta network, and heads of values for each of them.
 const HEADS: [usize; 2] = [2, 3];
 const KEY_WIDTH: usize = 4;
@@ -30,11 +30,11 @@ const TAPS: usize = 3;
 const EXPERTS: usize = 5;
 
 /// Rows and columns, or columns alone; and the elements.
-pub(super) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+pub(crate) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
 /// The weights of a hybrid with experts: a layer with a delta network, and one with attention. Heads of values that share one
 /// of keys stand side by side.
-pub(super) fn hybrid() -> Tensors {
+pub(crate) fn hybrid() -> Tensors {
     let (keys, values) = (HEADS[0] * KEY_WIDTH, HEADS[0] * HEADS[1] * VALUE_WIDTH);
     let (all, value_heads) = (2 * keys + values, HEADS[0] * HEADS[1]);
     let mut shapes = vec![
@@ -95,7 +95,7 @@ fn random(shapes: Vec<(String, Vec<usize>)>) -> Tensors {
 }
 
 /// The weights of a decoder of one layer, with two heads of queries and one of keys and values, 8 columns wide.
-pub(super) fn plain() -> Tensors {
+pub(crate) fn plain() -> Tensors {
     let shapes = [
         ("token_embd.weight", vec![VOCABULARY, WIDTH]),
         ("output_norm.weight", vec![WIDTH]),
@@ -112,8 +112,19 @@ pub(super) fn plain() -> Tensors {
     random(shapes.map(|(name, shape)| (name.to_owned(), shape)).into())
 }
 
+/// The same weights with one more layer, which has those of the first one backwards.
+pub(crate) fn doubled(mut tensors: Tensors) -> Tensors {
+    let again = |(name, (shape, elements)): (&String, &(Vec<usize>, Vec<f32>))| {
+        let backwards = elements.iter().rev().copied().collect();
+        Some((format!("blk.1.{}", name.strip_prefix("blk.0.")?), (shape.clone(), backwards)))
+    };
+    let second: Vec<_> = tensors.iter().filter_map(again).collect();
+    tensors.extend(second);
+    tensors
+}
+
 /// The same weights with heads of `to` columns, of which only the first 8 tell anything.
-pub(super) fn widened(mut tensors: Tensors, to: usize) -> Tensors {
+pub(crate) fn widened(mut tensors: Tensors, to: usize) -> Tensors {
     for (name, (shape, elements)) in &mut tensors {
         // Scores are divided by the root of the width.
         let (factor, rest) = match name.strip_prefix("blk.0.attn_").unwrap_or_default() {
@@ -144,7 +155,7 @@ fn by_turns(elements: &[f32], each: usize) -> Vec<f32> {
 }
 
 /// The same weights with heads of values that take those of keys by turns.
-pub(super) fn interleaved(mut tensors: Tensors) -> Tensors {
+pub(crate) fn interleaved(mut tensors: Tensors) -> Tensors {
     let keys = 2 * HEADS[0] * KEY_WIDTH;
     for (name, (shape, elements)) in &mut tensors {
         let width = *shape.last().unwrap();
@@ -166,7 +177,7 @@ pub(super) fn interleaved(mut tensors: Tensors) -> Tensors {
 }
 
 /// The same weights with corrections and decays in one matrix.
-pub(super) fn joined(mut tensors: Tensors) -> Tensors {
+pub(crate) fn joined(mut tensors: Tensors) -> Tensors {
     let [beta, alpha] =
         ["beta", "alpha"].map(|name| tensors.remove(&format!("blk.0.ssm_{name}.weight")).unwrap().1);
     let group = HEADS[1] * WIDTH;
@@ -176,7 +187,7 @@ pub(super) fn joined(mut tensors: Tensors) -> Tensors {
 }
 
 /// The numbers of a hybrid with experts.
-pub(super) fn numbers() -> BTreeMap<&'static str, u32> {
+pub(crate) fn numbers() -> BTreeMap<&'static str, u32> {
     BTreeMap::from([
         ("block_count", 2),
         ("context_length", 64),
@@ -201,7 +212,7 @@ pub(super) fn numbers() -> BTreeMap<&'static str, u32> {
 }
 
 /// The numbers of a decoder of one layer.
-pub(super) fn plain_numbers() -> BTreeMap<&'static str, u32> {
+pub(crate) fn plain_numbers() -> BTreeMap<&'static str, u32> {
     BTreeMap::from([
         ("block_count", 1),
         ("context_length", 64),
@@ -217,7 +228,7 @@ pub(super) fn plain_numbers() -> BTreeMap<&'static str, u32> {
 }
 
 /// A file of a family.
-pub(super) fn file(
+pub(crate) fn file(
     family: &str,
     numbers: &BTreeMap<&str, u32>,
     flags: &[&str],
@@ -241,7 +252,7 @@ pub(super) fn file(
 }
 
 /// The model of a file.
-pub(super) fn open(placement: impl Into<Placement>, bytes: &[u8]) -> Result<Box<dyn Model>> {
+pub(crate) fn open(placement: impl Into<Placement>, bytes: &[u8]) -> Result<Box<dyn Model>> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let path: PathBuf =
@@ -253,13 +264,13 @@ pub(super) fn open(placement: impl Into<Placement>, bytes: &[u8]) -> Result<Box<
 }
 
 /// Logits of all tokens, computed so many at a time by so many threads.
-pub(super) fn logits(bytes: &[u8], ids: &[u32], chunk: usize, threads: usize) -> Vec<f32> {
+pub(crate) fn logits(bytes: &[u8], ids: &[u32], chunk: usize, threads: usize) -> Vec<f32> {
     let device = Device::open(&DeviceOptions::cpu().threads(threads)).unwrap();
     logits_on(&Placement::on(&device), bytes, ids, chunk)
 }
 
 /// The same on some devices, between which the hidden state goes through the host.
-pub(super) fn logits_on(placement: &Placement, bytes: &[u8], ids: &[u32], chunk: usize) -> Vec<f32> {
+pub(crate) fn logits_on(placement: &Placement, bytes: &[u8], ids: &[u32], chunk: usize) -> Vec<f32> {
     let model = open(placement, bytes).unwrap();
     let last = model.legs().len() - 1;
     let mut legs: Vec<_> = model

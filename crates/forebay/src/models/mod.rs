@@ -185,6 +185,6 @@ pub fn load(weights: Weights) -> Result<Box<dyn Model>> {
 }
 
 #[cfg(test)]
-mod made;
+pub(crate) mod made;
 #[cfg(test)]
 mod tests;

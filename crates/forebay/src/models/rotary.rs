@@ -11,8 +11,6 @@ use forebay_tensor::{
     },
 };
 
-use forebay_device::Device;
-
 use super::{Pass, Sizes, keys::Keys};
 use crate::{error::Result, formats::weights::Weights};
 
@@ -79,14 +77,13 @@ impl Rotation {
         Ok(Self { magnitude: rotation.magnitude * magnitude.unwrap_or(1.0), ..rotation })
     }
 
-    /// The same on a device.
+    /// The same on the device that weights go to.
     ///
     /// # Errors
     /// What the device says.
-    pub fn on(&self, device: &Device) -> Result<Rotary> {
+    pub fn on(&self, weights: &Weights) -> Result<Rotary> {
         let Self { radians, magnitude, pairs } = self;
-        let frequencies = Tensor::from_slice(device, &[radians.len()], radians)?;
-        Ok(Rotary { frequencies, magnitude: *magnitude, pairs: *pairs })
+        Ok(Rotary { frequencies: weights.put(radians)?, magnitude: *magnitude, pairs: *pairs })
     }
 }
 

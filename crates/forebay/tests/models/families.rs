@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use forebay::{Error, generate::step::SequenceOptions};
+use forebay::{Engine, Error, generate::step::SequenceOptions};
 use forebay_tensor::DType;
 
-use crate::fixtures::{Reference, distance, folder, ggufs, greedy, logits, open};
+use crate::fixtures::{Reference, distance, folder, ggufs, greedy, logits, open, open_divided};
 
 /// The families, and how far logits may be: that system takes the curve of Gemma's networks from a table of f16.
 const FAMILIES: [(&str, f32); 9] = [
@@ -86,50 +86,74 @@ fn neither_chunks_nor_threads_change_what_a_family_says() {
 }
 
 #[test]
+fn layers_of_a_family_may_be_on_two_devices() {
+    for (family, path, ids) in one_of_each() {
+        let whole = open(&path, 2, DType::F16);
+        let layers = whole.model().sizes().layers;
+        for there in 1..layers {
+            let divided = open_divided(&path, 1, DType::F16, there);
+            assert_eq!(divided.model().legs().len(), 2);
+            for chunk in [19, 1] {
+                let same = logits(&divided, &ids[..50], chunk) == logits(&whole, &ids[..50], chunk);
+                assert!(same, "{family}: {there} of {layers} layers, {chunk} at a time");
+            }
+            let [got, wanted] = [&divided, &whole].map(|engine| greedy(engine, &ids[..40], 24));
+            assert_eq!(got, wanted, "{family}: {there} of {layers} layers");
+        }
+    }
+}
+
+#[test]
 fn a_text_that_was_taken_back_goes_on_as_if_nothing_had_been() {
     for (family, path, ids) in one_of_each() {
-        let engine = open(&path, 2, DType::F16);
-        let options = SequenceOptions { chunk: 16, ..engine.sequence_options() };
-        let mut text = engine.sequence_with(&options).unwrap();
-        text.feed(&ids[..40]).unwrap();
-        text.checkpoint().unwrap();
-        text.feed(&ids[40..60]).unwrap();
-        let wanted = text.logits().unwrap();
-        text.feed(&ids[60..61]).unwrap();
-        let next = text.logits().unwrap();
-
-        let others: Vec<u32> = ids[..45].iter().rev().copied().collect();
-        for _ in 0..2 {
-            assert_eq!(text.reach(40), 40, "{family}");
-            text.roll_back(40).unwrap();
-            assert!(matches!(text.logits(), Err(Error::NoLogits)));
-            text.feed(&ids[40..60]).unwrap();
-            assert!(text.logits().unwrap() == wanted, "{family}");
-            text.feed(&ids[60..61]).unwrap();
-            assert!(text.logits().unwrap() == next, "{family}");
-            text.roll_back(40).unwrap();
-            text.feed(&others).unwrap();
-        }
-
-        // A few tokens back, without a checkpoint there.
-        text.roll_back(40).unwrap();
-        text.feed(&ids[40..60]).unwrap();
-        text.feed(&others[..5]).unwrap();
-        match has_states(family) {
-            true => assert!(
-                matches!(text.roll_back(57), Err(Error::NoWayBack { to: 57, len: 65, nearest: 40 })),
-                "{family}"
-            ),
-            false => {
-                text.roll_back(57).unwrap();
-                text.feed(&ids[57..60]).unwrap();
-                assert!(text.logits().unwrap() == wanted, "{family}");
-            }
-        }
-
-        text.roll_back(0).unwrap();
-        text.feed(&ids[..40]).unwrap();
-        text.feed(&ids[40..60]).unwrap();
-        assert!(text.logits().unwrap() == wanted, "{family}: from the beginning");
+        let whole = open(&path, 2, DType::F16);
+        let layers = whole.model().sizes().layers;
+        taken_back(family, &whole, &ids);
+        taken_back(family, &open_divided(&path, 2, DType::F16, layers / 2), &ids);
     }
+}
+
+fn taken_back(family: &str, engine: &Engine, ids: &[u32]) {
+    let options = SequenceOptions { chunk: 16, ..engine.sequence_options() };
+    let mut text = engine.sequence_with(&options).unwrap();
+    text.feed(&ids[..40]).unwrap();
+    text.checkpoint().unwrap();
+    text.feed(&ids[40..60]).unwrap();
+    let wanted = text.logits().unwrap();
+    text.feed(&ids[60..61]).unwrap();
+    let next = text.logits().unwrap();
+
+    let others: Vec<u32> = ids[..45].iter().rev().copied().collect();
+    for _ in 0..2 {
+        assert_eq!(text.reach(40), 40, "{family}");
+        text.roll_back(40).unwrap();
+        assert!(matches!(text.logits(), Err(Error::NoLogits)));
+        text.feed(&ids[40..60]).unwrap();
+        assert!(text.logits().unwrap() == wanted, "{family}");
+        text.feed(&ids[60..61]).unwrap();
+        assert!(text.logits().unwrap() == next, "{family}");
+        text.roll_back(40).unwrap();
+        text.feed(&others).unwrap();
+    }
+
+    // A few tokens back, without a checkpoint there.
+    text.roll_back(40).unwrap();
+    text.feed(&ids[40..60]).unwrap();
+    text.feed(&others[..5]).unwrap();
+    match has_states(family) {
+        true => assert!(
+            matches!(text.roll_back(57), Err(Error::NoWayBack { to: 57, len: 65, nearest: 40 })),
+            "{family}"
+        ),
+        false => {
+            text.roll_back(57).unwrap();
+            text.feed(&ids[57..60]).unwrap();
+            assert!(text.logits().unwrap() == wanted, "{family}");
+        }
+    }
+
+    text.roll_back(0).unwrap();
+    text.feed(&ids[..40]).unwrap();
+    text.feed(&ids[40..60]).unwrap();
+    assert!(text.logits().unwrap() == wanted, "{family}: from the beginning");
 }

@@ -65,6 +65,13 @@ pub(crate) fn open(path: &Path, threads: usize, kv: DType) -> Engine {
     open_with(path, threads, kv, Precision::Strict)
 }
 
+/// Opens a model so that so many of its last layers are on another device than the others.
+pub(crate) fn open_divided(path: &Path, threads: usize, kv: DType, layers: usize) -> Engine {
+    let device = DeviceOptions::cpu().threads(threads);
+    let options = EngineOptions::default().device(device).kv(kv).context(400).gpu_layers(layers);
+    Engine::open_with(path, &options.precision(Precision::Strict)).unwrap_or_else(|error| panic!("{error}"))
+}
+
 /// Opens a model on so many threads with such a cache.
 pub(crate) fn open_with(path: &Path, threads: usize, kv: DType, precision: Precision) -> Engine {
     let device = DeviceOptions::cpu().threads(threads);

@@ -6,15 +6,12 @@
 
 use forebay_device::{Device, Fence, Recording, Request, Session, Tag};
 use forebay_tensor::{
-    DType, Ops, Tensor,
+    DType, Tensor,
     ops::{Argmax, Follow},
 };
 
-use super::{seen::Seen, shortlist::Shortlist};
-use crate::{
-    error::Result,
-    models::{Model, Pass, activations::Activations, cache::Cache},
-};
+use super::{leg::Leg, seen::Seen, shortlist::Shortlist};
+use crate::{error::Result, models::Model};
 
 /// The recorded steps of a sequence, and what goes in and out of them.
 #[derive(Debug)]
@@ -116,41 +113,57 @@ impl Replay {
         Ok(())
     }
 
+    /// Records the next step, unless it is recorded.
+    pub(super) fn prepare(
+        &mut self,
+        leg: &mut Leg,
+        model: &dyn Model,
+        shortlist: Option<&Shortlist>,
+    ) -> Result<()> {
+        let recording = self.take_next(leg, model, shortlist)?;
+        self.turns[1 - self.latest].recording = Some(recording);
+        Ok(())
+    }
+
     /// Hands the next step over.
     pub(super) fn step(
         &mut self,
-        session: &mut Session,
+        leg: &mut Leg,
         model: &dyn Model,
-        ops: &Ops,
-        cache: &Cache,
-        buffers: &Activations,
         shortlist: Option<&Shortlist>,
     ) -> Result<Fence> {
         let next = 1 - self.latest;
-        let recording = match self.turns[next].recording.take() {
-            Some(recording) => recording,
-            None => {
-                let (ids, positions) = (self.place.narrow(0, 0..1)?, self.place.narrow(0, 1..2)?);
-                let (found, told) = (&self.found, &self.turns[next].told);
-                let buffers = &buffers.first(1, 1)?;
-                let mut stage = session.stage("token");
-                let mut ops = ops.on(&mut stage);
-                model.forward(
-                    &mut ops,
-                    &Pass { ids: &ids, positions: &positions, places: None, cache, buffers },
-                )?;
-                shortlist.map_or(Ok(()), |list| list.record(&mut ops, &buffers.logits))?;
-                ops.record(&Argmax { x: &buffers.logits, out: found })?;
-                ops.record(&Follow { found, ids: &ids, positions: &positions, told })?;
-                stage.record()?
-            }
-        };
-        let fence = session.replay(&recording);
+        let recording = self.take_next(leg, model, shortlist)?;
+        let fence = leg.session.replay(&recording);
         self.turns[next].recording = Some(recording);
         // A step that was refused has left nothing behind, and one that is under way will have.
         self.fed = fence.is_ok();
         let fence = fence?;
         self.latest = next;
         Ok(fence)
+    }
+
+    /// The next step out of its turn, recorded now if it was not before.
+    fn take_next(
+        &mut self,
+        leg: &mut Leg,
+        model: &dyn Model,
+        shortlist: Option<&Shortlist>,
+    ) -> Result<Recording> {
+        let turn = &mut self.turns[1 - self.latest];
+        if let Some(recording) = turn.recording.take() {
+            return Ok(recording);
+        }
+        let (ids, positions) = (self.place.narrow(0, 0..1)?, self.place.narrow(0, 1..2)?);
+        let (found, told) = (&self.found, &turn.told);
+        let Leg { session, ops, room, .. } = leg;
+        let buffers = &room.buffers.first(1, 1)?;
+        let mut stage = session.stage("token");
+        room.pass(&mut stage, ops, model, [&ids, &positions], buffers, None)?;
+        let mut ops = ops.on(&mut stage);
+        shortlist.map_or(Ok(()), |list| list.record(&mut ops, &buffers.logits))?;
+        ops.record(&Argmax { x: &buffers.logits, out: found })?;
+        ops.record(&Follow { found, ids: &ids, positions: &positions, told })?;
+        Ok(stage.record()?)
     }
 }
