@@ -108,12 +108,15 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
     let Some(shape) = &args.shape else {
         let name = args.model.as_deref().map_or_else(|| "demo".to_owned(), |path| path.display().to_string());
         let model = Model::of(args.model.as_deref());
-        return args.open.with(&model, |engine| measure(engine, args, &name, args.model.as_deref()));
+        // Before the model is opened, which is the most memory that is taken.
+        let weights = args.model.as_deref().and_then(read_for_a_token);
+        return args.open.with(&model, |engine| measure(engine, args, &name, weights));
     };
     let shape = Shape::find(shape)?;
     let made = Made::of(&shape, args)?;
     let name = format!("{} in {}, random weights", shape.name(), args.quant);
-    args.open.with(&Model::File(made.path.clone()), |engine| measure(engine, args, &name, Some(&made.path)))
+    let weights = read_for_a_token(&made.path);
+    args.open.with(&Model::File(made.path.clone()), |engine| measure(engine, args, &name, weights))
 }
 
 /// A file of random weights, which goes when it was not asked for.
@@ -144,7 +147,8 @@ impl Drop for Made {
     }
 }
 
-fn measure(engine: &Engine, args: &BenchArgs, name: &str, file: Option<&Path>) -> Result<(), Failure> {
+/// Measures; `weights` are the bytes that a token reads of them, where that is known.
+fn measure(engine: &Engine, args: &BenchArgs, name: &str, weights: Option<f64>) -> Result<(), Failure> {
     let tests = tests(args);
     let Some(longest) = tests.iter().map(Test::longest).max() else {
         return Err(Failure::Usage("nothing to measure: -p and -n are both 0".to_owned()));
@@ -158,7 +162,6 @@ fn measure(engine: &Engine, args: &BenchArgs, name: &str, file: Option<&Path>) -
             format!("a test needs {longest} tokens, and this model was made for {most}; ask for fewer");
         return Err(Failure::Usage(wanted));
     }
-    let weights = file.and_then(read_for_a_token);
     let options = SequenceOptions { context: longest, ..engine.sequence_options() };
     let mut sequence = engine.sequence_with(&options)?;
     let cache = engine.device().pool().stats().by_tag[tag(Tag::Kv)] as f64 / longest as f64;
