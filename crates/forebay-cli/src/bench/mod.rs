@@ -189,8 +189,12 @@ fn measure(engine: &Engine, args: &BenchArgs, name: &str, weights: Option<f64>) 
         found.push(rounds);
     }
     drop(progress);
-    if args.profile {
-        profile::tell(&mut sequence)?;
+    match args.sequences.last() {
+        Some(several) if args.profile && *several > 1 => {
+            profile::tell_of_batch(&mut engine.batch_with(*several, &options)?)?;
+        }
+        _ if args.profile => profile::tell(&mut sequence)?,
+        _ => {}
     }
     let peak = Peak { host: resident::most(), card: peak_on_card(engine.device()) };
     let bandwidth = bandwidth::of(engine.device())?;

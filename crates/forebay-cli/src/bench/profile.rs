@@ -2,7 +2,8 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use forebay::generate::step::Sequence;
+use forebay::generate::{batch::Batch, step::Sequence};
+use forebay_device::StageProfile;
 
 use crate::cli::Failure;
 
@@ -14,9 +15,27 @@ pub(super) fn tell(sequence: &mut Sequence) -> Result<(), Failure> {
     if sequence.len() + STEPS > sequence.context() {
         sequence.roll_back(sequence.reach(sequence.context().saturating_sub(STEPS)))?;
     }
+    let steps = STEPS.min(sequence.context() - sequence.len());
+    tell_of(steps, || sequence.feed_profiled(1))
+}
+
+/// The same of steps that go over all texts of a batch, of which each begins anew.
+pub(super) fn tell_of_batch(batch: &mut Batch) -> Result<(), Failure> {
+    let mut next = Vec::new();
+    for place in 0..batch.places() {
+        // Whoever was there before has left.
+        let _ = batch.leave(place);
+    }
+    while let Some(place) = batch.join(&[1])? {
+        next.push((place, 1));
+    }
+    tell_of(STEPS.min(batch.context() - 1), || batch.step_profiled(&next))
+}
+
+fn tell_of(steps: usize, mut step: impl FnMut() -> forebay::Result<StageProfile>) -> Result<(), Failure> {
     let mut quickest: Vec<(String, Duration)> = Vec::new();
-    for _ in 0..STEPS.min(sequence.context() - sequence.len()) {
-        let profile = sequence.feed_profiled(1)?;
+    for _ in 0..steps {
+        let profile = step()?;
         let launches = profile.launches.into_iter().map(|launch| (launch.kernel.to_string(), launch.took));
         match quickest.is_empty() {
             true => quickest.extend(launches),

@@ -173,10 +173,13 @@ fn bench_reports_each_test_and_asks_for_no_memory_in_between() {
     assert!(code == 2 && line.contains("from 1 on"), "{line}");
     let text = success(forebay(&["bench", &model, "-p", "4", "-n", "0", "-r", "1"]));
     assert!(text.contains("\npp4 ") && !text.contains("tg"), "{text}");
-    let profiled = forebay(&["bench", &model, "-p", "4", "-n", "2", "-r", "1", "--profile"]);
-    let told = String::from_utf8_lossy(&profiled.stderr).into_owned();
-    assert!(told.lines().any(|line| line.starts_with("argmax ") && line.ends_with(" %")), "{told}");
-    success(profiled);
+    for sequences in ["1", "3"] {
+        let flags = ["-n", "2", "-r", "1", "--sequences", sequences, "--profile"];
+        let profiled = forebay(&[&["bench", &model, "-p", "4"][..], &flags].concat());
+        let told = String::from_utf8_lossy(&profiled.stderr).into_owned();
+        assert!(told.lines().any(|line| line.starts_with("argmax ") && line.ends_with(" %")), "{told}");
+        success(profiled);
+    }
     let (code, line) = failure(&["bench", &model, "-p", "0", "-n", "0"]);
     assert!(code == 2 && line.contains("nothing to measure"), "{line}");
     let made = folder.path().join("made.gguf");

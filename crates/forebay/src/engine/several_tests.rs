@@ -134,6 +134,13 @@ fn each_text_gives_what_it_gives_alone() {
             all.step(&[c, a, b], 1);
         }
         all.batch.wait().unwrap();
+        let next = [0, 1].map(|place| (place, 4));
+        let profile = all.batch.step_profiled(&next).unwrap();
+        assert!(profile.launches.iter().any(|launch| &*launch.kernel == "follow"));
+        for (place, id) in next {
+            all.alone[place].as_mut().unwrap().feed(&[id]).unwrap();
+            all.compare(place);
+        }
     }
 }
 

@@ -9,7 +9,7 @@ mod steps;
 
 use std::{cmp::Reverse, ops::ControlFlow, sync::Arc};
 
-use forebay_device::{Device, Read, Request, Session, Tag};
+use forebay_device::{Device, Fence, Read, Request, Session, StageProfile, Tag};
 use forebay_tensor::{DType, Ops, Tensor, ops::Argmax};
 
 use super::{
@@ -262,6 +262,26 @@ impl Batch {
     pub fn step(&mut self, tokens: &[(usize, u32)]) -> Result<()> {
         self.check_step(tokens)?;
         let done = self.has_run_ahead_with(tokens)?;
+        self.take_step(tokens, done).map(drop)
+    }
+
+    /// Takes a token of each of these texts in and tells how long each launch of that took. They run one by one then, with a look at
+    /// the clock between them, which takes longer in all.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    pub fn step_profiled(&mut self, tokens: &[(usize, u32)]) -> Result<StageProfile> {
+        self.check_step(tokens)?;
+        self.session.set_profiling(true);
+        let fence = self.take_step(tokens, false);
+        self.session.set_profiling(false);
+        let Some(fence) = fence? else { return Ok(StageProfile::default()) };
+        fence.wait()?;
+        Ok(fence.profile().unwrap_or_default())
+    }
+
+    /// A step that was checked; it may be done already.
+    fn take_step(&mut self, tokens: &[(usize, u32)], done: bool) -> Result<Option<Fence>> {
         let rows = match done {
             true => tokens.iter().map(|(place, _)| (*place, self.texts[*place].found)).collect::<Vec<_>>(),
             false => (0..).zip(tokens).map(|(row, (place, _))| (*place, Found::Row(row))).collect(),
@@ -273,12 +293,13 @@ impl Batch {
         };
         let given: Vec<Row> = tokens.iter().map(given).collect();
         self.forget_rows();
+        let mut fence = None;
         if !done {
             self.stay();
             self.rows.clear();
             self.steps.feed(&mut self.session, &given)?;
             self.rows.extend(tokens.iter().map(|(place, _)| *place));
-            self.replay()?;
+            fence = Some(self.replay()?);
         }
         self.ahead = false;
         for ((place, found), (_, id)) in rows.into_iter().zip(tokens) {
@@ -287,7 +308,7 @@ impl Batch {
             text.tokens.push(*id);
             text.found = found;
         }
-        Ok(())
+        Ok(fence)
     }
 
     /// Has the device take in the tokens of the largest logits of the texts of the latest step before the host knows which they are,
@@ -309,7 +330,7 @@ impl Batch {
         if !known || !self.rows.iter().enumerate().all(goes_on) {
             return Ok(false);
         }
-        self.replay()?;
+        drop(self.replay()?);
         for place in &self.rows {
             self.texts[*place].cache.overshoot();
         }
@@ -459,7 +480,7 @@ impl Batch {
         }
     }
 
-    fn replay(&mut self) -> Result<()> {
+    fn replay(&mut self) -> Result<Fence> {
         let over = Over {
             model: self.model.as_ref(),
             ops: &self.ops,

@@ -4,7 +4,7 @@
 //! ends by putting what it found where the next one takes its tokens from, one position further each. Steps take turns in where they
 //! tell what they found, so that the host reads it while the next one runs. Next room: [`batch`](super), which decides when.
 
-use forebay_device::{Device, Recording, Request, Session, Tag};
+use forebay_device::{Device, Fence, Recording, Request, Session, Tag};
 use forebay_tensor::{
     DType, Ops, Tensor,
     ops::{Argmax, Follow},
@@ -132,7 +132,7 @@ impl Steps {
     }
 
     /// Hands the next step over, of so many rows.
-    pub(super) fn step(&mut self, session: &mut Session, over: &Over<'_>, rows: usize) -> Result<()> {
+    pub(super) fn step(&mut self, session: &mut Session, over: &Over<'_>, rows: usize) -> Result<Fence> {
         let next = 1 - self.latest;
         let recording = match self.turns[next].recordings[rows - 1].take() {
             Some(recording) => recording,
@@ -142,9 +142,9 @@ impl Steps {
         self.turns[next].recordings[rows - 1] = Some(recording);
         // A step that was refused has left nothing behind, and one that is under way will have.
         self.fed = fence.is_ok();
-        drop(fence?);
+        let fence = fence?;
         self.latest = next;
-        Ok(())
+        Ok(fence)
     }
 
     fn record(&self, session: &mut Session, over: &Over<'_>, rows: usize, turn: usize) -> Result<Recording> {
