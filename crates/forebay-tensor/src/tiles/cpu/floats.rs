@@ -24,9 +24,14 @@ const AHEAD: usize = 2048;
 pub(crate) trait Plain {
     /// Bytes of an element.
     const BYTES: usize;
+    /// Bytes of sixteen elements.
+    type Bytes: AsRef<[u8]>;
 
-    /// As many elements as a vector has.
-    fn load<V: Lanes>(v: V, bytes: &[u8]) -> V::Floats;
+    /// The elements of a row, sixteen at a time: their length is known beforehand, so that nothing is checked in the innermost
+    /// loop.
+    fn sixteens(bytes: &[u8]) -> &[Self::Bytes];
+    /// As many elements as a vector has, from one of sixteen on.
+    fn load<V: Lanes>(v: V, sixteen: &Self::Bytes, at: usize) -> V::Floats;
     /// The first element.
     fn first(bytes: &[u8]) -> f32;
 }
@@ -38,10 +43,16 @@ macro_rules! plain {
 
         impl Plain for $name {
             const BYTES: usize = $bytes;
+            type Bytes = [u8; LANES * $bytes];
 
             #[inline(always)]
-            fn load<V: Lanes>(v: V, bytes: &[u8]) -> V::Floats {
-                v.$load(bytes)
+            fn sixteens(bytes: &[u8]) -> &[Self::Bytes] {
+                bytes.as_chunks().0
+            }
+
+            #[inline(always)]
+            fn load<V: Lanes>(v: V, sixteen: &Self::Bytes, at: usize) -> V::Floats {
+                v.$load(&sixteen[at * $bytes..])
             }
 
             #[inline(always)]
@@ -171,25 +182,33 @@ fn sums<V: Lanes, F: Plain, const R: usize, const C: usize>(
 ) -> [[f32; C]; R] {
     /// The most vectors that sixteen numbers are.
     const PARTS: usize = 4;
-    let width = xs[0].len();
-    let whole = width / LANES * LANES;
+    let (width, count) = (xs[0].len(), xs[0].len() / LANES);
+    // All of one length, which the compiler sees.
+    let mut bytes: [&[F::Bytes]; R] = [&[]; R];
+    for r in 0..R {
+        bytes[r] = &F::sixteens(weights[r])[..count];
+    }
+    let mut floats: [&[[f32; LANES]]; C] = [&[]; C];
+    for c in 0..C {
+        floats[c] = &xs[c].as_chunks().0[..count];
+    }
     let mut totals = [[[v.float(0.0); PARTS]; C]; R];
-    for at in (0..whole).step_by(LANES) {
+    for i in 0..count {
         for part in 0..LANES / V::N {
-            let at = at + part * V::N;
+            let at = part * V::N;
             let mut w = [v.float(0.0); R];
             for r in 0..R {
-                w[r] = F::load(v, &weights[r][at * F::BYTES..]);
+                w[r] = F::load(v, &bytes[r][i], at);
             }
             for c in 0..C {
-                let x = v.load(&xs[c][at..]);
+                let x = v.load(&floats[c][i][at..]);
                 for r in 0..R {
                     totals[r][c][part] = v.add(totals[r][c][part], v.mul(w[r], x));
                 }
             }
         }
         for r in 0..R {
-            v.fetch(&weights[r][at * F::BYTES..], AHEAD);
+            v.fetch(bytes[r][i].as_ref(), AHEAD);
         }
     }
     let mut sums = [[0.0; C]; R];
@@ -200,7 +219,7 @@ fn sums<V: Lanes, F: Plain, const R: usize, const C: usize>(
                 v.store(totals[r][c][part], &mut lanes[part * V::N..]);
             }
             sums[r][c] = fold(lanes);
-            for at in whole..width {
+            for at in count * LANES..width {
                 sums[r][c] += xs[c][at] * F::first(&weights[r][at * F::BYTES..]);
             }
         }
