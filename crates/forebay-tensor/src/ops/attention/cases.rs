@@ -68,8 +68,10 @@ pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
     }
     // More rows than a block of matrices has, over more keys than one tile, and widths that do not fill what it is made for.
     let many: Vec<u32> = (120..143).collect();
-    let sizes: [Sizes<'_>; 4] = [
+    let long: Vec<u32> = (330..400).collect();
+    let sizes: [Sizes<'_>; 5] = [
         (4, 1, 128, 128, 150, &many[..20]),
+        (12, 2, 128, 128, 401, &long),
         (6, 2, 96, 64, 161, &many[3..14]),
         (2, 2, 256, 192, 143, &many[16..]),
         (3, 1, 80, 72, 143, &many),
@@ -79,6 +81,10 @@ pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
         .flat_map(|d| sizes.iter().flat_map(move |s| kinds.map(|k| (*d, *s, k))))
     {
         attend(rig, dtype, sizes, kind)?;
+    }
+    // The same in a ring.
+    for sight in [Sight::Window(200), Sight::Around(60)] {
+        attend(rig, DType::F16, (7, 1, 128, 128, 290, &long), Kind { sight, ..PLAIN })?;
     }
     let several: [(Sizes<'_>, usize, &[u32]); 5] = [
         ((4, 2, 8, 8, 40, &[39, 0, 31]), 4, &[1, 3, 0]),
@@ -181,8 +187,10 @@ fn attend(rig: &mut Rig, dtype: DType, sizes: Sizes<'_>, kind: Kind) -> Result<(
         };
         let least = if on_card { super::cuda::LEAST_PART } else { super::PART };
         let split = parts.is_some() && count <= super::MOST_SPLIT && capacity > least;
+        let by_warpgroups = cut.suits_warpgroups() && super::cuda::is_for(rig.device());
         let way = match (split, by_matrices, width.max(value_width)) {
             (true, ..) => "split_",
+            (_, true, _) if by_warpgroups => "warpgroups_",
             (_, true, ..=128) => "matrix_",
             (_, true, _) => "matrix_wide_",
             _ => "",

@@ -1,11 +1,14 @@
 //! `attention` on a card: how a launch is cut into blocks, and what a block shares. It knows sizes only.
 //!
-//! The numbers are those of `cuda.cu` and `matrix.cu`, where blocks are described.
+//! The numbers are those of `cuda.cu`, `matrix.cu` and `warpgroups.cu`, where blocks are described.
 
-use forebay_device::{Grid, KernelDef, Signature};
+use forebay_device::{Device, Grid, Kernel, KernelDef, Signature};
 
 use super::{MOST_SPLIT, cpu};
-use crate::{DType, Result, Served, op::groups};
+use crate::{
+    DType, Result, Served,
+    op::{Loaded, groups},
+};
 
 /// The most parts.
 const MOST_PARTS: usize = 64;
@@ -34,20 +37,63 @@ const TILES_AT_ONCE: usize = 4;
 /// What tiles begin at multiples of.
 const PIECE: usize = 16;
 
-/// What kernels that multiply matrices serve, and their functions.
-const MATRICES: [(&str, &str); 4] = [
-    ("f16, in matrices", "attention_matrix_f16"),
-    ("bf16, in matrices", "attention_matrix_bf16"),
-    ("f16, in wide matrices", "attention_matrix_wide_f16"),
-    ("bf16, in wide matrices", "attention_matrix_wide_bf16"),
+/// The cards whose warpgroups multiply; rows of a block there, its threads, the width and the keys of a tile, and tiles at once.
+const CARDS: u32 = 90;
+const GROUP_ROWS: usize = 128;
+const GROUP_THREADS: u32 = 384;
+const GROUP_WIDTH: usize = 128;
+const GROUP_TILE: usize = 128;
+const GROUP_TILES: usize = 4;
+/// What such a block aligns its tiles to.
+const TURN: usize = 1024;
+
+/// What kernels that multiply matrices serve, and their functions: any of which a card has, and last by warpgroups.
+const MATRICES: [(&str, &str, &[u8]); 5] = [
+    ("f16, in matrices", "attention_matrix_f16", MATRIX_SOURCE),
+    ("bf16, in matrices", "attention_matrix_bf16", MATRIX_SOURCE),
+    ("f16, in wide matrices", "attention_matrix_wide_f16", MATRIX_SOURCE),
+    ("bf16, in wide matrices", "attention_matrix_wide_bf16", MATRIX_SOURCE),
+    ("f16, by warpgroups", "attention_warpgroups_f16", include_bytes!("warpgroups.bundle")),
 ];
+const MATRIX_SOURCE: &[u8] = include_bytes!("matrix.bundle");
 
 /// The kernels that multiply matrices, which are there on cards only.
-pub(super) fn served() -> [Served; 4] {
-    MATRICES.map(|(types, entry)| {
+pub(super) fn served() -> [Served; 5] {
+    MATRICES.map(|(types, entry, source)| {
         let def = KernelDef::new(entry, Signature::new(cpu::of_one_cache::<half::f16>().collect::<Vec<_>>()));
-        Served::new(types, def.bundle(include_bytes!("matrix.bundle"), entry))
+        Served::new(types, def.bundle(source, entry))
     })
+}
+
+/// Whether warpgroups of a card multiply.
+pub(super) fn is_for(device: &Device) -> bool {
+    device.caps().architecture == CARDS
+}
+
+/// Kernels that multiply matrices.
+#[derive(Debug)]
+pub(super) struct Matrices {
+    any: [Kernel; 4],
+    /// Where the card has what it needs.
+    warpgroups: Option<Kernel>,
+}
+
+impl Matrices {
+    /// Loads what [`served`] gave.
+    pub(super) fn load(device: &Device, served: &[Served]) -> Result<Self> {
+        let (any, warpgroups) = served.split_at(MATRICES.len() - 1);
+        let warpgroups = is_for(device).then(|| Kernel::load(device, warpgroups)).transpose()?;
+        Ok(Self { any: Loaded::load(device, any)?, warpgroups })
+    }
+
+    /// The kernel that serves a launch, if one does, and its grid.
+    pub(super) fn of(&self, op: &'static str, sizes: &Sizes) -> Result<Option<(&Kernel, Grid)>> {
+        match (sizes.matrices(), &self.warpgroups) {
+            (None, _) => Ok(None),
+            (_, Some(kernel)) if sizes.suits_warpgroups() => Ok(Some((kernel, sizes.group_grid(op)?))),
+            (Some(which), _) => Ok(Some((&self.any[which], sizes.matrix_grid(op)?))),
+        }
+    }
 }
 
 /// Parts that what is seen of a cache is cut into.
@@ -115,7 +161,7 @@ impl Sizes {
         Ok(grid)
     }
 
-    /// Which of the kernels that multiply matrices serves, if one does: many positions, types that matrices can be of, and
+    /// Which of the kernels that multiply matrices on any card serves, if one does: many positions, types that matrices can be of, and
     /// widths that are copied whole.
     pub(super) fn matrices(&self) -> Option<usize> {
         let widest = self.width.max(self.value_width);
@@ -130,8 +176,20 @@ impl Sizes {
         MATRIX_TILES.into_iter().find(|(width, _)| widest <= *width)
     }
 
-    /// The grid of a kernel that multiplies matrices.
-    pub(super) fn matrix_grid(&self, op: &'static str) -> Result<Grid> {
+    pub(super) fn suits_warpgroups(&self) -> bool {
+        self.dtype == DType::F16 && [self.width, self.value_width] == [GROUP_WIDTH; 2]
+    }
+
+    /// The grid where warpgroups multiply.
+    fn group_grid(&self, op: &'static str) -> Result<Grid> {
+        let blocks = self.groups * (self.count * self.heads / self.groups).div_ceil(GROUP_ROWS);
+        let mut grid = Grid::linear(groups(op, blocks)?, GROUP_THREADS);
+        grid.shared_bytes = ((GROUP_TILES * GROUP_TILE + GROUP_ROWS) * GROUP_WIDTH * 2 + TURN) as u32;
+        Ok(grid)
+    }
+
+    /// The grid of any kernel that multiplies matrices.
+    fn matrix_grid(&self, op: &'static str) -> Result<Grid> {
         let blocks = self.groups * (self.count * self.heads / self.groups).div_ceil(MATRIX_ROWS);
         let elements = self.matrix_tile().map_or(0, |(width, keys)| (width + EIGHT) * keys);
         let mut grid = Grid::linear(groups(op, blocks)?, MATRIX_THREADS);

@@ -11,7 +11,7 @@ mod cuda;
 #[cfg(any(test, feature = "conformance"))]
 mod reference;
 
-use forebay_device::{BackendKind, Kernel, KernelDef, Stage};
+use forebay_device::{BackendKind, Grid, Kernel, KernelDef, Stage};
 
 use crate::{
     DType, Level, Op, Result, Served, Tensor,
@@ -138,7 +138,7 @@ pub struct Kernels {
     split: PerType,
     join: Kernel,
     /// Those that multiply matrices, on a card.
-    matrices: Option<[Kernel; 4]>,
+    matrices: Option<cuda::Matrices>,
 }
 
 impl Loaded for Kernels {
@@ -151,7 +151,7 @@ impl Loaded for Kernels {
             whole: PerType::load(device, whole)?,
             split: PerType::load(device, split)?,
             join: Kernel::load(device, join)?,
-            matrices: on_card.then(|| Loaded::load(device, matrices)).transpose()?,
+            matrices: on_card.then(|| cuda::Matrices::load(device, matrices)).transpose()?,
         })
     }
 }
@@ -211,6 +211,14 @@ impl<'a> Attention<'a> {
         let [_, groups, _, value_width] = argument(Self::NAME, "values", self.values).caches(self.places)?;
         let (dtype, apart) = (self.keys.dtype(), self.places.is_some());
         Ok(cuda::Sizes { dtype, apart, count, heads, groups, width, value_width })
+    }
+
+    /// The kernel that multiplies matrices, and its grid, where one does all of it.
+    fn of_matrices<'k>(&self, kernels: &'k Kernels) -> Result<Option<(&'k Kernel, Grid)>> {
+        match &kernels.matrices {
+            Some(matrices) => matrices.of(Self::NAME, &self.cut()?),
+            None => Ok(None),
+        }
     }
 
     fn words(&self, cut: &cuda::Sizes, capacity: usize, parts: usize) -> Result<Words> {
@@ -308,9 +316,9 @@ impl Op for Attention<'_> {
         if self.room_of(kernels).is_some() {
             return kernels.split.of(dtype);
         }
-        match (&kernels.matrices, self.cut()?.matrices()) {
-            (Some(matrices), Some(which)) => Ok(&matrices[which]),
-            _ => kernels.whole.of(dtype),
+        match self.of_matrices(kernels)? {
+            Some((kernel, _)) => Ok(kernel),
+            None => kernels.whole.of(dtype),
         }
     }
 
@@ -358,14 +366,14 @@ impl Op for Attention<'_> {
             ]
         };
         let Some(room) = room else {
-            let grid = match (on_card, cut.matrices()) {
-                (true, Some(_)) => {
-                    // Whoever multiplies matrices knows of no places.
-                    let (arguments, grid) = (arguments(self.out.arg()), cut.matrix_grid(Self::NAME)?);
-                    return Ok(stage.launch(kernel, grid, &arguments[..arguments.len() - 2])?);
-                }
-                (true, None) => cut.grid(Self::NAME, 1)?,
-                (false, _) => {
+            if let Some((kernel, grid)) = self.of_matrices(kernels)? {
+                // Whoever multiplies matrices knows of no places.
+                let arguments = arguments(self.out.arg());
+                return Ok(stage.launch(kernel, grid, &arguments[..arguments.len() - 2])?);
+            }
+            let grid = match on_card {
+                true => cut.grid(Self::NAME, 1)?,
+                false => {
                     let together = if cut.apart { 1 } else { count };
                     let blocks = cpu::blocks(together, heads / groups) * (count / together);
                     grid(Self::NAME, groups * blocks)?

@@ -87,11 +87,28 @@ __device__ __forceinline__ uint64_t turned_rows(uint32_t address) {
     return (uint64_t)((address & 0x3ffff) >> 4) | (uint64_t)1 << 16 | (uint64_t)(1024 >> 4) << 32 | (uint64_t)1 << 62;
 }
 
+// The same of columns: rows lie as above, those of 64 columns after those of the 64 before, and are multiplied turned.
+__device__ __forceinline__ uint64_t turned_columns(uint32_t address, uint32_t apart) {
+    return (uint64_t)((address & 0x3ffff) >> 4) | (uint64_t)(apart >> 4) << 16 | (uint64_t)(1024 >> 4) << 32 | (uint64_t)1 << 62;
+}
+
 __device__ __forceinline__ void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ __forceinline__ void products_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 // Waits until at most so many groups of products are not done.
 template <int LEFT> __device__ __forceinline__ void products_wait() {
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(LEFT) : "memory");
+}
+
+// Numbers in registers are what was written to them before this, and nothing behind it reads them earlier: what compilers do not
+// see between products and those who wait for them.
+template <int N> __device__ __forceinline__ void settle(float (&numbers)[N]) {
+#pragma unroll
+    for (int i = 0; i < N; i++) asm volatile("" : "+f"(numbers[i])::"memory");
+}
+
+template <int N> __device__ __forceinline__ void settle(uint32_t (&numbers)[N]) {
+#pragma unroll
+    for (int i = 0; i < N; i++) asm volatile("" : "+r"(numbers[i])::"memory");
 }
 
 #define SUMS_8(c, i) "+f"(c[i]), "+f"(c[i + 1]), "+f"(c[i + 2]), "+f"(c[i + 3]), "+f"(c[i + 4]), "+f"(c[i + 5]), "+f"(c[i + 6]), "+f"(c[i + 7])
@@ -168,6 +185,18 @@ __device__ __forceinline__ void add_products(float (&c)[128], const uint32_t *a,
                  "}"
                  : SUMS_64(c, 0), SUMS_64(c, 64)
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)add));
+}
+
+// Adds to sums of 64 rows of `a`, which a warp has as above, and 128 columns of `b`, whose rows are what is between: 16 of them.
+__device__ __forceinline__ void add_turned_products(float (&c)[64], const uint32_t *a, uint64_t b) {
+    asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 "
+                 "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
+                 "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
+                 "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"
+                 "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}, "
+                 "{%64,%65,%66,%67}, %68, 1, 1, 1, 1;\n"
+                 : SUMS_64(c, 0)
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
 
 #endif
