@@ -18,6 +18,9 @@ type Sizes = [usize; 6];
 #[derive(Clone, Copy, Debug)]
 struct Rows<'a>(&'a [u32], Option<(usize, &'a [u32])>);
 
+/// Positions of which there are many; one is not there in a small cache.
+const MANY: [u32; 11] = [0, 1, 2, 3, 4, 5, 38, 39, 40, 9, 10];
+
 pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
     for dtype in CACHE_TYPES {
         for (sizes, rows, pairs, ring, normed) in [
@@ -28,6 +31,8 @@ pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
             ([2, 2, 576, 512, 32, 2], Rows(&[7], None), Pairs::HalfSplit, false, false),
             ([2, 0, 32, 32, 16, 2], Rows(&[1], None), Pairs::HalfSplit, false, false),
             ([4, 2, 64, 32, 16, 9], Rows(&[3, 9, 8, 0, 1], None), Pairs::HalfSplit, false, true),
+            ([3, 1, 128, 96, 64, 40], Rows(&MANY, None), Pairs::HalfSplit, false, true),
+            ([2, 2, 64, 32, 32, 50], Rows(&MANY, None), Pairs::Interleaved, true, false),
             ([2, 2, 32, 32, 16, 9], Rows(&[], None), Pairs::HalfSplit, false, true),
             ([5, 1, 64, 32, 16, 9], Rows(&[3, 3, 11], Some((5, &[4, 0, 2]))), Pairs::HalfSplit, false, true),
             ([2, 2, 32, 64, 16, 3], Rows(&[7, 8], Some((2, &[1, 1]))), Pairs::Interleaved, true, false),

@@ -23,8 +23,13 @@ use crate::{
     },
 };
 
-/// Threads of a block.
+/// Threads of a block that owns a head; of a warp, and warps of a block that each own one.
 const THREADS: u32 = 128;
+const WARP: u32 = 32;
+const WARPS: u32 = 8;
+/// The fewest positions whose heads have a warp each, and the widest such head.
+const MANY: usize = 9;
+const WIDEST_OF_WARP: usize = 512;
 /// The widest head.
 const WIDEST: usize = 4096;
 
@@ -82,7 +87,8 @@ impl Op for Enter<'_> {
         let (floats, list, bytes) = (Param::read::<f32>(), Param::read::<u32>(), Param::read_write::<u8>());
         let buffers =
             [Param::read_write::<f32>(), floats, floats, floats, floats, floats, list, bytes, bytes];
-        let words = [[Param::u32(); 8].as_slice(), &[Param::f32(); 2], &[list, Param::u32()]].concat();
+        let words =
+            [[Param::u32(); 8].as_slice(), &[Param::f32(); 2], &[list, Param::u32(), Param::u32()]].concat();
         let signature = Signature::new(buffers.into_iter().chain(words).collect::<Vec<_>>());
         let entries = ["enter_f32", "enter_f16", "enter_bf16", "enter_q8_0", "enter_q4_0"];
         let kernel = |(dtype, entry): (crate::DType, _)| {
@@ -157,10 +163,18 @@ impl Op for Enter<'_> {
             arguments.push(norm.map_or(0.0, |norm| norm.epsilon).into());
         }
         let places = optional(self.places, self.positions)?;
+        let all = (heads + 2 * own).saturating_mul(rows);
         arguments.extend([places.arg(), size(Self::NAME, "caches", caches)?.into()]);
-        let blocks = (heads + 2 * own) * rows;
-        let shared_bytes = (width.max(value_width) * 4) as u32;
-        let grid = Grid { shared_bytes, ..Grid::linear(groups(Self::NAME, blocks)?, THREADS) };
+        arguments.push(size(Self::NAME, "heads of all positions", all)?.into());
+        // Many heads have a warp each, so that more of them are under way at once; a few have what is quickest.
+        let widest = width.max(value_width);
+        let [threads, together] =
+            if rows >= MANY && widest <= WIDEST_OF_WARP { [WARP, WARPS] } else { [THREADS, 1] };
+        let grid = Grid {
+            groups: [groups(Self::NAME, all.div_ceil(together as usize))?, 1, 1],
+            threads: [threads, together, 1],
+            shared_bytes: (together as usize * widest * 4) as u32,
+        };
         Ok(stage.launch(kernel, grid, &arguments)?)
     }
 }
