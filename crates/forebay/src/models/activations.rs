@@ -84,6 +84,11 @@ impl Input {
         self.rooms.products.is_none() && self.witness.is_none()
     }
 
+    /// Room to prepare several rows in, where the device can make use of it.
+    pub fn room(&self) -> Option<&Tensor> {
+        self.rooms.prepared.as_ref().filter(|_| self.floats.shape()[0] > 1)
+    }
+
     /// Some of the rows.
     ///
     /// # Errors

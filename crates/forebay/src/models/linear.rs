@@ -1,7 +1,7 @@
 //! Linear maps: a matrix, and a bias where the file has one; and several of one input, with what is around them.
 //!
-//! Where a card serves it, a norm, products of one row and what follows them are one launch, `project`; on the CPU products and
-//! what follows them are one, `matmul`. Elsewhere each is an op. Blocks do not know which.
+//! Where a card serves it, a norm, products of one row or of many, and what follows them are one op, `project`; on the CPU products
+//! and what follows them are one, `matmul`. Elsewhere each is an op. Blocks do not know which.
 
 use std::ops::Range;
 
@@ -108,10 +108,13 @@ impl Of<'_> {
         out: &[&Tensor],
     ) -> Result<()> {
         let form = |map: &&&Linear| map.weight.dtype();
-        let same = maps.iter().take_while(|map| form(map) == form(&&maps[0])).count();
+        let same = match b.normed.room() {
+            Some(_) => maps.len(),
+            None => maps.iter().take_while(|map| form(map) == form(&&maps[0])).count(),
+        };
         let ((maps, others), (out, rest)) = (maps.split_at(same), out.split_at(same));
         if self.at_once(ops, b, maps, Finish::Store, out)? {
-            // One launch is of one format.
+            // One launch of one row is of one format.
             return if others.is_empty() { Ok(()) } else { self.maps(ops, b, others, rest) };
         }
         let (maps, out) = (maps.iter().chain(others), out.iter().chain(rest));
@@ -133,12 +136,14 @@ impl Of<'_> {
         if self.at_once(ops, b, &[gate, up], Finish::Gate(gating), &[&b.up.floats])? {
             return Ok(());
         }
-        self.prepare(ops, b, [&gate, &up].into_iter())?;
-        gate.forward(ops, &b.normed, &b.gate)?;
-        if b.normed.finished(ops, up.part(), matmul::Finish::Gate(&b.gate, gating), &b.up.floats)? {
-            return Ok(());
+        if !self.at_once(ops, b, &[gate, up], Finish::Store, &[&b.gate, &b.up.floats])? {
+            self.prepare(ops, b, [&gate, &up].into_iter())?;
+            gate.forward(ops, &b.normed, &b.gate)?;
+            if b.normed.finished(ops, up.part(), matmul::Finish::Gate(&b.gate, gating), &b.up.floats)? {
+                return Ok(());
+            }
+            up.forward(ops, &b.normed, &b.up.floats)?;
         }
-        up.forward(ops, &b.normed, &b.up.floats)?;
         Ok(ops.record(&Gate { gate: &b.gate, up: &b.up.floats, gating })?)
     }
 
@@ -154,7 +159,7 @@ impl Of<'_> {
         b.normed.round_for(ops, maps.map(|map| map.weight.input()))
     }
 
-    /// Records all in one launch, if there is one.
+    /// Records all as one op, if there is one.
     fn at_once(
         self,
         ops: &mut Recorder<'_, '_>,
@@ -167,11 +172,12 @@ impl Of<'_> {
             Self::Hidden(norm) => (&b.hidden, Some(norm.scaling())),
             Self::Normed => (&b.normed.floats, None),
         };
-        if !b.normed.joins() || !Project::serves(x, maps.iter().map(|map| &map.weight)) {
+        let room = b.normed.room();
+        if !b.normed.joins() || !Project::serves(x, room, maps.iter().map(|map| &map.weight)) {
             return Ok(false);
         }
         let maps: Vec<_> = maps.iter().map(|map| map.part()).collect();
-        let op = Project { x, norm, maps: &maps, finish, out };
+        let op = Project { x, norm, maps: &maps, finish, out, room };
         Ok(ops.serve(&op) && ops.record(&op).map(|()| true)?)
     }
 }
@@ -190,9 +196,9 @@ impl Linear {
             To::Hidden => (Finish::Add, &b.hidden),
             To::Out(out) => (Finish::Store, out),
         };
-        if x.joins() && Project::serves(&x.floats, [&self.weight]) {
+        if x.joins() && Project::serves(&x.floats, x.room(), [&self.weight]) {
             let maps = [self.part()];
-            let op = Project { x: &x.floats, norm: None, maps: &maps, finish, out: &[out] };
+            let op = Project { x: &x.floats, norm: None, maps: &maps, finish, out: &[out], room: x.room() };
             if ops.serve(&op) {
                 return Ok(ops.record(&op)?);
             }

@@ -6,7 +6,7 @@ mod around;
 use forebay_device::BackendKind;
 use half::f16;
 
-use super::{Matmul, PART, images, reference};
+use super::{Matmul, PART, bands, reference};
 use crate::{
     Affine, DType, Error, Level, Result, Tensor, Weight, WeightBytes,
     conformance::{Rig, Work},
@@ -205,7 +205,7 @@ fn in_a_room(
     let rounded = input(rig, weight, &x)?;
     rounded::decode(&rig.blocks::<Rounded>(&rounded)?, &mut x);
     let wanted = reference::matmul(values, &x, width);
-    let place = images::room(count, [if band > 0 { band } else { rows }, width]);
+    let place = bands::room(count, [if band > 0 { band } else { rows }, width]);
     let room = rig.output(DType::F16, &[place])?;
     let what = format!("{weight:?}, {count} rows, in a room");
     let mut first: [Option<Vec<f32>>; 2] = [None, None];

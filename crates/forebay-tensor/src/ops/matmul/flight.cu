@@ -1,6 +1,7 @@
-// `matmul_flight_*(weight, x, out, rows, how, width, count)`: products of panels and an image of rows, on cards of 9.0.
+// `matmul_flight_*(weight, .., x, out, .., rows, .., how, width, count, add)`: products of panels and an image of rows, on cards of
+// 9.0.
 //
-// A tile is 128 rows of the weight and `N` of `x`. Blocks take one tile after another, those that share rows of the weight
+// Up to three weights of a format meet the same rows; one that is missing has no rows. A tile is 128 rows of a weight and `N` of `x`. Blocks take one tile after another, those that share rows of the weight
 // together; or `SPLIT` of them, a cluster, share the columns of one tile and sum what they have in the end. In a block four
 // warps bring stages of 64 columns to shared memory, panels as they are and rows of `x`; two warpgroups multiply, each 64 rows of the
 // weight. A warp owns a panel, whose words hold just what a lane wants of the first operand: it makes f16 of the next 64 columns
@@ -19,10 +20,21 @@
 
 #if HAS_WARPGROUPS
 
-struct Product {
-    const uint8_t *weight, *x;
+// A weight, and where its products go.
+struct Part {
+    const uint8_t *weight;
     float *out;
-    uint32_t rows, width, count;
+    uint32_t rows;
+
+    __device__ __forceinline__ uint32_t tiles() const { return (rows + PANELS * ROWS - 1) / (PANELS * ROWS); }
+};
+
+struct Product {
+    Part first, second, third;
+    const uint8_t *x;
+    uint32_t width, count;
+    // Whether products are added to what is there.
+    bool add;
 };
 
 // What a tile needs of shared memory, in stages of 64 columns: rows of `x`, then for each panel its lines and its sides.
@@ -52,13 +64,23 @@ template <int N, int SPLIT> struct Tiles {
 
     __device__ __forceinline__ Tiles(const Product &product) {
         along_x = (product.count + N - 1) / N;
-        count = along_x * ((product.rows + PANELS * ROWS - 1) / (PANELS * ROWS));
+        count = along_x * (product.first.tiles() + product.second.tiles() + product.third.tiles());
         tile = blockIdx.x / SPLIT;
     }
     __device__ __forceinline__ bool is_left() const { return tile < count; }
     __device__ __forceinline__ void next() { tile += gridDim.x / SPLIT; }
     __device__ __forceinline__ uint32_t first_of_x() const { return tile % along_x * N; }
-    __device__ __forceinline__ uint32_t first_panel() const { return tile / along_x * PANELS; }
+    // Which weight the tile is of, and its first panel.
+    __device__ __forceinline__ Part part(const Product &product, uint32_t &first_panel) const {
+        uint32_t number = tile / along_x;
+        Part part = product.first;
+        if (number >= part.tiles()) {
+            number -= part.tiles(), part = product.second;
+            if (number >= part.tiles()) number -= part.tiles(), part = product.third;
+        }
+        first_panel = number * PANELS;
+        return part;
+    }
 };
 
 // The bricks of a row that a block multiplies, up to `end`.
@@ -99,14 +121,16 @@ __device__ __forceinline__ void bring(F f, const Product &product, Room<N> room,
     Turn<R::STAGES> turn;
     const Own<SPLIT> own(product, rank);
     const Lie<F> lie(f, product);
-    const uint32_t last = (product.count + BRICK_ROWS - 1) / BRICK_ROWS - 1, last_panel = (product.rows + ROWS - 1) / ROWS - 1;
+    const uint32_t last = (product.count + BRICK_ROWS - 1) / BRICK_ROWS - 1;
     for (Tiles<N, SPLIT> tiles(product); tiles.is_left(); tiles.next()) {
         // In place of bricks and panels that are missing the last one is brought; what comes of it is not written.
         PanelPlace place[2];
+        uint32_t first_panel;
+        const Part part = tiles.part(product, first_panel);
 #pragma unroll
         for (int i = 0; i < 2; i++) {
-            const uint32_t number = min(tiles.first_panel() + 2 * warp + i, last_panel);
-            place[i] = panel_of(f, product.weight, number, product.width);
+            const uint32_t number = min(first_panel + 2 * warp + i, (part.rows + ROWS - 1) / ROWS - 1);
+            place[i] = panel_of(f, part.weight, number, product.width);
         }
         const uint32_t row = tiles.first_of_x();
         for (uint32_t brick = own.begin; brick < own.end; brick++, turn.next()) {
@@ -170,17 +194,23 @@ __device__ __forceinline__ void decode(const Lie<F> &lie, uint32_t brick, const 
 
 // Writes the sums of 16 rows of the weight, the first of which is `row`, and of rows of `x` from `n` on.
 template <int N>
-__device__ __forceinline__ void keep(const Product &product, const float (&sums)[N / 2], uint32_t n, uint32_t row) {
+__device__ __forceinline__ void keep(
+    const Product &product, const Part &part, const float (&sums)[N / 2], uint32_t n, uint32_t row
+) {
     const int lane = threadIdx.x % WARP;
     row += lane / 4;
     n += lane % 4 * 2;
-    float *out = product.out + (size_t)n * product.rows + row;
+    float *out = part.out + (size_t)n * part.rows + row;
 #pragma unroll
     for (int i = 0; i < N / 8; i++) {
 #pragma unroll
         for (int j = 0; j < 4; j++) {
             const uint32_t at = 8 * i + j % 2, right = j / 2 * 8;
-            if (n + at < product.count && row + right < product.rows) out[(size_t)at * product.rows + right] = sums[4 * i + j] * UP;
+            if (n + at >= product.count || row + right >= part.rows) continue;
+            float *to = out + (size_t)at * part.rows + right;
+            // Nobody else adds there, so that the order of sums is fixed; and nobody waits for what is there.
+            if (product.add) atomicAdd(to, sums[4 * i + j] * UP);
+            else *to = sums[4 * i + j] * UP;
         }
     }
 }
@@ -188,7 +218,7 @@ __device__ __forceinline__ void keep(const Product &product, const float (&sums)
 // The same, of what the blocks of a cluster have summed: each writes a part of the rows of `x`, and adds in the same order.
 template <int N, int SPLIT>
 __device__ __forceinline__ void keep_together(
-    const Product &product, const float (&sums)[N / 2], uint32_t room, uint32_t rank, uint32_t n, uint32_t row
+    const Product &product, const Part &part, const float (&sums)[N / 2], uint32_t room, uint32_t rank, uint32_t n, uint32_t row
 ) {
     // Lines of 128 rows of the weight, as many as there are rows of `x`; their end spreads lines over the banks.
     constexpr uint32_t LINE = (PANELS * ROWS + 4) * 4, EACH = N / SPLIT;
@@ -202,7 +232,7 @@ __device__ __forceinline__ void keep_together(
     }
     cluster_meets();
     const uint32_t first = row + lane * 4;
-    const bool whole = product.rows % 4 == 0 && (uintptr_t)product.out % 16 == 0 && first + 3 < product.rows;
+    const bool whole = part.rows % 4 == 0 && (uintptr_t)part.out % 16 == 0 && first + 3 < part.rows;
     for (uint32_t line = rank * EACH + warp; line < (rank + 1) * EACH; line += 2 * GROUP / WARP) {
         if (n + line >= product.count) break;
         float4 parts[SPLIT], sum;
@@ -214,15 +244,17 @@ __device__ __forceinline__ void keep_together(
             sum.x += parts[block].x, sum.y += parts[block].y, sum.z += parts[block].z, sum.w += parts[block].w;
         }
         sum.x *= UP, sum.y *= UP, sum.z *= UP, sum.w *= UP;
-        float *out = product.out + (size_t)(n + line) * product.rows + first;
+        float *out = part.out + (size_t)(n + line) * part.rows + first;
         if (whole) {
-            *(float4 *)out = sum;
+            if (product.add) atomicAdd((float4 *)out, sum);
+            else *(float4 *)out = sum;
             continue;
         }
-        if (first < product.rows) out[0] = sum.x;
-        if (first + 1 < product.rows) out[1] = sum.y;
-        if (first + 2 < product.rows) out[2] = sum.z;
-        if (first + 3 < product.rows) out[3] = sum.w;
+        const float own[4] = {sum.x, sum.y, sum.z, sum.w};
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            if (first + i < part.rows) out[i] = own[i] + (product.add ? out[i] : 0.0f);
+        }
     }
 }
 
@@ -265,10 +297,12 @@ __device__ __forceinline__ void multiply(F f, const Product &product, Room<N> ro
         }
         products_wait<0>();
         if (lane == 0) barrier_arrive(before);
+        uint32_t first_panel;
+        const Part part = tiles.part(product, first_panel);
         if constexpr (SPLIT == 1) {
-            keep<N>(product, sums, tiles.first_of_x(), (tiles.first_panel() + warp) * ROWS);
+            keep<N>(product, part, sums, tiles.first_of_x(), (first_panel + warp) * ROWS);
         } else {
-            keep_together<N, SPLIT>(product, sums, room.stages, rank, tiles.first_of_x(), tiles.first_panel() * ROWS);
+            keep_together<N, SPLIT>(product, part, sums, room.stages, rank, tiles.first_of_x(), first_panel * ROWS);
         }
     }
 }
@@ -303,7 +337,8 @@ template <class F, int N, int SPLIT> __device__ __forceinline__ void tiles_of(F 
     // Nobody leaves while others read what it has summed.
     if constexpr (SPLIT > 1) cluster_meets();
 }
-#define TILES(F, N, SPLIT) tiles_of<F, N, SPLIT>(F{how}, Product{weight, x, out, rows, width, count});
+#define TILES(F, N, SPLIT)                                                                                             \
+    tiles_of<F, N, SPLIT>(F{how}, Product{{weight0, out0, rows0}, {weight1, out1, rows1}, {weight2, out2, rows2}, x, width, count, add != 0});
 #define CLUSTER(BLOCKS) __cluster_dims__(BLOCKS, 1, 1)
 #else
 #define TILES(F, N, SPLIT)
@@ -312,8 +347,9 @@ template <class F, int N, int SPLIT> __device__ __forceinline__ void tiles_of(F 
 
 #define PRODUCT(NAME, F, N, SPLIT)                                                                                     \
     KERNEL __launch_bounds__(3 * GROUP, 1) CLUSTER(SPLIT) matmul_flight_##NAME(                                        \
-        const uint8_t *weight, const uint8_t *x, float *out, uint32_t rows, uint32_t how, uint32_t width,              \
-        uint32_t count                                                                                                 \
+        const uint8_t *weight0, const uint8_t *weight1, const uint8_t *weight2, const uint8_t *x, float *out0,         \
+        float *out1, float *out2, uint32_t rows0, uint32_t rows1, uint32_t rows2, uint32_t how, uint32_t width,        \
+        uint32_t count, uint32_t add                                                                                   \
     ) {                                                                                                                \
         TILES(F, N, SPLIT)                                                                                             \
     }

@@ -1,12 +1,12 @@
 //! Products whose weights become halves on their way to warpgroups: how blocks take them, and how long that takes.
 //!
-//! Where rows of activations are not very many, this is less work than an image of the weight. `images` decides and launches. Next
-//! room: `flight.cu`.
+//! Where rows of activations are not very many, this is less work than an image of the weight; and several weights of a format are
+//! one launch. `images` decides and launches. Next room: `flight.cu`.
 
 use forebay_device::{Device, Grid, Kernel, KernelDef, Param, Signature};
 use half::f16;
 
-use super::{Matmul, images::bricks};
+use super::{Matmul, bands::bricks};
 use crate::{
     DType, Op, Result, Served,
     op::{groups, size},
@@ -23,6 +23,9 @@ const ROW: usize = 64 * 2;
 const BESIDE: usize = 1024 + 128;
 /// Bricks of a row that a block has at least where several share its columns.
 const LEAST_BRICKS: usize = 2;
+
+/// The most weights of a launch.
+pub(super) const MOST: usize = 3;
 
 /// How blocks take tiles.
 #[derive(Clone, Copy, Debug)]
@@ -45,12 +48,13 @@ const SHAPES: [Shape; 3] = [
 ];
 
 impl Shape {
-    fn tiles(&self, count: usize, rows: usize) -> usize {
-        count.div_ceil(self.many).saturating_mul(rows.div_ceil(TILE))
+    fn tiles(&self, count: usize, rows: &[usize]) -> usize {
+        let tiles: usize = rows.iter().map(|rows| rows.div_ceil(TILE)).sum();
+        count.div_ceil(self.many).saturating_mul(tiles)
     }
 
-    /// Nanoseconds for a product on so many multiprocessors, where they can take it so.
-    fn time(&self, count: usize, [rows, width]: [usize; 2], workers: usize) -> Option<usize> {
+    /// Nanoseconds for products with weights of so many rows on so many multiprocessors, where they can take them so.
+    fn time(&self, count: usize, rows: &[usize], width: usize, workers: usize) -> Option<usize> {
         let (own, at_once) = (bricks(width) / self.split, workers / self.split);
         if at_once == 0 || (self.split > 1 && own < LEAST_BRICKS) {
             return None;
@@ -59,8 +63,8 @@ impl Shape {
         Some(rounds.saturating_mul(own * self.brick + self.end))
     }
 
-    fn grid(&self, op: &Matmul<'_>, workers: usize) -> Result<Grid> {
-        let tiles = self.tiles(op.x.shape()[0], op.weight.shape()[0]);
+    fn grid(&self, count: usize, rows: &[usize], workers: usize) -> Result<Grid> {
+        let tiles = self.tiles(count, rows);
         // Blocks that share columns have one tile only; others take one after another.
         let at_once = if self.split > 1 { tiles } else { tiles.min(workers) };
         let blocks = groups(Matmul::NAME, at_once.saturating_mul(self.split))?;
@@ -78,15 +82,17 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    /// For so many rows of activations and a weight on so many multiprocessors.
-    pub(super) fn of(count: usize, weight: [usize; 2], workers: usize) -> Option<Self> {
-        let time = |(number, shape): (usize, &Shape)| Some((shape.time(count, weight, workers)?, number));
+    /// For so many rows of activations and weights of so many rows on so many multiprocessors.
+    pub(super) fn of(count: usize, rows: &[usize], width: usize, workers: usize) -> Option<Self> {
+        let time =
+            |(number, shape): (usize, &Shape)| Some((shape.time(count, rows, width, workers)?, number));
         let (time, number) = SHAPES.iter().enumerate().filter_map(time).min()?;
         Some(Self { number, time })
     }
 
-    pub(super) fn grid(self, op: &Matmul<'_>, workers: usize) -> Result<Grid> {
-        SHAPES[self.number].grid(op, workers)
+    /// The blocks for so many rows of activations and of the weights.
+    pub(super) fn grid(self, count: usize, rows: &[usize], workers: usize) -> Result<Grid> {
+        SHAPES[self.number].grid(count, rows, workers)
     }
 }
 
@@ -117,8 +123,9 @@ const IN_FLIGHT: &str = " in flight, ";
 
 /// What [`Kernels::load`] loads.
 pub(super) fn served() -> Vec<Served> {
-    let buffers = [Param::read::<u8>(), Param::read::<[f16; 8]>(), Param::write::<f32>()];
-    let signature = Signature::new([&buffers[..], &[Param::u32(); 4]].concat());
+    let (weights, outs) = ([Param::read::<u8>(); MOST], [Param::read_write::<f32>(); MOST]);
+    let image = [Param::read::<[f16; 8]>()];
+    let signature = Signature::new([&weights[..], &image, &outs, &[Param::u32(); MOST + 4]].concat());
     let entries = |dtype: DType| {
         [
             for_format!(dtype, "matmul_flight_256_1_"),
@@ -143,13 +150,15 @@ mod tests {
 
     #[test]
     fn few_tiles_are_shared_by_several_blocks() {
-        let name = |count, rows, width| SHAPES[Flight::of(count, [rows, width], 132).unwrap().number].name;
+        let name = |count, rows, width| SHAPES[Flight::of(count, &[rows], width, 132).unwrap().number].name;
         assert_eq!(name(64, 4096, 4096), "128_2");
         assert_eq!(name(256, 4096, 4096), "128_2");
         assert_eq!(name(512, 4096, 4096), "128_1");
         assert_eq!(name(1024, 24_576, 4096), "256_1");
         assert_eq!(name(64, 4096, 64), "128_1", "one brick is not shared");
-        assert_eq!(Flight::of(64, [4096, 4096], 0), None);
+        let time = |rows: &[usize]| Flight::of(128, rows, 4096, 132).unwrap().time;
+        assert_eq!(time(&[4096, 1024, 1024]), time(&[4096]), "there is room for more");
+        assert_eq!(Flight::of(64, &[4096], 4096, 0), None);
     }
 
     #[test]

@@ -1,83 +1,93 @@
-//! `matmul` on cards of 9.0, of weights in panels by many rows: both sides become images in a room, which warpgroups multiply.
+//! Products of many rows on cards of 9.0, with weights in panels: both sides become images in a room, which warpgroups multiply.
 //!
-//! A weight is taken in bands of rows, as many as the room has place for, so that a room serves weights of any size; of fewer rows
-//! of activations only these become an image. Other cards have no such instructions and load nothing of this. Next rooms:
-//! `images.cu` makes images, `warpgroups.cu` multiplies them; `flight` multiplies by weights as they are.
+//! `matmul` and `project` are both recorded here. A weight is taken in bands of rows, as many as the room has place for, so that a
+//! room serves weights of any size; of fewer rows of activations only these become an image. Other cards have no such
+//! instructions and load nothing of this. Next rooms: `bands` decides how much is taken at a time; `images.cu` makes images,
+//! `warpgroups.cu` multiplies them; `flight` multiplies by weights as they are.
 
-use forebay_device::{BackendKind, Device, Grid, Kernel, KernelDef, Param, Signature, Stage};
+use forebay_device::{Arg, BackendKind, Buffer, Device, Grid, Kernel, KernelDef, Param, Signature, Stage};
 use half::f16;
 
 use super::{
     Matmul,
+    bands::{BRICK, ELEMENTS, Ending, LEAST, SHAPES, Shape, Sizes, bricks, word},
     flight::{self, Flight},
 };
 use crate::{
-    DType, Op, Result, Served, Tensor,
-    op::{Loaded, THREADS, groups, size},
+    DType, Level, Op, Result, Served, Tensor, Weight,
+    op::{Loaded, THREADS, groups, optional},
+    ops::project::Scaling,
     quant::rounded::Rounded,
-    tiles::{
-        cuda::panels::{MOST_FEW, for_format},
-        in_panels,
-    },
+    tiles::{self, cuda::panels::for_format, in_panels},
 };
 
 /// What ends the types of kernels that make images of panels.
 const IN_IMAGES: &str = " in images";
 /// The cards whose warpgroups multiply.
 const CARDS: u32 = 90;
-/// The kernel that is served first, and only by this.
+/// The kernel that is served first, and only by this, and the one behind it.
 const OF_X: &str = "matmul_image_of_x";
-/// The fewest rows of activations that it is worth to make images for.
-const LEAST: usize = MOST_FEW + 1;
-/// Rows and columns of a brick of an image, and its elements.
-const BRICK: [usize; 2] = [128, 64];
-const ELEMENTS: usize = BRICK[0] * BRICK[1];
-/// Rows of the weight that a room always has place for, and what bands are multiples of where there are several.
-const BAND: usize = 256;
-/// Elements of the largest band, of which a good part stays at hand until it is multiplied.
-const MOST: usize = 32 << 20;
+const OF_FLOATS: &str = "matmul_image_of_floats";
 /// Rows of a panel; warps of a block that makes an image of panels, and columns of each of them.
 const PANEL: usize = 16;
 const WARPS: usize = 8;
 const SPAN: usize = 256;
+/// The most threads of a block that makes an image of floats, each of eight columns at a time.
+const MOST_THREADS: usize = 512;
+/// Nanoseconds that an op takes to make one of two products, of a thousand elements.
+const GATE_OF_THOUSAND: usize = 3;
 /// Threads of a block that multiplies, and what it shares: stages, up to what they are aligned to, and barriers.
 const PRODUCT_THREADS: u32 = 384;
 const SHARED: usize = 4 * 3 * ELEMENTS * 2 + 1024 + 128;
 
-/// Elements of a weight that become an image in a nanosecond, and how many nanoseconds it takes to begin.
-const ELEMENTS_OF_IMAGE: usize = 1300;
-const IMAGE_AT_LEAST: usize = 2500;
-
-/// How blocks multiply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Shape {
-    entry: &'static str,
-    /// Rows of the weight of a tile.
-    wide: usize,
-    /// Blocks that share them.
-    pair: usize,
-    /// Tens of nanoseconds for 64 columns of a tile. Narrow tiles bring more bytes for each product, and so do blocks alone.
-    cost: usize,
+/// Rows of activations as an op has them.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::ops) enum Rows<'a> {
+    /// Rounded.
+    Rounded(&'a Tensor),
+    /// Floats, which are scaled by a norm if there is one.
+    Floats(&'a Tensor, Option<Scaling<'a>>),
 }
 
-const SHAPES: [Shape; 3] = [
-    Shape { entry: "matmul_images_256", wide: 256, pair: 2, cost: 78 },
-    Shape { entry: "matmul_images_256_alone", wide: 256, pair: 1, cost: 81 },
-    Shape { entry: "matmul_images_128_alone", wide: 128, pair: 1, cost: 45 },
-];
+/// What becomes of rows with one weight, or with two of one shape where the first is the gate of the second.
+#[derive(Clone, Debug)]
+pub(in crate::ops) struct Product<'a> {
+    pub(in crate::ops) weights: Vec<&'a Weight>,
+    pub(in crate::ops) out: &'a Tensor,
+    pub(in crate::ops) ending: Ending,
+}
 
-/// How an op is served.
+/// All that an op wants: products of the same rows, in a room.
+#[derive(Clone, Debug)]
+pub(in crate::ops) struct Work<'a> {
+    pub(in crate::ops) x: Rows<'a>,
+    pub(in crate::ops) room: &'a Tensor,
+    pub(in crate::ops) products: Vec<Product<'a>>,
+}
+
+/// How products are made, and how many nanoseconds that takes.
+#[derive(Clone, Debug)]
+struct Plan<'k, 'p, 'a> {
+    way: Way<'k>,
+    time: usize,
+    /// One, or several that are made together.
+    products: Vec<&'p Product<'a>>,
+}
+
+/// How products are made.
+#[derive(Clone, Copy, Debug)]
 enum Way<'k> {
-    /// By its weight as it is.
+    /// By weights as they are.
     Flight(Flight, &'k Kernel),
-    /// By images of so many rows of its weight at a time.
-    Bands(usize, &'k Kernel),
+    /// By images of so many rows of each weight at a time.
+    Bands(usize, [&'k Kernel; 2]),
 }
 
 /// The kernels, where a card has what they need.
 #[derive(Debug)]
-pub(super) struct Images {
+pub(in crate::ops) struct Images {
     x: Kernel,
+    floats: Kernel,
     products: [Kernel; SHAPES.len()],
     panels: Vec<(DType, Kernel)>,
     flights: flight::Kernels,
@@ -86,20 +96,23 @@ pub(super) struct Images {
     workers: usize,
 }
 
-/// The kernels that make images of panels, of rows, and that multiply them.
-pub(super) fn served() -> Vec<Served> {
-    let (sizes, eight) = ([Param::u32(); 5], Param::write::<[f16; 8]>());
+/// The kernels that make images of rows and of panels, and that multiply them.
+pub(in crate::ops) fn served() -> Vec<Served> {
+    let (sizes, eight) = ([Param::u32(); 6], Param::write::<[f16; 8]>());
     let of_panels = |dtype: DType| {
-        let signature = Signature::new([&[Param::read::<u8>(), eight], &sizes[..4]].concat());
+        let signature = Signature::new([&[Param::read::<u8>(), eight], &sizes[..5]].concat());
         let entry = for_format!(dtype, "matmul_image_");
         let def = KernelDef::new(format!("matmul_image_{dtype}"), signature);
         Served::new(format!("{dtype}{IN_IMAGES}"), def.bundle(include_bytes!("images.bundle"), entry))
     };
     let of_x = Signature::new([&[Param::read::<Rounded>(), eight], &sizes[..3]].concat());
     let of_x = KernelDef::new(OF_X, of_x).bundle(include_bytes!("images.bundle"), OF_X);
+    let floats = Param::read::<f32>();
+    let of_floats = Signature::new([floats, floats, eight, Param::u32(), Param::f32(), Param::u32()]);
+    let of_floats = KernelDef::new(OF_FLOATS, of_floats).bundle(include_bytes!("images.bundle"), OF_FLOATS);
     let product = |Shape { entry, wide, pair, .. }| {
         let image = Param::read::<[f16; 8]>();
-        let signature = Signature::new([&[image, image, Param::write::<f32>()], &sizes[..]].concat());
+        let signature = Signature::new([&[image, image, Param::read_write::<f32>()], &sizes[..]].concat());
         let types = format!("images, {wide} rows for {pair}");
         Served::new(
             types,
@@ -107,39 +120,41 @@ pub(super) fn served() -> Vec<Served> {
         )
     };
     let panels = in_panels().map(|(dtype, ..)| of_panels(dtype));
-    let x = [Served::new("rows in images", of_x)].into_iter();
-    x.chain(SHAPES.map(product)).chain(panels).chain(flight::served()).collect()
+    let rows = [Served::new("rows in images", of_x), Served::new("floats in images", of_floats)].into_iter();
+    rows.chain(SHAPES.map(product)).chain(panels).chain(flight::served()).collect()
 }
 
 /// Whether rooms are of use to a device; one that only knows sizes stands for any.
-pub(super) fn is_for(device: &Device) -> bool {
+pub(in crate::ops) fn is_for(device: &Device) -> bool {
     match device.kind() {
         BackendKind::Cuda => device.caps().architecture == CARDS,
         kind => kind == BackendKind::Null,
     }
 }
 
-/// What this serves of all that the op does, and before it the rest.
-pub(super) fn split(served: &[Served]) -> (&[Served], &[Served]) {
+/// What this serves of all that an op does, and before it the rest.
+pub(in crate::ops) fn split(served: &[Served]) -> (&[Served], &[Served]) {
     let first = served.iter().position(|one| one.kernel() == OF_X);
     served.split_at(first.unwrap_or(served.len()))
 }
 
 impl Images {
     /// Loads what [`served`] gave, on cards that have what it needs.
-    pub(super) fn load(device: &Device, served: &[Served]) -> Result<Option<Self>> {
+    pub(in crate::ops) fn load(device: &Device, served: &[Served]) -> Result<Option<Self>> {
         if device.kind() == BackendKind::Null || !is_for(device) {
             return Ok(None);
         }
-        let (x, rest) = served.split_at(1);
+        let (rows, rest) = served.split_at(2);
         let (products, rest) = rest.split_at(SHAPES.len());
         let (panels, flights) = rest.split_at(in_panels().count());
         let of_type = |one: &Served| {
             let dtype = one.types().strip_suffix(IN_IMAGES).unwrap_or_default().parse()?;
             Ok((dtype, one.load(device)?))
         };
+        let [x, floats] = Loaded::load(device, rows)?;
         Ok(Some(Self {
-            x: Kernel::load(device, x)?,
+            x,
+            floats,
             products: Loaded::load(device, products)?,
             panels: panels.iter().map(of_type).collect::<Result<_>>()?,
             flights: flight::Kernels::load(device, flights)?,
@@ -150,204 +165,241 @@ impl Images {
 
     /// Makes images of all weights, or only where that takes less time.
     #[cfg(any(test, feature = "conformance"))]
-    pub(super) fn set_flies(&mut self, flies: bool) {
+    pub(in crate::ops) fn set_flies(&mut self, flies: bool) {
         self.flies = flies;
     }
 
-    /// How an op is served that has room.
-    fn way(&self, op: &Matmul<'_>) -> Option<Way<'_>> {
-        let (count, [rows, width], dtype) = (op.x.shape()[0], op.weight.shape(), op.weight.dtype());
-        let room = op.room?.elements();
-        if count < LEAST || rows == 0 || room < elements(count, width) {
+    /// The kernel that reads the first weight, where all of the work is done here.
+    pub(in crate::ops) fn kernel(&self, work: &Work<'_>) -> Option<&Kernel> {
+        let plans = self.plans(work)?;
+        plans.first().map(|plan| match plan.way {
+            Way::Flight(_, kernel) | Way::Bands(_, [kernel, _]) => kernel,
+        })
+    }
+
+    /// Records all launches of work that is done here.
+    pub(in crate::ops) fn launch(&self, work: &Work<'_>, stage: &mut Stage<'_>) -> Result<()> {
+        let Some(plans) = self.plans(work) else { return Ok(()) };
+        let room = work.room.reshape(&[work.room.elements()])?;
+        let of_x = work.sizes(&work.products[0]).of_x();
+        let (x, rest) = (room.narrow(0, 0..of_x)?, room.narrow(0, of_x..room.elements())?);
+        // Weights as they are want another order of columns: all of them meet one image, and then others the other.
+        for flies in [true, false] {
+            let plans = || plans.iter().filter(|plan| plan.way.flies() == flies);
+            if plans().next().is_some() {
+                self.launch_x(work, &x, flies, stage)?;
+            }
+            for Plan { way, products, .. } in plans() {
+                let sizes = work.sizes(products[0]);
+                match way {
+                    Way::Flight(flight, kernel) => self.fly(*flight, kernel, products, &x, sizes, stage)?,
+                    Way::Bands(band, kernels) => {
+                        self.launch_bands(*band, kernels, products[0], [&x, &rest], sizes, stage)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How all products are made, if they can be: each in the way that takes the least time, or those of a format together if they
+    /// then take less.
+    fn plans<'p, 'a>(&self, work: &'p Work<'a>) -> Option<Vec<Plan<'_, 'p, 'a>>> {
+        let alone = work.products.iter().map(|product| self.plan(product, work.sizes(product), work.room));
+        let mut alone: Vec<_> = alone.collect::<Option<_>>()?;
+        let mut plans = Vec::new();
+        while let Some(first) = alone.first().map(|plan| plan.products[0]) {
+            let like = |plan: &Plan<'_, '_, 'a>| plan.products[0].flies_with(first);
+            let (several, others): (Vec<_>, Vec<_>) = alone.into_iter().partition(like);
+            let apart: usize = several.iter().map(|plan| plan.time).sum();
+            let products: Vec<_> = several.iter().map(|plan| plan.products[0]).collect();
+            match self.flight(&products, work.sizes(first)).filter(|plan| plan.time < apart) {
+                Some(together) => plans.push(together),
+                None => plans.extend(several),
+            }
+            alone = others;
+        }
+        Some(plans)
+    }
+
+    /// How a product is made, if it can be.
+    fn plan<'p, 'a>(
+        &self,
+        product: &'p Product<'a>,
+        sizes: Sizes,
+        room: &Tensor,
+    ) -> Option<Plan<'_, 'p, 'a>> {
+        let Sizes { count, rows, width, weights } = sizes;
+        if count < LEAST || rows == 0 || width == 0 || room.elements() < sizes.of_x() {
             return None;
         }
-        let flight = Flight::of(count, [rows, width], self.workers).filter(|_| self.flies);
-        let of_image = || {
-            let band = cut(room, count, [rows, width])?;
-            let (_, kernel) = self.panels.iter().find(|(known, _)| *known == dtype)?;
-            Some((band, kernel))
+        let products = vec![product];
+        let of_images = || {
+            let (band, time) = sizes.cut(room.elements(), self.workers)?;
+            let kernel = |weight: Option<&&Weight>| {
+                let dtype = weight?.dtype();
+                self.panels.iter().find(|(known, _)| *known == dtype).map(|(_, kernel)| kernel)
+            };
+            let kernels = [kernel(product.weights.first())?, kernel(product.weights.last())?];
+            Some(Plan { way: Way::Bands(band, kernels), time, products: products.clone() })
         };
-        match (flight, of_image()) {
-            (Some(flight), image)
-                if image.is_none() || flight.time <= time(count, [rows, width], self.workers) =>
-            {
-                Some(Way::Flight(flight, self.flights.of(dtype, flight)?))
-            }
-            (_, image) => image.map(|(band, kernel)| Way::Bands(band, kernel)),
+        if weights > 1 {
+            // What is a gate and what it is for are images, or an op behind them makes one of two products.
+            let apart = Flight::of(count, &vec![rows; weights], width, self.workers).filter(|_| self.flies);
+            let behind = count.saturating_mul(rows).saturating_mul(GATE_OF_THOUSAND) / 1000;
+            return of_images().filter(|plan| apart.is_none_or(|flight| plan.time < flight.time + behind));
+        }
+        match (self.flight(&products, sizes), of_images()) {
+            (Some(flight), Some(images)) if images.time < flight.time => Some(images),
+            (flight, images) => flight.or(images),
         }
     }
 
-    /// The kernel that reads the weight, where an op has room.
-    pub(super) fn kernel(&self, op: &Matmul<'_>) -> Option<&Kernel> {
-        self.way(op).map(|(Way::Flight(_, kernel) | Way::Bands(_, kernel))| kernel)
+    /// How products are made by weights of one format as they are, if that may be.
+    fn flight<'p, 'a>(&self, products: &[&'p Product<'a>], sizes: Sizes) -> Option<Plan<'_, 'p, 'a>> {
+        if !self.flies || products.len() > flight::MOST || sizes.weights > 1 {
+            return None;
+        }
+        let rows: Vec<_> = products.iter().map(|product| product.weights[0].shape()[0]).collect();
+        let flight = Flight::of(sizes.count, &rows, sizes.width, self.workers)?;
+        let kernel = self.flights.of(products[0].weights[0].dtype(), flight)?;
+        Some(Plan { way: Way::Flight(flight, kernel), time: flight.time, products: products.to_vec() })
     }
 
-    /// Records all launches of an op that has room; `how` is the word that tells kernels of the weight.
-    pub(super) fn launch(&self, op: &Matmul<'_>, how: u32, stage: &mut Stage<'_>) -> Result<()> {
-        let ([rows, width], count) = (op.weight.shape(), op.x.shape()[0]);
-        let (Some(room), Some(way)) = (op.room, self.way(op)) else { return Ok(()) };
-        let (room, of_x) = (room.reshape(&[room.elements()])?, elements(count, width));
-        let x = room.narrow(0, 0..of_x)?;
-        self.launch_x(op, &x, matches!(way, Way::Flight(..)), stage)?;
-        match way {
-            Way::Flight(flight, kernel) => {
-                let sizes = [word("rows", rows)?, how, word("width", width)?, word("rows of x", count)?];
-                let [rows, how, width, count] = sizes.map(Into::into);
-                let [weight, out] = [op.weight.buffer().arg(), op.out.arg()];
-                let arguments = [weight, x.arg(), out, rows, how, width, count];
-                Ok(stage.launch(kernel, flight.grid(op, self.workers)?, &arguments)?)
+    /// Makes the image of the rows.
+    fn launch_x(&self, work: &Work<'_>, image: &Tensor, in_turns: bool, stage: &mut Stage<'_>) -> Result<()> {
+        let [count, columns] = [work.x.shape()[0], work.x.shape()[1]];
+        let (width, parts) = (word("width", columns)?, bricks(columns) * BRICK[1] / 8);
+        match work.x {
+            Rows::Rounded(x) => {
+                let blocks = count.saturating_mul(parts.div_ceil(THREADS as usize));
+                let grid = Grid::linear(groups(Matmul::NAME, blocks)?, THREADS);
+                let words = [width, word("rows of x", count)?, u32::from(in_turns)];
+                let [width, count, in_turns] = words.map(Into::into);
+                Ok(stage.launch(&self.x, grid, &[x.arg(), image.arg(), width, count, in_turns])?)
             }
-            Way::Bands(band, kernel) => {
-                let weight = room.narrow(0, of_x..of_x + elements(band, width))?;
-                for first in (0..rows).step_by(band) {
-                    let part = band.min(rows - first);
-                    launch_panels(kernel, op, &weight, [first, part], how, stage)?;
-                    self.launch_product(op, [&weight, &x], [first, part], stage)?;
-                }
-                Ok(())
+            Rows::Floats(x, norm) => {
+                let threads = parts.next_multiple_of(32).min(MOST_THREADS);
+                let grid = Grid::linear(groups(Matmul::NAME, count)?, word("threads", threads)?);
+                let weight = optional(norm.map(|norm| norm.weight), x)?;
+                let epsilon = norm.map_or(0.0, |norm| norm.epsilon);
+                let words = [width.into(), epsilon.into(), u32::from(in_turns).into()];
+                let arguments = [&[x.arg(), weight.arg(), image.arg()], &words[..]].concat();
+                Ok(stage.launch(&self.floats, grid, &arguments)?)
             }
         }
     }
 
-    fn launch_x(&self, op: &Matmul<'_>, image: &Tensor, in_turns: bool, stage: &mut Stage<'_>) -> Result<()> {
-        let (count, width) = (op.x.shape()[0], op.weight.shape()[1]);
-        let threads = (bricks(width) * BRICK[1] / 8).div_ceil(THREADS as usize);
-        let grid = Grid::linear(groups(Matmul::NAME, count.saturating_mul(threads))?, THREADS);
-        let sizes = [word("width", width)?, word("rows of x", count)?, u32::from(in_turns)];
-        let [width, count, in_turns] = sizes.map(Into::into);
-        Ok(stage.launch(&self.x, grid, &[op.x.arg(), image.arg(), width, count, in_turns])?)
-    }
-
-    fn launch_product(
+    /// Multiplies by weights as they are.
+    fn fly(
         &self,
-        op: &Matmul<'_>,
-        [weight, x]: [&Tensor; 2],
-        [first, part]: [usize; 2],
+        flight: Flight,
+        kernel: &Kernel,
+        products: &[&Product<'_>],
+        x: &Tensor,
+        sizes: Sizes,
         stage: &mut Stage<'_>,
     ) -> Result<()> {
-        let ([rows, width], count) = (op.weight.shape(), op.x.shape()[0]);
-        let (number, blocks) = shape(count, part, self.workers);
-        let blocks = groups(Matmul::NAME, blocks)?;
-        let grid = Grid { shared_bytes: SHARED as u32, ..Grid::linear(blocks, PRODUCT_THREADS) };
-        let [first, part, rows] = [word("rows", first)?, word("rows", part)?, word("rows", rows)?];
-        let [bricks, count] = [word("columns", bricks(width))?, word("rows of x", count)?];
-        let [first, part, rows, bricks, count] = [first, part, rows, bricks, count].map(Into::into);
-        let arguments = [weight.arg(), x.arg(), op.out.arg(), first, part, rows, bricks, count];
-        Ok(stage.launch(&self.products[number], grid, &arguments)?)
+        let weights: Vec<_> = products.iter().map(|product| product.weights[0]).collect();
+        let rows: Vec<_> = weights.iter().map(|weight| weight.shape()[0]).collect();
+        let nothing = optional(None, x)?;
+        let given = weights.iter().map(|weight| weight.buffer()).chain(std::iter::repeat(&nothing));
+        let outs = products.iter().map(|product| product.out.buffer()).chain(std::iter::repeat(&nothing));
+        let mut arguments: Vec<_> = given.take(flight::MOST).map(Buffer::arg).collect();
+        arguments.push(x.arg());
+        arguments.extend(outs.take(flight::MOST).map(Buffer::arg));
+        for place in 0..flight::MOST {
+            arguments.push(word("rows", rows.get(place).copied().unwrap_or(0))?.into());
+        }
+        let add = u32::from(products[0].ending == Ending::Add);
+        let [width, count] = [word("width", sizes.width)?, word("rows of x", sizes.count)?];
+        arguments.extend([how_of(weights[0]), width, count, add].map(Arg::from));
+        Ok(stage.launch(kernel, flight.grid(sizes.count, &rows, self.workers)?, &arguments)?)
+    }
+
+    /// Multiplies by images of weights, band after band.
+    fn launch_bands(
+        &self,
+        band: usize,
+        kernels: &[&Kernel; 2],
+        product: &Product<'_>,
+        [x, rest]: [&Tensor; 2],
+        sizes: Sizes,
+        stage: &mut Stage<'_>,
+    ) -> Result<()> {
+        let image = rest.narrow(0, 0..sizes.of_band(band))?;
+        // The first brick of each weight, from which the others lie as far apart as there are weights.
+        let turn = bricks(sizes.width) * ELEMENTS;
+        for first in (0..sizes.rows).step_by(band) {
+            let part = band.min(sizes.rows - first);
+            for (number, (weight, kernel)) in product.weights.iter().zip(kernels).enumerate() {
+                let own = image.narrow(0, number * turn..image.elements())?;
+                launch_panels(kernel, weight, &own, [first, part, sizes.weights], stage)?;
+            }
+            let (number, blocks) = sizes.shape(part, self.workers);
+            let blocks = groups(Matmul::NAME, blocks)?;
+            let grid = Grid { shared_bytes: SHARED as u32, ..Grid::linear(blocks, PRODUCT_THREADS) };
+            let words = [first, part, sizes.rows, bricks(sizes.width), sizes.count, product.ending as usize];
+            let mut arguments = vec![image.arg(), x.arg(), product.out.arg()];
+            for value in words {
+                arguments.push(word("rows", value)?.into());
+            }
+            stage.launch(&self.products[number], grid, &arguments)?;
+        }
+        Ok(())
     }
 }
 
-/// Makes the image of some rows of the weight.
+impl Product<'_> {
+    /// Whether both are made of one weight, of the same format, and end alike.
+    fn flies_with(&self, other: &Self) -> bool {
+        let form = |product: &Self| match product.weights[..] {
+            [weight] => Some((weight.dtype(), weight.scale_type(), product.ending)),
+            _ => None,
+        };
+        std::ptr::eq(self, other) || form(self).is_some() && form(self) == form(other)
+    }
+}
+
+impl Way<'_> {
+    fn flies(&self) -> bool {
+        matches!(self, Self::Flight(..))
+    }
+}
+
+impl Rows<'_> {
+    fn shape(&self) -> &[usize] {
+        match self {
+            Self::Rounded(x) | Self::Floats(x, _) => x.shape(),
+        }
+    }
+}
+
+impl Work<'_> {
+    fn sizes(&self, product: &Product<'_>) -> Sizes {
+        Sizes::of(self.x.shape()[0], &product.weights)
+    }
+}
+
+/// Makes the image of some rows of a weight, whose bricks lie so far apart.
 fn launch_panels(
     kernel: &Kernel,
-    op: &Matmul<'_>,
+    weight: &Weight,
     image: &Tensor,
-    [first, part]: [usize; 2],
-    how: u32,
+    [first, part, apart]: [usize; 3],
     stage: &mut Stage<'_>,
 ) -> Result<()> {
-    let (width, panels) = (op.weight.shape()[1], part.div_ceil(PANEL));
+    let (width, panels) = (weight.shape()[1], part.div_ceil(PANEL));
     let warps = panels.saturating_mul((bricks(width) * BRICK[1]).div_ceil(SPAN));
     let grid = Grid::linear(groups(Matmul::NAME, warps.div_ceil(WARPS))?, 32 * WARPS as u32);
-    let [width, first] = [word("width", width)?, word("panels", first / PANEL)?];
-    let [how, width, first, panels] = [how, width, first, word("panels", panels)?].map(Into::into);
-    Ok(stage.launch(kernel, grid, &[op.weight.buffer().arg(), image.arg(), how, width, first, panels])?)
-}
-
-fn word(name: &'static str, value: usize) -> Result<u32> {
-    size(Matmul::NAME, name, value)
-}
-
-/// Bricks along a row.
-pub(super) fn bricks(width: usize) -> usize {
-    width.div_ceil(BRICK[1])
-}
-
-/// Elements of an image of so many rows.
-fn elements(rows: usize, width: usize) -> usize {
-    rows.div_ceil(BRICK[0]).saturating_mul(bricks(width)).saturating_mul(ELEMENTS)
-}
-
-/// Elements of a room for so many rows of activations and a weight; none where images are not made.
-pub(super) fn room(count: usize, [rows, width]: [usize; 2]) -> usize {
-    if count < LEAST || rows == 0 || width == 0 {
-        return 0;
+    let mut arguments = vec![weight.buffer().arg(), image.arg(), how_of(weight).into()];
+    for value in [width, first / PANEL, panels, apart] {
+        arguments.push(word("panels", value)?.into());
     }
-    let band = (MOST / (bricks(width) * BRICK[1]) / BAND * BAND).max(BAND);
-    elements(count, width).saturating_add(elements(rows.min(band), width))
+    Ok(stage.launch(kernel, grid, &arguments)?)
 }
 
-/// Rows of the weight of a band, where so large a room has place for the rows of activations and for a band.
-fn cut(room: usize, count: usize, [rows, width]: [usize; 2]) -> Option<usize> {
-    if count < LEAST || rows == 0 || width == 0 {
-        return None;
-    }
-    let fit = room.checked_sub(elements(count, width))? / elements(1, width) * BRICK[0];
-    let band = if fit >= rows { rows } else { fit / BAND * BAND };
-    (band > 0).then_some(band)
-}
-
-/// Nanoseconds that images take, of the weight and for the product.
-fn time(count: usize, [rows, width]: [usize; 2], workers: usize) -> usize {
-    let (number, blocks) = shape(count, rows, workers);
-    let Shape { wide, pair, cost, .. } = SHAPES[number];
-    let tiles = count.div_ceil(BRICK[0]).next_multiple_of(pair) * rows.div_ceil(wide);
-    let product = tiles.div_ceil(blocks).saturating_mul(bricks(width) * cost * 10);
-    rows.saturating_mul(width) / ELEMENTS_OF_IMAGE + IMAGE_AT_LEAST + product
-}
-
-/// Which of the shapes takes the least time on so many multiprocessors, and its blocks.
-fn shape(count: usize, part: usize, workers: usize) -> (usize, usize) {
-    let each = SHAPES.iter().enumerate().filter(|(_, shape)| shape.pair <= workers);
-    let costs = each.map(|(number, shape)| {
-        let tiles = count.div_ceil(BRICK[0]).div_ceil(shape.pair) * part.div_ceil(shape.wide);
-        let at_once = workers / shape.pair;
-        (tiles.div_ceil(at_once) * shape.cost, number, tiles.min(at_once) * shape.pair)
-    });
-    costs.min().map_or((SHAPES.len() - 1, 1), |(_, number, blocks)| (number, blocks))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_room_has_place_for_what_it_was_made_for() {
-        for count in [LEAST, 200, 2048] {
-            for (rows, width) in
-                [(1, 32), (300, 96), (4096, 4096), (24_576, 4096), (4096, 12_288), (70, 1 << 22)]
-            {
-                let room = room(count, [rows, width]);
-                let band = cut(room, count, [rows, width]).unwrap();
-                assert!(elements(count, width) + elements(band, width) <= room, "{count} x {rows} x {width}");
-                assert!(band == rows || band.is_multiple_of(BAND), "{band}");
-                assert_eq!(cut(elements(count, width), count, [rows, width]), None);
-            }
-        }
-        assert_eq!((room(LEAST - 1, [64, 64]), room(LEAST, [0, 64]), room(LEAST, [64, 0])), (0, 0, 0));
-        assert_eq!(cut(usize::MAX, LEAST - 1, [64, 64]), None);
-    }
-
-    #[test]
-    fn what_a_smaller_room_has_place_for_is_taken_in_bands() {
-        let left = elements(1000, 64);
-        assert_eq!(cut(elements(500, 64) + left, 500, [4000, 64]), Some(1024));
-        assert_eq!(cut(elements(500, 64) + left, 500, [1000, 64]), Some(1000));
-        assert_eq!(cut(elements(500, 64) + elements(255, 64), 500, [4000, 64]), Some(256));
-        assert_eq!(cut(elements(500, 64) + elements(128, 64), 500, [4000, 64]), None);
-    }
-
-    #[test]
-    fn tiles_are_wide_where_they_keep_a_card_busy() {
-        let entry = |count, part| SHAPES[shape(count, part, 132).0].entry;
-        assert_eq!(entry(2048, 4096), "matmul_images_256");
-        assert_eq!(entry(512, 4096), "matmul_images_128_alone");
-        assert_eq!(entry(128, 24_576), "matmul_images_256_alone");
-        for workers in [1, 2, 131, 132] {
-            for (count, part) in [(1, 1), (200, 70), (2048, 24_576)] {
-                let (number, blocks) = shape(count, part, workers);
-                assert!((1..=workers).contains(&blocks) && blocks.is_multiple_of(SHAPES[number].pair));
-            }
-        }
-    }
+/// The word that tells kernels of a weight.
+fn how_of(weight: &Weight) -> u32 {
+    tiles::how(Level::best(), weight.scale_type(), weight.dtype())
 }

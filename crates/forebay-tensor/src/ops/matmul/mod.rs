@@ -9,12 +9,13 @@
 //! On cards products are only written; there one row has what is around them in `project`, the next room but these:
 //! `reference` for what it means, `cpu`, `cuda`, `panels` and `images` for how it runs.
 
+pub(in crate::ops) mod bands;
 #[cfg(any(test, feature = "conformance"))]
 pub(crate) mod cases;
 mod cpu;
 mod cuda;
 mod flight;
-mod images;
+pub(in crate::ops) mod images;
 mod panels;
 #[cfg(any(test, feature = "conformance"))]
 mod reference;
@@ -28,12 +29,11 @@ use crate::{
     tiles::{self, Lie, WeightKernels, cpu::products::PANELS, per_many, per_points, per_rows, per_weight},
 };
 
-use self::images::Images;
+pub(in crate::ops) use self::bands::Ending;
+use self::images::{Images, Product, Rows, Work};
 
 /// Rows of the weight of a group, where the weight lies in rows.
 const PART: usize = 16;
-/// Who multiplies fewer rows of activations at most needs no room.
-const WORTH_A_ROOM: usize = 512;
 
 /// What becomes of the products, after the bias.
 #[derive(Clone, Copy, Debug)]
@@ -124,9 +124,9 @@ impl<'a> Matmul<'a> {
     }
 
     /// Elements of the room for up to so many rows of activations and a weight of this shape; 0 where none is of use to the
-    /// device, or worth its memory.
+    /// device.
     pub fn room(device: &Device, count: usize, shape: [usize; 2]) -> usize {
-        if images::is_for(device) && count >= WORTH_A_ROOM { images::room(count, shape) } else { 0 }
+        if images::is_for(device) { bands::room(count, shape) } else { 0 }
     }
 
     /// Which argument is something around the products, if one is.
@@ -138,10 +138,11 @@ impl<'a> Matmul<'a> {
         }
     }
 
-    /// The kernels that work in a room, where they do.
-    fn images<'k>(&self, kernels: &'k Kernels) -> Option<(&'k Images, &'k Kernel)> {
+    /// What is done in a room, if it is.
+    fn in_room<'k>(&self, kernels: &'k Kernels) -> Option<(&'k Images, Work<'a>)> {
         let images = kernels.images.as_ref().filter(|_| self.weight.lie() == Lie::Panels)?;
-        Some((images, images.kernel(self)?))
+        let product = Product { weights: vec![self.weight], out: self.out, ending: Ending::Store };
+        Some((images, Work { x: Rows::Rounded(self.x), room: self.room?, products: vec![product] }))
     }
 }
 
@@ -202,8 +203,10 @@ impl Op for Matmul<'_> {
         }
         let (kernel, lie, dtype) = (self.kernel(kernels)?, self.weight.lie(), self.weight.dtype());
         let how = tiles::how(kernels.weights.level(), self.weight.scale_type(), dtype);
-        if let Some((images, _)) = self.images(kernels) {
-            return images.launch(self, how, stage);
+        if let Some((images, work)) = self.in_room(kernels)
+            && images.kernel(&work).is_some()
+        {
+            return images.launch(&work, stage);
         }
         let count = self.x.shape()[0];
         let grid = match (lie, kernel.backend()) {
@@ -235,7 +238,7 @@ impl Op for Matmul<'_> {
 impl Matmul<'_> {
     /// The kernel of the products themselves.
     fn of_products<'k>(&self, kernels: &'k Kernels) -> Result<&'k Kernel> {
-        if let Some((_, kernel)) = self.images(kernels) {
+        if let Some(kernel) = self.in_room(kernels).and_then(|(images, work)| images.kernel(&work)) {
             return Ok(kernel);
         }
         let kernels = &kernels.weights;

@@ -1,9 +1,10 @@
-// `matmul_images_*(weight, x, out, first, part, rows, bricks, count)`: products of two images, on cards of 9.0.
+// `matmul_images_*(weight, x, out, first, part, rows, bricks, count, ending)`: products of two images, on cards of 9.0.
 //
-// The image of the weight has `part` rows, which are those of the whole weight from `first` on. A tile is 128 rows of `x`
-// and `WIDE` of the weight. Blocks are alone or come in pairs, with the same rows of the weight and rows of `x` side by side: then each brings half of
+// The image of the weight has `part` rows, which are those of the whole weight from `first` on; where products of one weight are
+// gates for those of another, `part` of each, whose bricks take turns. A tile is 128 rows of `x` and `WIDE` of the image of weights. Blocks are alone or come in pairs, with the same rows of the weight and rows of `x` side by side: then each brings half of
 // the weight's bricks, for both. Blocks take one tile after another, those that share rows of the weight together. In a block one warp brings bricks, and two warpgroups multiply them by 64 rows of `x` each.
 
+#include "../../tiles/cuda/curves.cuh"
 #include "../../tiles/cuda/images.cuh"
 #include "../../tiles/cuda/warpgroup.cuh"
 
@@ -14,10 +15,17 @@
 
 #if HAS_WARPGROUPS
 
+// What becomes of products. `bands.rs` has the same numbers.
+enum Ending { STORE, ADD, GATE_SILU, GATE_GELU_TANH };
+
 struct Images {
     const uint8_t *weight, *x;
     float *out;
-    uint32_t first, part, rows, bricks, count;
+    uint32_t first, part, rows, bricks, count, ending;
+
+    // Weights of which each brick meets the same rows.
+    __device__ __forceinline__ uint32_t weights() const { return ending >= GATE_SILU ? 2 : 1; }
+    __device__ __forceinline__ uint32_t bricks_of_weights() const { return (part + BRICK_ROWS - 1) / BRICK_ROWS * weights(); }
 };
 
 // What a tile needs of shared memory, in stages of 64 columns.
@@ -42,7 +50,7 @@ template <int WIDE, int PAIR> struct Tiles {
     __device__ __forceinline__ Tiles(const Images &images, uint32_t rank) : rank(rank) {
         along_x = (images.count + BRICK_ROWS - 1) / BRICK_ROWS;
         pairs = (along_x + PAIR - 1) / PAIR;
-        count = pairs * ((images.part + WIDE - 1) / WIDE);
+        count = pairs * ((images.bricks_of_weights() * BRICK_ROWS + WIDE - 1) / WIDE);
         tile = blockIdx.x / PAIR;
     }
     __device__ __forceinline__ bool is_left() const { return tile < count; }
@@ -57,7 +65,7 @@ __device__ __forceinline__ void bring(const Images &images, Room<WIDE> room, uin
     typedef Room<WIDE> R;
     static_assert(PAIR == 1 || PAIR == R::BRICKS, "each of a pair brings a brick of the weight");
     Turn<R::STAGES> turn;
-    const uint32_t last = (images.part + BRICK_ROWS - 1) / BRICK_ROWS - 1;
+    const uint32_t last = images.bricks_of_weights() - 1;
     for (Tiles<WIDE, PAIR> tiles(images, rank); tiles.is_left(); tiles.next()) {
         // In place of bricks that are missing the last one is brought; what comes of it is not written.
         const size_t along = (size_t)images.bricks * BRICK_BYTES;
@@ -84,9 +92,10 @@ __device__ __forceinline__ void bring(const Images &images, Room<WIDE> room, uin
     }
 }
 
-// Writes the sums of 64 rows of `x`, the first of which is `n`, and of the weight's rows from `row` of its image on.
-template <int WIDE>
-__device__ __forceinline__ void keep(const Images &images, const float (&sums)[WIDE / 2], uint32_t n, uint32_t row) {
+// Writes numbers for 64 rows of `x`, the first of which is `n`, and `WIDE` of the weight's rows from `row` of its image on, or
+// adds them to what is there: each thread those at its places, of which `number` knows the number.
+template <int WIDE, class F>
+__device__ __forceinline__ void put(const Images &images, uint32_t n, uint32_t row, bool add, F number) {
     const int lane = threadIdx.x % WARP, warp = threadIdx.x % GROUP / WARP;
     row += lane % 4 * 2;
     n += warp * 16 + lane / 4;
@@ -99,14 +108,37 @@ __device__ __forceinline__ void keep(const Images &images, const float (&sums)[W
 #pragma unroll
         for (int i = 0; i < WIDE / 8; i++) {
             const uint32_t to = row + 8 * i;
-            const float a = sums[4 * i + 2 * half] * UP, b = sums[4 * i + 2 * half + 1] * UP;
+            const float a = number(4 * i + 2 * half), b = number(4 * i + 2 * half + 1);
+            // Nobody else adds there, so that the order of sums is fixed; and nobody waits for what is there.
             if (in_pairs && to + 1 < images.part) {
-                *(float2 *)(out + to) = make_float2(a, b);
-            } else {
-                if (to < images.part) out[to] = a;
-                if (to + 1 < images.part) out[to + 1] = b;
+                if (add) atomicAdd((float2 *)(out + to), make_float2(a, b));
+                else *(float2 *)(out + to) = make_float2(a, b);
+            } else if (to < images.part) {
+                if (add) atomicAdd(out + to, a);
+                else out[to] = a;
+                if (to + 1 < images.part) {
+                    if (add) atomicAdd(out + to + 1, b);
+                    else out[to + 1] = b;
+                }
             }
         }
+    }
+}
+
+// What becomes of the sums of a tile, of rows of `x` from `n` on.
+template <int WIDE>
+__device__ __forceinline__ void finish(const Images &images, const float (&sums)[WIDE / 2], uint32_t n, uint32_t tile) {
+    if (images.ending < GATE_SILU) {
+        put<WIDE>(images, n, tile * WIDE, images.ending == ADD, [&](int i) { return sums[i] * UP; });
+    } else if constexpr (WIDE == 2 * BRICK_ROWS) {
+        // A thread has the gate of a row in the first brick and what it is the gate of in the second.
+        auto gated = [&](auto curve) {
+            put<BRICK_ROWS>(images, n, tile * BRICK_ROWS, false, [&](int i) {
+                return sums[BRICK_ROWS / 2 + i] * UP * curve(sums[i] * UP);
+            });
+        };
+        if (images.ending == GATE_SILU) gated([](float x) { return silu(x); });
+        else gated([](float x) { return gelu_tanh(x); });
     }
 }
 
@@ -134,7 +166,7 @@ __device__ __forceinline__ void multiply(const Images &images, Room<WIDE> room, 
         }
         products_wait<0>();
         if (lane < PAIR) barrier_arrive_at(before, lane);
-        keep<WIDE>(images, sums, tiles.of_x() * BRICK_ROWS + group * 64, tiles.of_weight() * WIDE);
+        finish<WIDE>(images, sums, tiles.of_x() * BRICK_ROWS + group * 64, tiles.of_weight());
     }
 }
 
@@ -165,7 +197,7 @@ template <int WIDE, int PAIR> __device__ __forceinline__ void tiles_of(const Ima
     __syncthreads();
     if constexpr (PAIR > 1) cluster_meets();
 }
-#define TILES(WIDE, PAIR) tiles_of<WIDE, PAIR>(Images{weight, x, out, first, part, rows, bricks, count});
+#define TILES(WIDE, PAIR) tiles_of<WIDE, PAIR>(Images{weight, x, out, first, part, rows, bricks, count, ending});
 #define BLOCKS_OF_CLUSTER(PAIR) __cluster_dims__(PAIR, 1, 1)
 #else
 #define TILES(WIDE, PAIR)
@@ -175,7 +207,7 @@ template <int WIDE, int PAIR> __device__ __forceinline__ void tiles_of(const Ima
 #define PRODUCT(NAME, WIDE, PAIR)                                                                                      \
     KERNEL __launch_bounds__(3 * GROUP, 1) BLOCKS_OF_CLUSTER(PAIR) matmul_images_##NAME(                               \
         const uint8_t *weight, const uint8_t *x, float *out, uint32_t first, uint32_t part, uint32_t rows,             \
-        uint32_t bricks, uint32_t count                                                                                \
+        uint32_t bricks, uint32_t count, uint32_t ending                                                               \
     ) {                                                                                                                \
         TILES(WIDE, PAIR)                                                                                              \
     }

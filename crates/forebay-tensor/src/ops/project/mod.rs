@@ -1,10 +1,12 @@
-//! Multiplies a row by up to three weights at once, with a norm before and with what follows behind, in one launch on a card.
+//! Multiplies rows by up to three weights at once, with a norm before and with what follows behind, on a card.
 //!
 //! It is what lies between two places where all of a row has to be known: the norm of a layer and its products, or a
-//! product and the sum with the hidden state. On a card every launch costs time in which no weight is read, so that one row is
-//! worth it; on the CPU, where launches cost next to nothing, [`RmsNorm`](super::RmsNorm), [`Round`](super::Round) and
-//! [`Matmul`](super::Matmul), which has biases, sums and gates itself, do the same for any rows.
-//! Next rooms: `reference` for what it means, `plan` for how blocks are shared out, `cuda.cu` for how it runs.
+//! product and the sum with the hidden state. Every launch costs time in which no weight is read: one row is one launch. Many rows
+//! cost time to move: in a room they are written once, as what is multiplied. On the CPU, where both cost next to nothing,
+//! [`RmsNorm`](super::RmsNorm), [`Round`](super::Round) and [`Matmul`](super::Matmul), which has biases, sums and gates itself, do
+//! the same for any rows.
+//! Next rooms: `reference` for what it means, `plan` for how blocks are shared out, `cuda.cu` for how it runs; `matmul::images` for
+//! many rows.
 
 #[cfg(any(test, feature = "conformance"))]
 pub(crate) mod cases;
@@ -15,7 +17,13 @@ mod reference;
 use forebay_device::{Arg, BackendKind, Device, Kernel, KernelDef, Param, Signature, Stage};
 
 use self::plan::Card;
-use super::gate::Gating;
+use super::{
+    gate::Gating,
+    matmul::{
+        Ending,
+        images::{self, Images, Product, Rows, Work},
+    },
+};
 use crate::{
     ArgumentFault, DType, Error, Level, Op, Result, Served, Tensor, Weight,
     op::{
@@ -59,7 +67,7 @@ pub enum Finish {
     Gate(Gating),
 }
 
-/// `out = finish(weight * round(norm(x)) + bias)`, for each map.
+/// `out = finish(weight * round(norm(x)) + bias)`, for each map; in a room rows are rounded to halves.
 ///
 /// ```
 /// use forebay_device::{Device, DeviceOptions};
@@ -72,9 +80,9 @@ pub enum Finish {
 /// let x = Tensor::from_slice(&device, &[1, 32], &[2.0f32; 32])?;
 /// let out = Tensor::of(DType::F32, &[1, 3], device.alloc(12)?)?;
 /// let maps = [Map { weight: &weight, bias: None }];
-/// let op = Project { x: &x, norm: None, maps: &maps, finish: Finish::Store, out: &[&out] };
+/// let op = Project { x: &x, norm: None, maps: &maps, finish: Finish::Store, out: &[&out], room: None };
 /// // Only cards have it.
-/// assert!(!Project::serves(&x, [&weight]) && ops.explain(&op).is_err());
+/// assert!(!Project::serves(&x, None, [&weight]) && ops.explain(&op).is_err());
 /// # Ok::<(), forebay_tensor::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
@@ -83,19 +91,41 @@ pub struct Project<'a> {
     pub x: &'a Tensor,
     /// The norm before the products.
     pub norm: Option<Scaling<'a>>,
-    /// One to [`MOST`] maps of one format; two of as many rows where one is a gate.
+    /// One to [`MOST`] maps, of one format unless there is a room; two of as many rows where one is a gate.
     pub maps: &'a [Map<'a>],
     /// What becomes of the products.
     pub finish: Finish,
     /// f32, `[count, rows]`, one for each map, or one where a gate makes one of two.
     pub out: &'a [&'a Tensor],
+    /// f16: room for many rows, as large as [`Matmul::room`](super::Matmul::room) says, or larger.
+    pub room: Option<&'a Tensor>,
 }
 
-impl Project<'_> {
-    /// Whether one launch is worth it, where there is a kernel: `x` is one row, and such weights are packed on a card.
-    pub fn serves<'w>(x: &Tensor, weights: impl IntoIterator<Item = &'w Weight>) -> bool {
+impl<'a> Project<'a> {
+    /// Whether it is worth it, where there is a kernel: `x` is one row or has a room, and such weights are packed on a card.
+    pub fn serves<'w>(
+        x: &Tensor,
+        room: Option<&Tensor>,
+        weights: impl IntoIterator<Item = &'w Weight>,
+    ) -> bool {
         let fits = |weight: &Weight| weight.is_packed() && weight.buffer().backend() == BackendKind::Cuda;
-        x.shape()[0] == 1 && weights.into_iter().all(fits)
+        (x.shape()[0] == 1 || room.is_some()) && weights.into_iter().all(fits)
+    }
+
+    /// What is done in a room, if it can be.
+    fn in_room<'k>(&self, kernels: &'k ProjectKernels) -> Option<(&'k Images, Work<'a>)> {
+        let (images, room, ending) = (kernels.images.as_ref()?, self.room?, Ending::of(self.finish)?);
+        if self.maps.iter().any(|map| map.bias.is_some()) {
+            return None;
+        }
+        // A gate and what it is for are one product.
+        let maps = self.maps.chunks(self.maps.len() / self.out.len());
+        let product = |(maps, out): (&[Map<'a>], &&'a Tensor)| {
+            let weights = maps.iter().map(|map| map.weight).collect();
+            Product { weights, out, ending }
+        };
+        let products = maps.zip(self.out).map(product).collect();
+        Some((images, Work { x: Rows::Floats(self.x, self.norm), room, products }))
     }
 }
 
@@ -103,14 +133,27 @@ impl Project<'_> {
 #[derive(Debug)]
 pub struct ProjectKernels {
     loaded: Option<(PerType, Card)>,
+    /// Those that work in a room.
+    images: Option<Images>,
 }
 
 impl Loaded for ProjectKernels {
     fn load(device: &Device, served: &[Served]) -> Result<Self> {
         let caps = device.caps();
         let card = Card::of(caps).filter(|_| caps.backend == BackendKind::Cuda);
+        let (served, of_images) = images::split(served);
         let load = |card| Ok::<_, Error>((PerType::load(device, served)?, card));
-        Ok(Self { loaded: card.map(load).transpose()? })
+        Ok(Self { loaded: card.map(load).transpose()?, images: Images::load(device, of_images)? })
+    }
+}
+
+#[cfg(any(test, feature = "conformance"))]
+impl ProjectKernels {
+    /// Makes images of all weights where there is room, or only where that takes less time.
+    fn set_flies(&mut self, flies: bool) {
+        if let Some(images) = &mut self.images {
+            images.set_flies(flies);
+        }
     }
 }
 
@@ -129,7 +172,8 @@ impl Op for Project<'_> {
             KernelDef::new(format!("project_{dtype}"), signature.clone())
                 .bundle(include_bytes!("cuda.bundle"), for_format!(dtype, "project_"))
         };
-        tiles::in_panels().map(|(dtype, ..)| Served::new(dtype.name(), kernel(dtype))).collect()
+        let one_row = tiles::in_panels().map(|(dtype, ..)| Served::new(dtype.name(), kernel(dtype)));
+        one_row.chain(images::served()).collect()
     }
 
     fn check(&self) -> Result<()> {
@@ -154,7 +198,7 @@ impl Op for Project<'_> {
                 return Err(Error::Argument { op: Self::NAME, argument: "width of weight", fault });
             }
             let form = |weight: &Weight| (weight.dtype(), weight.scale_type());
-            if form(map.weight) != form(self.maps[0].weight) {
+            if self.room.is_none() && form(map.weight) != form(self.maps[0].weight) {
                 let fault = ArgumentFault::Type {
                     dtype: map.weight.dtype().name(),
                     wanted: self.maps[0].weight.dtype().name(),
@@ -164,6 +208,9 @@ impl Op for Project<'_> {
             if let Some(bias) = map.bias {
                 argument(Self::NAME, "bias", bias).f32()?.shaped(&[rows])?;
             }
+        }
+        if let Some(room) = self.room {
+            argument(Self::NAME, "room", room).of(DType::F16)?;
         }
         let rows = self.maps.iter().map(|map| map.weight.shape()[0]);
         for (out, rows) in self.out.iter().zip(rows.clone()) {
@@ -187,14 +234,21 @@ impl Op for Project<'_> {
     }
 
     fn kernel<'k>(&self, kernels: &'k ProjectKernels) -> Result<&'k Kernel> {
-        let (kernels, ..) = self.place(kernels)?;
-        kernels.of(self.maps[0].weight.dtype())
+        let dtype = self.maps[0].weight.dtype();
+        if self.room.is_some() {
+            let found = self.in_room(kernels).and_then(|(images, work)| images.kernel(&work));
+            return found.ok_or(Error::NoFormat { dtype: dtype.name() });
+        }
+        self.place(kernels)?.0.of(dtype)
     }
 
     fn launch(&self, kernels: &ProjectKernels, stage: &mut Stage<'_>) -> Result<()> {
         let kernel = self.kernel(kernels)?;
         if self.out.iter().all(|out| out.elements() == 0) {
             return Ok(());
+        }
+        if let Some((images, work)) = self.in_room(kernels) {
+            return images.launch(&work, stage);
         }
         let (_, card, layout) = self.place(kernels)?;
         let (grid, batch) = card.grid(self, &layout)?;
