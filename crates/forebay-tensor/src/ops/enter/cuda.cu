@@ -14,10 +14,11 @@
     q, k, v, q_norm, k_norm, angles, positions, keys, values, heads, groups, width, value_width, pairs, half_split,    \
         capacity, ring, q_epsilon, k_epsilon, places, caches, all
 
-// `put` writes an element of a cache; those of 32 side by side are of one warp.
+// What all of them do, from their beginning on. `put` writes an element of a cache; those of 32 side by side are of one warp.
 template <class Put> __device__ void enter(ARGUMENTS, Put put) {
     extern __shared__ float rows[];
     __shared__ float room[WARP];
+    let_next_start();
     const bool by_warps = blockDim.x == WARP;
     const uint32_t number = blockIdx.x * blockDim.y + threadIdx.y;
     if (number >= all) return;
@@ -33,6 +34,9 @@ template <class Put> __device__ void enter(ARGUMENTS, Put put) {
     const float *x = (is_query ? q : is_value ? v : k) + ((size_t)i * (is_query ? heads : groups) + head) * own;
     angles += (size_t)i * 2 * pairs;
     const float *norm = is_query ? q_norm : is_value ? nullptr : k_norm;
+    // Nobody writes norms, so they come nearer while kernels in front end: a line of 32 for each thread.
+    if (norm && WARP * threadIdx.x < own) asm volatile("prefetch.global.L2 [%0];" ::"l"(norm + WARP * threadIdx.x));
+    wait_for_others();
     float squares = 0.0f;
     for (uint32_t e = threadIdx.x; e < own; e += blockDim.x) {
         float element = x[e];
@@ -64,27 +68,22 @@ template <class Put> __device__ void enter(ARGUMENTS, Put put) {
 }
 
 KERNEL enter_f32(ARGUMENTS) {
-    begin();
     enter(GIVEN, [](uint8_t *cache, size_t at, float x) { ((float *)cache)[at] = x; });
 }
 
 KERNEL enter_f16(ARGUMENTS) {
-    begin();
     enter(GIVEN, [](uint8_t *cache, size_t at, float x) { ((__half *)cache)[at] = __float2half_rn(x); });
 }
 
 KERNEL enter_bf16(ARGUMENTS) {
-    begin();
     enter(GIVEN, [](uint8_t *cache, size_t at, float x) { ((__nv_bfloat16 *)cache)[at] = __float2bfloat16_rn(x); });
 }
 
 // Widths are whole blocks of 32 elements, so that a warp has one.
 KERNEL enter_q8_0(ARGUMENTS) {
-    begin();
     enter(GIVEN, [](uint8_t *cache, size_t at, float x) { round_q8_0(x, cache + at / BLOCK * Q8_0::BYTES); });
 }
 
 KERNEL enter_q4_0(ARGUMENTS) {
-    begin();
     enter(GIVEN, [](uint8_t *cache, size_t at, float x) { round_q4_0(x, cache + at / BLOCK * Q4_0::BYTES); });
 }

@@ -24,8 +24,7 @@ __device__ __forceinline__ void wait_for_others() {
 #endif
 }
 
-// What every kernel begins with, in every thread. One that stands between products of one row waits only, and lets nothing start:
-// blocks of the product behind it, of which each multiprocessor is to have one, would go wherever its own leave room.
+// What every kernel begins with, in every thread.
 __device__ __forceinline__ void begin() {
     let_next_start();
     wait_for_others();
