@@ -202,7 +202,7 @@ impl Engine {
     ///
     /// # Errors
     /// Those of the device, of [`Weights::open`](crate::formats::weights::Weights::open), of [`models::load`] and of [`Tokenizer::open`];
-    /// [`Error::Vocabulary`](crate::Error::Vocabulary) where tokens have no row in the model.
+    /// [`Error::Vocabulary`] where tokens have no row in the model.
     pub fn open_with(path: impl AsRef<Path>, options: &EngineOptions) -> Result<Self> {
         Self::open_on(&Device::open(&options.device)?, path, options)
     }
@@ -293,7 +293,7 @@ impl Engine {
     /// The chat template of the model, if it has one.
     ///
     /// # Errors
-    /// [`Error::Template`](crate::Error::Template) where it cannot be read.
+    /// [`Error::Template`] where it cannot be read.
     pub fn chat(&self) -> Result<Option<Chat<'_>>> {
         let read = |from: &TemplateSource| Template::new(&from.file, &from.source);
         Ok(self.template.as_ref().map(read).transpose()?.map(|template| Chat::new(self, template)))

@@ -89,10 +89,13 @@ fn live(args: &ExplainArgs, model: &Path, trace: &Path) -> Result<(), Failure> {
         pieces.try_for_each(|piece| piece.map(drop))
     });
     device.trace().map_or(Ok(()), |trace| trace.flush())?;
+    use forebay_device::Error::{Exhausted, LimitExceeded};
     match ran {
-        Err(forebay::Error::Device(
-            error @ (forebay_device::Error::LimitExceeded(_) | forebay_device::Error::Exhausted(_)),
-        )) => {
+        Err(forebay::Error::Device(error @ (LimitExceeded(_) | Exhausted(_)))) => {
+            eprintln!("the run ended early: {error}");
+            Ok(())
+        }
+        Err(error @ forebay::Error::DoesNotFit { .. }) => {
             eprintln!("the run ended early: {error}");
             Ok(())
         }

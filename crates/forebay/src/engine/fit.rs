@@ -93,8 +93,11 @@ impl Fitting {
         if fits(taken.weights) { Ok(()) } else { Err(self.refuse(layers, fits, None)?) }
     }
 
-    /// Has an error say what would fit, if so many layers did not.
+    /// Has an error say what would fit, if so many layers did not. A CPU that is to have all of them has no other device beside it.
     pub(super) fn explain(&self, layers: usize, error: Error) -> Error {
+        if layers == usize::MAX && self.device.caps().unified {
+            return error;
+        }
         let most = match &error {
             Error::Device(DeviceError::LimitExceeded(report)) if report.tag.is_empty() => report.limit,
             Error::Device(DeviceError::Exhausted(report)) if !self.device.caps().unified => report.reserved,

@@ -349,7 +349,8 @@ __device__ void attention(Arguments a) {
                 uint32_t after, uint32_t length, uint32_t count, uint32_t width, uint32_t value_width,               \
                 uint32_t capacity, uint32_t parts, uint32_t tile, uint32_t rows, const uint32_t *places,             \
                 uint32_t caches) {                                                                                   \
-        begin();                                                                                                     \
+        if (parts) let_next_start();                                                                                 \
+        wait_for_others();                                                                                           \
         attention<TYPE>({q, keys, values, positions, sinks, out, heads, groups, scale, softcap, after, length,       \
                          count, width, value_width, capacity, parts, tile, rows, places, caches});                   \
     }
@@ -364,7 +365,7 @@ ATTENTION(attention_q4_0, Q4_0)
 KERNEL __launch_bounds__(JOIN_THREADS) attention_join(const float *records, const uint32_t *positions, const float *sinks, float *out, uint32_t own,
                       uint32_t groups, uint32_t width, uint32_t capacity, uint32_t after, uint32_t length,
                       uint32_t count, uint32_t parts, const uint32_t *places, uint32_t caches) {
-    begin();
+    wait_for_others();
     extern __shared__ __align__(16) float sums[];
     __shared__ float factors[MOST_PARTS];
     __shared__ uint32_t largest[WARP];

@@ -187,7 +187,7 @@ fn many(
         weights.push(weight);
     }
     if let Finish::Gate(_) = finish {
-        let finite = products.iter().flatten().filter(|x: &&f32| x.is_finite());
+        let finite = products.iter().flat_map(|product: &Vec<f32>| product).filter(|x| x.is_finite());
         near *= 4.0 * finite.fold(1.0f32, |most, x| most.max(x.abs()));
     }
     let wanted = reference::finish(&products, &before, finish);

@@ -67,11 +67,6 @@ impl Card {
         (fewest..=wanted).rev().step_by(2).find(|batch| bytes(*batch) <= limit).unwrap_or(fewest)
     }
 
-    /// So many bytes that a multiprocessor has room for one such block beside one of the others.
-    fn alone(&self) -> usize {
-        self.shared[0] / 2 - FIXED * 5 / 8
-    }
-
     /// Whether there is room for a row of this width.
     pub(super) fn fits(&self, layout: &PanelLayout, width: usize) -> bool {
         self.warps(layout, width).is_some()
@@ -88,10 +83,7 @@ impl Card {
         let blocks = units.min(self.multiprocessors);
         let warps = self.warps(layout, width).unwrap_or(FEWEST_WARPS);
         let batch = self.batch(warps, units.div_ceil(blocks.max(1)) * panels_of_unit, layout, width);
-        let mut bytes = shared_bytes(warps, batch, layout, width);
-        if op.norm.is_none() {
-            bytes = bytes.max(self.alone());
-        }
+        let bytes = shared_bytes(warps, batch, layout, width);
         let shared_bytes = size(Project::NAME, "shared bytes", bytes)?;
         let groups = [groups(Project::NAME, blocks)?, groups(Project::NAME, count)?, 1];
         Ok((Grid { groups, threads: [(warps * WARP) as u32, 1, 1], shared_bytes }, batch as u32))
