@@ -97,9 +97,6 @@ pub struct Sequence {
     torn: Option<Error>,
 }
 
-/// The longest shortlist: finding more is no less work than looking at all.
-pub(super) const LONGEST: usize = 256;
-
 /// What there is of the last token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
@@ -333,8 +330,7 @@ impl Sequence {
     /// # Errors
     /// What the device says.
     pub fn set_shortlist(&mut self, count: Option<usize>) -> Result<()> {
-        let most = LONGEST.min(self.model.sizes().vocabulary - 1);
-        let count = count.filter(|count| self.apart && (1..=most).contains(count));
+        let count = Shortlist::worth(count, self.apart, self.model.sizes().vocabulary);
         if count != self.shortlist.as_ref().map(Shortlist::len) {
             self.stay();
             self.replay.starve();

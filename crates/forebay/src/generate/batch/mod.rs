@@ -13,7 +13,7 @@ use forebay_device::{Device, Fence, Read, Request, Session, StageProfile, Tag};
 use forebay_tensor::{DType, Ops, Tensor, ops::Argmax};
 
 use super::{
-    step::{LONGEST, SequenceOptions, seen::Seen, shortlist::Shortlist},
+    step::{SequenceOptions, seen::Seen, shortlist::Shortlist},
     text::Text,
 };
 use crate::{
@@ -345,8 +345,7 @@ impl Batch {
     /// # Errors
     /// What the device says.
     pub fn set_shortlist(&mut self, count: Option<usize>) -> Result<()> {
-        let most = LONGEST.min(self.model.sizes().vocabulary - 1);
-        let count = count.filter(|count| self.apart && (1..=most).contains(count));
+        let count = Shortlist::worth(count, self.apart, self.model.sizes().vocabulary);
         if count != self.shortlist.as_ref().map(Shortlist::len) {
             self.stay();
             self.forget_rows();

@@ -8,6 +8,9 @@ use forebay_tensor::{DType, Recorder, Tensor, ops::TopK};
 use super::seen::Seen;
 use crate::error::Result;
 
+/// The longest list: finding more is no less work than looking at all.
+const LONGEST: usize = 256;
+
 /// So many of the largest logits of each row.
 #[derive(Debug)]
 pub(in crate::generate) struct Shortlist {
@@ -24,6 +27,13 @@ impl Shortlist {
         let row = |row| Ok([ids.narrow(0, row..row + 1)?, logits.narrow(0, row..row + 1)?]);
         let rows = (0..rows).map(row).collect::<Result<_>>()?;
         Ok(Self { ids, logits, rows })
+    }
+
+    /// How many are worth finding, of so many that are asked for; none where the host sees all of them at once, or the list would be
+    /// long.
+    pub(in crate::generate) fn worth(count: Option<usize>, apart: bool, vocabulary: usize) -> Option<usize> {
+        let most = LONGEST.min(vocabulary.saturating_sub(1));
+        count.filter(|count| apart && (1..=most).contains(count))
     }
 
     /// How many there are.
