@@ -2,13 +2,14 @@
 //! The rows of activations that meet a weight, where the products go, and those of the panels that a worker owns.
 //!
 //! One or two rows meet a panel as it lies; more of them meet 256 columns of a few panels at a time, expanded in cache.
-//! Next room: `products`, which multiplies; `ops/matmul` and `ops/routed_matmul` say which rows meet which panels.
+//! Next rooms: `many`, which takes the latter apart, and `products`, which multiplies; `ops/matmul` and `ops/routed_matmul`
+//! say which rows meet which panels.
 //!
 //! Of the rules of `arguments` these matter here:
 //! - A1 A buffer argument is mapped memory that stays until the launch is over.
 //! - A3 A worker takes for writing only elements that its own groups own.
 
-use std::{marker::PhantomData, ops::Range, slice};
+use std::{ops::Range, slice};
 
 use forebay_device::Share;
 
@@ -16,12 +17,10 @@ use super::{
     around::Around,
     formats::PanelFormat,
     lanes::{Job, Lanes},
-    products::{self, Expanded, Meaning, PANELS, Sums},
+    many::many,
+    products::{self, Expanded, PANELS},
 };
-use crate::quant::{
-    panel::{MOST, ROWS},
-    rounded::{ELEMENTS, Rounded},
-};
+use crate::quant::{panel::ROWS, rounded::Rounded};
 
 /// An output of rows, of which a worker takes the columns that belong to its rows of the weight.
 pub(crate) struct Out<'a> {
@@ -245,7 +244,7 @@ impl<S: Values> Job for MultiplyExpanded<'_, '_, S> {
                 let panels = first..(first + PANELS).min(own.end);
                 let rows = panels.start * ROWS..(panels.end * ROWS).min(out.own.end);
                 out.begin(rows.clone(), &inputs);
-                many(v, values, panels, &inputs, out);
+                many(v, values, panels, rows.clone(), &inputs, out);
                 out.end(rows, &inputs);
             }
         }
@@ -309,142 +308,4 @@ fn few<V: Lanes, F: PanelFormat, const C: usize>(
         }
     }
     out.end(own, inputs);
-}
-
-/// The products of some panels, 256 columns at a time, which are expanded once for all rows.
-#[inline(always)]
-fn many<V: Lanes, S: Values>(
-    v: V,
-    values: S,
-    own: Range<usize>,
-    inputs: &Inputs<'_, Rounded>,
-    out: &mut Out<'_>,
-) {
-    const CHUNK: usize = MOST / ELEMENTS;
-    let mut expanded = Expanded::new();
-    for first in (0..inputs.width).step_by(CHUNK) {
-        let blocks = first..(first + CHUNK).min(inputs.width);
-        for p in own.clone() {
-            values.expand(v, p, blocks.clone(), &mut expanded, p - own.start);
-        }
-        let chunk = Chunk { expanded: &expanded, inputs, blocks, own: own.clone(), zero: S::ZERO };
-        match (S::GROUP, S::MINIMUM, S::WIDE) {
-            (16, false, false) => chunk.add::<V, Sums<16, false, false>>(v, out),
-            (16, false, true) => chunk.add::<V, Sums<16, false, true>>(v, out),
-            (16, true, false) => chunk.add::<V, Sums<16, true, false>>(v, out),
-            (16, true, true) => chunk.add::<V, Sums<16, true, true>>(v, out),
-            (_, false, false) => chunk.add::<V, Sums<32, false, false>>(v, out),
-            (_, false, true) => chunk.add::<V, Sums<32, false, true>>(v, out),
-            (_, true, false) => chunk.add::<V, Sums<32, true, false>>(v, out),
-            (_, true, true) => chunk.add::<V, Sums<32, true, true>>(v, out),
-        }
-    }
-}
-
-/// Some columns of some panels, and the rows that meet them.
-struct Chunk<'a> {
-    expanded: &'a Expanded,
-    inputs: &'a Inputs<'a, Rounded>,
-    blocks: Range<usize>,
-    own: Range<usize>,
-    zero: i32,
-}
-
-impl Chunk<'_> {
-    /// Adds the products of all rows, in code of its own: formats that mean the same share it.
-    #[inline(always)]
-    fn add<V: Lanes, M: Meaning>(self, v: V, out: &mut Out<'_>) {
-        v.run(AddChunk { chunk: self, out, meaning: PhantomData::<M> });
-    }
-
-    /// Adds the products of `C` rows, `R` vectors of weights at a time, and says how many rows these were.
-    #[inline(always)]
-    #[allow(clippy::needless_range_loop, reason = "one index walks several arrays side by side")]
-    fn tile<V: Lanes, M: Meaning, const R: usize, const C: usize>(
-        &self,
-        v: V,
-        out: &mut Out<'_>,
-        row: usize,
-    ) -> usize {
-        let (mut xs, mut places): ([&[Rounded]; C], [usize; C]) = ([&[]; C], [0; C]);
-        for c in 0..C {
-            xs[c] = self.inputs.row(row + c, self.blocks.clone());
-            places[c] = self.inputs.place(row + c);
-        }
-        let per_panel = ROWS / V::N;
-        let vectors = self.own.len().next_multiple_of(R.div_ceil(per_panel)) * per_panel;
-        for vector in (0..vectors).step_by(R) {
-            let mut totals = [[v.float(0.0); C]; R];
-            if self.blocks.start > 0 || out.is_begun() {
-                for r in 0..R {
-                    let (panel, at) = products::place::<V>(vector + r);
-                    for c in 0..C {
-                        totals[r][c] = load(v, out, self.own.start + panel, places[c], at);
-                    }
-                }
-            }
-            self.expanded.add::<V, M, R, C>(v, self.zero, vector, xs, &mut totals);
-            for r in 0..R {
-                let (panel, at) = products::place::<V>(vector + r);
-                for c in 0..C {
-                    store(v, out, self.own.start + panel, places[c], at, totals[r][c]);
-                }
-            }
-        }
-        C
-    }
-}
-
-/// Adds the products of all rows.
-struct AddChunk<'a, 'b, 'c, M> {
-    chunk: Chunk<'a>,
-    out: &'b mut Out<'c>,
-    meaning: PhantomData<M>,
-}
-
-impl<M: Meaning> Job for AddChunk<'_, '_, '_, M> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<V: Lanes>(self, v: V) {
-        let Self { chunk, out, .. } = self;
-        let (mut row, count) = (0, chunk.inputs.len());
-        while row < count {
-            let left = count - row;
-            row += if V::N == ROWS && left >= 6 {
-                chunk.tile::<V, M, 2, 6>(v, out, row)
-            } else if left >= 4 {
-                chunk.tile::<V, M, 1, 4>(v, out, row)
-            } else {
-                chunk.tile::<V, M, 1, 1>(v, out, row)
-            };
-        }
-    }
-}
-
-/// What a panel has made so far of a row, from its row `at` on; nothing where it has no more rows.
-#[inline(always)]
-fn load<V: Lanes>(v: V, out: &mut Out<'_>, panel: usize, row: usize, at: usize) -> V::Floats {
-    let have = out.rows_of(panel).len();
-    if at + V::N <= have {
-        return v.load(&out.of_panel(panel, row)[at..]);
-    }
-    let mut floats = [0.0; ROWS];
-    if at < have {
-        floats[..have - at].copy_from_slice(&out.of_panel(panel, row)[at..]);
-    }
-    v.load(&floats)
-}
-
-/// Keeps what a panel has made so far of a row, from its row `at` on, as far as it has rows.
-#[inline(always)]
-fn store<V: Lanes>(v: V, out: &mut Out<'_>, panel: usize, row: usize, at: usize, total: V::Floats) {
-    let have = out.rows_of(panel).len();
-    if at + V::N <= have {
-        v.store(total, &mut out.of_panel(panel, row)[at..]);
-    } else if at < have {
-        let mut floats = [0.0; ROWS];
-        v.store(total, &mut floats);
-        out.of_panel(panel, row)[at..].copy_from_slice(&floats[..have - at]);
-    }
 }

@@ -12,6 +12,7 @@ pub(crate) mod dot;
 pub(crate) mod floats;
 pub(crate) mod formats;
 pub(crate) mod lanes;
+mod many;
 pub(crate) mod order;
 pub(crate) mod pack;
 pub(crate) mod points;

@@ -165,7 +165,8 @@ pub(crate) const PANELS: usize = 4;
 /// Groups of 32 columns that are expanded together.
 const GROUPS: usize = MOST / COLUMNS;
 
-/// Some columns of some panels: a byte for each value, a float for each scale.
+/// Some columns of some panels: a byte for each value, a float for each scale. Vectors of it lie within lines of the cache.
+#[repr(C, align(64))]
 pub(crate) struct Expanded {
     /// For each panel, for each 32 columns, for each quad the bytes of 16 rows.
     pub(crate) values: [[[[u8; 64]; QUADS]; GROUPS]; PANELS],
