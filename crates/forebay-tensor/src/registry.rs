@@ -86,6 +86,7 @@ registry! {
     mix: Mix,
     mul: Mul,
     project: Project,
+    recall: Recall,
     rms_norm: RmsNorm,
     rope: Rope,
     round: Round,

@@ -27,6 +27,7 @@ pub mod matmul;
 pub mod mix;
 pub mod mul;
 pub mod project;
+pub mod recall;
 pub mod rms_norm;
 pub mod rope;
 pub mod round;
@@ -43,7 +44,7 @@ pub use self::{
     activate::Activate, add::Add, angles::Angles, append::Append, argmax::Argmax, attention::Attention,
     causal_conv::CausalConv, copy::Copy, embed::Embed, enter::Enter, follow::Follow, gate::Gate,
     gated_delta::GatedDelta, gated_norm::GatedNorm, l2_norm::L2Norm, layer_norm::LayerNorm, matmul::Matmul,
-    mix::Mix, mul::Mul, project::Project, rms_norm::RmsNorm, rope::Rope, round::Round,
+    mix::Mix, mul::Mul, project::Project, recall::Recall, rms_norm::RmsNorm, rope::Rope, round::Round,
     routed_matmul::RoutedMatmul, router::Router, sample::Sample, scale::Scale, softcap::Softcap,
     softmax::Softmax, sort::Sort, top_k::TopK,
 };

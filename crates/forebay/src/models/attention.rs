@@ -2,12 +2,12 @@
 
 use forebay_tensor::{
     Recorder, Tensor,
-    ops::{Append, Attention, Copy, Enter, Gate, activate::Curve, attention::Sight, gate::Gating},
+    ops::{Append, Attention, Copy, Enter, Gate, Recall, activate::Curve, attention::Sight, gate::Gating},
 };
 
 use super::{
     Pass, Sizes,
-    cache::Keeps,
+    cache::{Keeps, KeysValues},
     linear::{Linear, Of, To},
     norm::Norm,
     rotary::Rotary,
@@ -152,17 +152,28 @@ impl SelfAttention {
             ops.record(&Copy { x: &part(0..width)?, out: &b.queries })?;
             ops.record(&Copy { x: &part(width..2 * width)?, out: &gates.gate })?;
         }
-        self.enter(ops, pass, rotary)?;
-
         let attended = heads_of(&b.attended.floats, &b.queries)?;
-        ops.record(&Attention {
-            places: pass.places,
+        let enter = self.entering(pass, cache, rotary);
+        let recall = Recall {
             sight: self.sight,
             softcap: self.softcap,
             sinks: self.sinks.as_ref(),
-            parts: Some(&b.parts),
-            ..Attention::new(&b.queries, &cache.keys, &cache.values, positions, self.scale, &attended)
-        })?;
+            early: b.gates.is_none() && self.output.is_one_launch(&b.attended),
+            ..Recall::new(enter, self.scale, &attended)
+        };
+        if ops.serve(&recall) {
+            ops.record(&recall)?;
+        } else {
+            self.enter(ops, pass, rotary, &enter)?;
+            ops.record(&Attention {
+                places: pass.places,
+                sight: self.sight,
+                softcap: self.softcap,
+                sinks: self.sinks.as_ref(),
+                parts: Some(&b.parts),
+                ..Attention::new(&b.queries, &cache.keys, &cache.values, positions, self.scale, &attended)
+            })?;
+        }
         if let Some(gates) = &b.gates {
             ops.record(&Gate { gate: &gates.gate, up: &attended, gating: Gating::Curve(Curve::Sigmoid) })?;
         }
@@ -171,26 +182,36 @@ impl SelfAttention {
 }
 
 impl SelfAttention {
-    /// Records what comes between the maps and attention: norms of heads, their turns, and what the cache keeps.
-    fn enter(&self, ops: &mut Recorder<'_, '_>, pass: &Pass<'_>, rotary: &Rotary) -> Result<()> {
-        let (b, positions, cache) = (pass.buffers, pass.positions, pass.cache.keys_values(self.layer)?);
-        let (keys, values, ring, places) = (&cache.keys, &cache.values, cache.ring, pass.places);
-        let enter = Enter {
+    /// What comes between the maps and attention: norms of heads, their turns, and what the cache keeps.
+    fn entering<'a>(&'a self, pass: &'a Pass<'_>, cache: &'a KeysValues, rotary: &Rotary) -> Enter<'a> {
+        let b = pass.buffers;
+        Enter {
             q: &b.queries,
             k: &b.keys,
             v: &b.values,
             norms: self.head_norms.as_ref().map(|norms| norms.each_ref().map(Norm::scaling)),
             angles: &b.angles,
             pairs: rotary.pairs(),
-            positions,
-            places,
-            keys,
-            values,
-            ring,
-        };
-        if ops.serve(&enter) {
-            return Ok(ops.record(&enter)?);
+            positions: pass.positions,
+            places: pass.places,
+            keys: &cache.keys,
+            values: &cache.values,
+            ring: cache.ring,
         }
+    }
+
+    /// Records it, as one op where there is one.
+    fn enter(
+        &self,
+        ops: &mut Recorder<'_, '_>,
+        pass: &Pass<'_>,
+        rotary: &Rotary,
+        enter: &Enter<'_>,
+    ) -> Result<()> {
+        if ops.serve(enter) {
+            return Ok(ops.record(enter)?);
+        }
+        let (b, Enter { positions, places, keys, values, ring, .. }) = (pass.buffers, *enter);
         if let Some([queries, keys]) = &self.head_norms {
             queries.in_place(ops, &b.queries)?;
             keys.in_place(ops, &b.keys)?;

@@ -187,6 +187,11 @@ impl Linear {
         Map { weight: &self.weight, bias: self.bias.as_ref() }
     }
 
+    /// Whether the product of what a block made is a launch of its own, without any before it.
+    pub fn is_one_launch(&self, x: &Input) -> bool {
+        x.joins() && Project::serves(&x.floats, x.room(), [&self.weight])
+    }
+
     /// Records the product of what a block made, which is rounded for it if it wants it so.
     ///
     /// # Errors
@@ -196,7 +201,7 @@ impl Linear {
             To::Hidden => (Finish::Add, &b.hidden),
             To::Out(out) => (Finish::Store, out),
         };
-        if x.joins() && Project::serves(&x.floats, x.room(), [&self.weight]) {
+        if self.is_one_launch(x) {
             let maps = [self.part()];
             let op = Project { x: &x.floats, norm: None, maps: &maps, finish, out: &[out], room: x.room() };
             if ops.serve(&op) {

@@ -106,7 +106,7 @@ pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
 }
 
 /// The positions that a position sees, by the words of [`Sight`].
-fn seen(sight: Sight, position: usize, largest: usize) -> Vec<usize> {
+pub(in crate::ops) fn seen(sight: Sight, position: usize, largest: usize) -> Vec<usize> {
     let sees = |j: usize| match sight {
         Sight::Before => j <= position,
         Sight::Window(length) => j <= position && j + length > position,
@@ -310,7 +310,7 @@ fn round(q: &mut [f32]) {
 }
 
 /// What queries become where matrices are multiplied: scaled, and then of the type of the cache.
-fn round_to(dtype: DType, q: &mut [f32], scale: f32) -> Result<()> {
+pub(in crate::ops) fn round_to(dtype: DType, q: &mut [f32], scale: f32) -> Result<()> {
     q.iter_mut().for_each(|x| *x *= scale);
     let mut bytes = vec![0; dtype.row_bytes(q.len())?];
     quant::quantise_row(dtype, q, &mut bytes)?;

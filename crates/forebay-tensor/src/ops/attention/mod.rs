@@ -9,7 +9,7 @@ pub(crate) mod cases;
 mod cpu;
 mod cuda;
 #[cfg(any(test, feature = "conformance"))]
-mod reference;
+pub(super) mod reference;
 
 use forebay_device::{BackendKind, Grid, Kernel, KernelDef, Stage};
 
@@ -52,7 +52,7 @@ pub enum Sight {
 
 impl Sight {
     /// How kernels are told: whether a position sees what comes after it, and how far it sees; 0 is without end.
-    fn code(self) -> (u32, usize) {
+    pub(super) fn code(self) -> (u32, usize) {
         match self {
             Self::Before => (0, 0),
             Self::Window(length) => (0, length),

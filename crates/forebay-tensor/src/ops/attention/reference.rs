@@ -1,13 +1,13 @@
 //! What `attention` means, for one head at one position.
 
 /// What is the same for every head.
-pub(super) struct Numbers {
-    pub(super) scale: f32,
-    pub(super) softcap: Option<f32>,
+pub(in crate::ops) struct Numbers {
+    pub(in crate::ops) scale: f32,
+    pub(in crate::ops) softcap: Option<f32>,
 }
 
 /// `keys` and `values` are those of the positions that are seen, in any order.
-pub(super) fn attend(
+pub(in crate::ops) fn attend(
     q: &[f32],
     keys: &[&[f32]],
     values: &[&[f32]],

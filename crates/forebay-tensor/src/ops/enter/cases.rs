@@ -12,11 +12,11 @@ use crate::{
 const EPSILON: f32 = 1e-6;
 
 /// Heads, groups, width, value width, pairs, capacity.
-type Sizes = [usize; 6];
+pub(in crate::ops) type Sizes = [usize; 6];
 
 /// Where rows go: their positions, and which of how many caches.
 #[derive(Clone, Copy, Debug)]
-struct Rows<'a>(&'a [u32], Option<(usize, &'a [u32])>);
+pub(in crate::ops) struct Rows<'a>(pub &'a [u32], pub Option<(usize, &'a [u32])>);
 
 /// Positions of which there are many; one is not there in a small cache.
 const MANY: [u32; 11] = [0, 1, 2, 3, 4, 5, 38, 39, 40, 9, 10];
@@ -58,20 +58,26 @@ pub(crate) fn measure(rig: &mut Rig) -> Result<()> {
     Ok(())
 }
 
-struct Given {
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
+pub(in crate::ops) struct Given {
+    pub q: Tensor,
+    pub k: Tensor,
+    pub v: Tensor,
     norms: Option<[Tensor; 2]>,
     angles: Tensor,
     positions: Tensor,
     places: Option<Tensor>,
-    keys: Tensor,
-    values: Tensor,
+    pub keys: Tensor,
+    pub values: Tensor,
 }
 
 impl Given {
-    fn new(rig: &mut Rig, dtype: DType, sizes: Sizes, rows: Rows<'_>, normed: bool) -> Result<Self> {
+    pub(in crate::ops) fn new(
+        rig: &mut Rig,
+        dtype: DType,
+        sizes: Sizes,
+        rows: Rows<'_>,
+        normed: bool,
+    ) -> Result<Self> {
         let [heads, groups, width, value_width, pairs, capacity] = sizes;
         let Rows(positions, several) = rows;
         let rows = positions.len();
@@ -98,7 +104,7 @@ impl Given {
         Ok(Self { q, k, v, norms, angles, positions, places, keys, values })
     }
 
-    fn op(&self, pairs: Pairs, ring: bool) -> Enter<'_> {
+    pub(in crate::ops) fn op(&self, pairs: Pairs, ring: bool) -> Enter<'_> {
         let norms = self
             .norms
             .as_ref()
@@ -106,6 +112,24 @@ impl Given {
         let Self { q, k, v, angles, positions, keys, values, .. } = self;
         let places = self.places.as_ref();
         Enter { q, k, v, norms, angles, pairs, positions, places, keys, values, ring }
+    }
+
+    /// Heads that are normed by one of the norms, and turned.
+    pub(in crate::ops) fn prepared(&self, x: &Tensor, norm: usize, pairs: Pairs) -> Result<Vec<f32>> {
+        let (all_angles, turned) = (self.angles.to_vec::<f32>()?, self.angles.shape()[2]);
+        let (mut all, heads, width) = (Vec::new(), x.shape()[1], x.shape()[2]);
+        for (i, head) in x.to_vec::<f32>()?.chunks(width).enumerate() {
+            let angles = &all_angles[i / heads * 2 * turned..][..2 * turned];
+            let head = match &self.norms {
+                Some(norms) => {
+                    let weight = norms[norm].to_vec::<f32>()?;
+                    rms_norm::reference::rms_norm(head, width, Some(&weight), EPSILON)
+                }
+                None => head.to_vec(),
+            };
+            all.extend(rope::reference::rotate(&head, &angles[..turned], &angles[turned..], pairs));
+        }
+        Ok(all)
     }
 }
 
@@ -118,27 +142,12 @@ fn compare(
     ring: bool,
     normed: bool,
 ) -> Result<()> {
-    let [_, groups, width, value_width, turned, capacity] = sizes;
+    let [_, groups, width, value_width, _, capacity] = sizes;
     let given = Given::new(rig, dtype, sizes, rows, normed)?;
     let what = format!("{dtype}, {sizes:?}, {rows:?}, {pairs:?}, ring {ring}, normed {normed}");
     let Rows(positions, several) = rows;
-    let all_angles = given.angles.to_vec::<f32>()?;
-    let prepared = |x: &Tensor, norm: usize| -> Result<Vec<f32>> {
-        let (mut all, heads) = (Vec::new(), x.shape()[1]);
-        for (i, head) in x.to_vec::<f32>()?.chunks(width).enumerate() {
-            let angles = &all_angles[i / heads * 2 * turned..][..2 * turned];
-            let head = match &given.norms {
-                Some(norms) => {
-                    let weight = norms[norm].to_vec::<f32>()?;
-                    rms_norm::reference::rms_norm(head, width, Some(&weight), EPSILON)
-                }
-                None => head.to_vec(),
-            };
-            all.extend(rope::reference::rotate(&head, &angles[..turned], &angles[turned..], pairs));
-        }
-        Ok(all)
-    };
-    let (queries, keys, values) = (prepared(&given.q, 0)?, prepared(&given.k, 1)?, given.v.to_vec::<f32>()?);
+    let (queries, keys, values) =
+        (given.prepared(&given.q, 0, pairs)?, given.prepared(&given.k, 1, pairs)?, given.v.to_vec::<f32>()?);
     let wanted = |cache: &Tensor, rows: &[f32], width: usize| -> Result<Vec<f32>> {
         let mut all = cache.to_f32()?;
         for (i, position) in positions.iter().map(|position| *position as usize).enumerate() {

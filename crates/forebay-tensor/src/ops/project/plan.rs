@@ -26,6 +26,9 @@ const MOST_PANELS: usize = 16;
 const PIECE: usize = 48;
 /// What blocks share that does not depend on the launch, and what the driver keeps of each.
 const FIXED: usize = 2 << 10;
+/// What a block of one map leaves of half the memory, so that a multiprocessor never has two of them, and still has room for one that
+/// stays below half. What comes before such a launch may leave some multiprocessors free and others not.
+const SHORT_OF_HALF: usize = 1280;
 
 /// What a plan has to know of a card.
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +86,8 @@ impl Card {
         let blocks = units.min(self.multiprocessors);
         let warps = self.warps(layout, width).unwrap_or(FEWEST_WARPS);
         let batch = self.batch(warps, units.div_ceil(blocks.max(1)) * panels_of_unit, layout, width);
-        let bytes = shared_bytes(warps, batch, layout, width);
+        let alone = if op.maps.len() == 1 { self.shared[0] / 2 - SHORT_OF_HALF } else { 0 };
+        let bytes = shared_bytes(warps, batch, layout, width).max(alone);
         let shared_bytes = size(Project::NAME, "shared bytes", bytes)?;
         let groups = [groups(Project::NAME, blocks)?, groups(Project::NAME, count)?, 1];
         Ok((Grid { groups, threads: [(warps * WARP) as u32, 1, 1], shared_bytes }, batch as u32))
