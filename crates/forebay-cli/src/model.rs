@@ -144,6 +144,11 @@ impl HowArgs {
         Ok(engine)
     }
 
+    /// Whether kernels are to be explained.
+    pub(crate) fn explains(&self) -> bool {
+        self.explain
+    }
+
     /// The context that was asked for.
     pub(crate) fn context(&self) -> Option<usize> {
         self.ctx
@@ -164,14 +169,14 @@ impl HowArgs {
 /// Tells which kernels serve the ops of a pass, for one token and for many.
 fn explain(sequence: &mut Sequence) -> forebay::Result<()> {
     let many = sequence.context().min(64);
-    let mut counts: BTreeMap<Note, [usize; 2]> = BTreeMap::new();
+    let mut counts: BTreeMap<(&str, String), [usize; 2]> = BTreeMap::new();
     for (column, rows) in [1, many].into_iter().enumerate() {
-        for note in sequence.explain(rows)? {
-            counts.entry(note).or_default()[column] += 1;
+        for Note { op, kernel, .. } in sequence.explain(rows)? {
+            counts.entry((op, kernel)).or_default()[column] += 1;
         }
     }
     eprintln!("{:<14} {:<40} {:>9} {:>10}", "op", "kernel", "one token", "many");
-    for (Note { op, kernel }, [one, many]) in counts {
+    for ((op, kernel), [one, many]) in counts {
         eprintln!("{op:<14} {kernel:<40} {one:>9} {many:>10}");
     }
     Ok(())

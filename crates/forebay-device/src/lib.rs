@@ -41,6 +41,7 @@ pub use backend::{
 pub use caps::{BackendKind, Caps, GRANULE, MemoryKind, QueueKind};
 pub use command::{
     fence::Fence,
+    noted::{NotedLaunch, Touched},
     profile::{LaunchProfile, StageProfile},
     queue::Queue,
     recording::Recording,

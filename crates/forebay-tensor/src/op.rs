@@ -11,7 +11,7 @@ use std::fmt;
 use forebay_device::{BackendKind, Buffer, Caps, Device, Grid, Kernel, KernelDef, Stage};
 
 pub(crate) use self::contract::{argument, bad_value, groups, size};
-use crate::{DType, Level, Result, Tensor};
+use crate::{DType, Extent, Level, Result, Tensor};
 
 /// An op with its arguments.
 pub trait Op {
@@ -59,6 +59,11 @@ pub trait Op {
     /// # Errors
     /// What the stage says.
     fn launch(&self, kernels: &Self::Kernels, stage: &mut Stage<'_>) -> Result<()>;
+
+    /// What weights there are, and of which buffers not all is touched, where texts have so many positions by then.
+    fn extents(&self, _reach: usize) -> Vec<Extent<'_>> {
+        Vec::new()
+    }
 }
 
 /// The kernels of an op on one device.

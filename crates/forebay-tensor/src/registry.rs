@@ -6,7 +6,7 @@ use forebay_device::{Device, Stage};
 
 #[cfg(any(test, feature = "conformance"))]
 use crate::conformance::Subject;
-use crate::{Error, Level, Op, Result, op, ops};
+use crate::{Error, Level, Note, Op, Result, op, ops};
 
 /// An op of the list.
 pub trait Registered: Op {
@@ -145,23 +145,16 @@ impl std::fmt::Debug for Ops {
 pub struct Recorder<'a, 's> {
     ops: &'a Ops,
     stage: &'a mut Stage<'s>,
-    notes: Option<&'a mut Vec<Note>>,
-}
-
-/// Which kernel serves an op.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Note {
-    /// The op.
-    pub op: &'static str,
-    /// The kernel; the first one, if several run one after another.
-    pub kernel: String,
+    /// Where ops are noted, and how many positions texts have by then.
+    notes: Option<(&'a mut Vec<Note>, usize)>,
 }
 
 impl<'a> Recorder<'a, '_> {
-    /// Notes from here on which kernel serves each op.
+    /// Notes from here on which kernel serves each op, and what it moves where texts have so many positions by then.
     #[must_use]
-    pub fn noting(mut self, notes: &'a mut Vec<Note>) -> Self {
-        self.notes = Some(notes);
+    pub fn noting(mut self, notes: &'a mut Vec<Note>, reach: usize) -> Self {
+        self.stage.note();
+        self.notes = Some((notes, reach));
         self
     }
 
@@ -170,10 +163,12 @@ impl<'a> Recorder<'a, '_> {
     /// # Errors
     /// As [`Ops::record`].
     pub fn record<O: Registered>(&mut self, op: &O) -> Result<()> {
-        if let Some(notes) = &mut self.notes {
-            notes.push(Note { op: O::NAME, kernel: self.ops.explain(op)?.to_owned() });
-        }
-        self.ops.record(self.stage, op)
+        let Some((notes, reach)) = &mut self.notes else { return self.ops.record(self.stage, op) };
+        Note::rest(self.stage, notes);
+        let kernel = self.ops.explain(op)?.to_owned();
+        self.ops.record(self.stage, op)?;
+        notes.push(Note::new(O::NAME, kernel, self.stage.take_noted(), &op.extents(*reach)));
+        Ok(())
     }
 
     /// As [`Ops::serve`].

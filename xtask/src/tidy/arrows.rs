@@ -34,6 +34,7 @@ const MODULES: &[(&str, &[&[&str]])] = &[
             &["dtype", "shape", "layout", "level"],
             &["quant"],
             &["tensor"],
+            &["note"],
             &["op", "select"],
             &["tiles", "conformance"],
             &["weight"],

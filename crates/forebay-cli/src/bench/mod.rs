@@ -2,10 +2,11 @@
 //!
 //! Each test runs as others report it: a prompt of so many tokens, or so many tokens one after another, at a depth that was filled
 //! before the clock starts. The first round of a test is not counted.
-//! Next rooms: `bandwidth`, what memory gives in the same run; `profile`, where the time of a step goes; `several`, for texts that
-//! take a token each at a time.
+//! Next rooms: `bandwidth`, what memory gives in the same run; `profile`, where the time of a step goes; `explain`, what each of its
+//! launches moves; `several`, for texts that take a token each at a time.
 
 mod bandwidth;
+mod explain;
 mod profile;
 mod several;
 
@@ -18,6 +19,7 @@ use std::{
 };
 
 use clap::Args;
+use explain::Explained;
 use forebay::{
     Engine,
     formats::gguf::{self, Gguf, Split},
@@ -43,6 +45,7 @@ Examples:
   forebay bench model.gguf -p 0 -n 64 -d 0,4096 how much slower tokens come behind a long text
   forebay bench --shape qwen3-0.6b --quant q8_0 random weights: no file is needed
   forebay bench model.gguf -p 0 --sequences 1,8 what a step costs that serves eight texts
+  forebay bench model.gguf -p 0 --explain       what each launch of a step takes, and how many bytes it moves
 
 The share of the bandwidth is what a token has to read of weights and cache, over what memory gives in the same run.")]
 pub(crate) struct BenchArgs {
@@ -196,9 +199,10 @@ fn measure(engine: &Engine, args: &BenchArgs, name: &str, weights: Option<f64>) 
         _ if args.profile => profile::tell(&mut sequence)?,
         _ => {}
     }
+    let explained = args.open.how.explains().then(|| explain::of(&mut sequence)).transpose()?;
     let peak = Peak { host: resident::most(), card: peak_on_card(engine.device()) };
     let bandwidth = bandwidth::of(engine.device())?;
-    print(engine, args, name, &found, &peak, bandwidth)
+    print(engine, args, name, &found, (&peak, explained.as_ref()), bandwidth)
 }
 
 /// The most memory that was taken at once.
@@ -343,7 +347,7 @@ fn print(
     args: &BenchArgs,
     model: &str,
     found: &[Found],
-    peak: &Peak,
+    (peak, explained): (&Peak, Option<&Explained>),
     bandwidth: f64,
 ) -> Result<(), Failure> {
     let caps = engine.device().caps();
@@ -355,7 +359,7 @@ fn print(
     let mut out = io::stdout().lock();
     if args.json {
         let tests: Vec<Value> = found.iter().map(|found| as_json(found, share(found))).collect();
-        let object = json!({
+        let mut object = json!({
             "model": model,
             "device": caps.name,
             "backend": caps.backend.name(),
@@ -366,6 +370,9 @@ fn print(
             "peak_card_memory": peak.card,
             "tests": tests,
         });
+        if let Some(explained) = explained {
+            object["step"] = explained.json(bandwidth);
+        }
         writeln!(out, "{object}")?;
         return Ok(());
     }
@@ -395,7 +402,10 @@ fn print(
         "{way} {:.1} GB/s{host}{card}; requests: for memory, in the rounds that count",
         bandwidth / 1e9
     )?;
-    Ok(())
+    match explained {
+        Some(explained) => Ok(explained.print(&mut out, bandwidth)?),
+        None => Ok(()),
+    }
 }
 
 fn as_json(found: &Found, share: Option<f64>) -> Value {

@@ -6,8 +6,8 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-const WIDTH: usize = 8;
-const FFN: usize = 12;
+pub(crate) const WIDTH: usize = 8;
+pub(crate) const FFN: usize = 12;
 const TEMPLATE: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}\
     {% if add_generation_prompt %}<|im_start|>assistant\n{% if enable_thinking is defined and not enable_thinking %}\
     <think></think>{% endif %}{% endif %}";

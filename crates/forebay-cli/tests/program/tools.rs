@@ -2,7 +2,7 @@
 
 use crate::{
     program::{failure, forebay, forebay_reads, json, success},
-    tiny::Folder,
+    tiny::{FFN, Folder, WIDTH},
 };
 
 #[test]
@@ -188,6 +188,35 @@ fn bench_reports_each_test_and_asks_for_no_memory_in_between() {
     assert!(code == 2 && line.contains("qwen3-0.6b") && !made.exists(), "{line}");
     let (code, line) = failure(&["bench", &model, "-p", "300"]);
     assert!(code == 2 && line.contains("made for 256"), "{line}");
+}
+
+#[test]
+fn bench_explains_what_each_launch_of_a_step_moves() {
+    let folder = Folder::new();
+    let model = folder.plain_model();
+    let flags = ["bench", &model, "-p", "0", "-n", "8", "-d", "32", "-r", "1", "--ctx", "256", "--explain"];
+    let told = json(forebay(&[&flags[..], &["--json"]].concat()));
+    let step = &told["step"];
+    let lines = step["launches"].as_array().unwrap();
+    let sum = |key: &str| lines.iter().map(|line| line[key].as_u64().unwrap()).sum::<u64>();
+    // Floats of 32 bits: what is looked up of the table is a row, and all of it is the output as well.
+    let (width, ffn, vocabulary) = (WIDTH as u64, FFN as u64, 356);
+    let layer = 2 * width + 3 * width * width + 3 * width * ffn;
+    assert_eq!(sum("weight_bytes"), 4 * (2 * layer + width + width * vocabulary + width), "{step}");
+    // Caches of 16 bits, half as wide: so many positions are read and one is written, of keys and of values.
+    let depth = step["depth"].as_u64().unwrap();
+    assert_eq!(sum("cache_bytes"), 2 * 2 * width * (depth + 2), "{step}");
+    assert_eq!(sum("weight_bytes") + sum("cache_bytes") + sum("row_bytes"), step["bytes"].as_u64().unwrap());
+    let of = |name: &str| lines.iter().find(|line| line["name"] == name).unwrap_or_else(|| panic!("{step}"));
+    assert_eq!(of("blk.*.ffn_down matmul")["weight_bytes"], 2 * 4 * width * ffn);
+    assert_eq!((&of("attention")["count"], &of("argmax")["count"]), (&2.into(), &1.into()));
+    let time = |of: &serde_json::Value, key: &str| of[key].as_f64().unwrap();
+    let apart = lines.iter().map(|line| time(line, "seconds")).sum::<f64>();
+    assert!((time(step, "seconds_apart") / apart - 1.0).abs() < 1e-6 && time(step, "seconds_replayed") > 0.0);
+    let text = success(forebay(&flags));
+    for name in ["blk.*.attn_q matmul ", "attention ", "launch by launch ", "replayed "] {
+        assert!(text.lines().any(|line| line.starts_with(name) && line.ends_with(" %")), "{name}: {text}");
+    }
 }
 
 #[test]

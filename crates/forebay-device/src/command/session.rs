@@ -3,7 +3,7 @@
 //! A session owns the lists that its stages record into, so that recording allocates nothing when warm. Only one stage
 //! can be open, because it borrows the session.
 
-use super::{bind::Bound, fence::Fence, hazard::Hazards, queue::Queue, stage::Stage};
+use super::{bind::Bound, fence::Fence, hazard::Hazards, noted::Notes, queue::Queue, stage::Stage};
 use crate::{
     Buffer, Device, Request,
     error::{Error, Result},
@@ -89,7 +89,7 @@ impl Session {
         if !self.list.commands.is_empty() || !self.waits.is_empty() {
             self.discard();
         }
-        Stage { session: self, label: label.into() }
+        Stage { session: self, label: label.into(), notes: Notes::default() }
     }
 
     /// Makes what this session submits next, a stage or a replay, wait on the device for a fence of any queue.

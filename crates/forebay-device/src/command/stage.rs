@@ -5,7 +5,12 @@
 
 use std::fmt;
 
-use super::{fence::Fence, recording::Recording, session::Session};
+use super::{
+    fence::Fence,
+    noted::{NotedLaunch, Notes},
+    recording::Recording,
+    session::Session,
+};
 use crate::{
     caps::QueueKind,
     device::Kernel,
@@ -55,6 +60,11 @@ impl From<f32> for Arg<'_> {
 impl<'a> Arg<'a> {
     pub(crate) fn bytes(handle: &'a Handle, place: Place) -> Self {
         Self { value: ArgumentValue::Buffer(place), handle: Some(handle) }
+    }
+
+    /// The value, and whose bytes it names if it is a buffer.
+    pub(super) fn parts(&self) -> (ArgumentValue, Option<&'a Handle>) {
+        (self.value, self.handle)
     }
 }
 
@@ -110,6 +120,7 @@ impl Buffer {
 pub struct Stage<'s> {
     pub(super) session: &'s mut Session,
     pub(super) label: Label,
+    pub(super) notes: Notes,
 }
 
 impl Stage<'_> {
@@ -163,6 +174,7 @@ impl Stage<'_> {
                 session.bound.bind(handle, *access);
             }
         }
+        self.notes.launch(kernel.shared_name(), params, args);
         Ok(())
     }
 
@@ -210,7 +222,34 @@ impl Stage<'_> {
         for (_, handle, access) in uses {
             session.bound.bind(handle, *access);
         }
+        self.notes.command(uses.iter().map(|(place, handle, access)| (Arg::bytes(handle, *place), *access)));
         Ok(())
+    }
+
+    /// Notes from here on what is recorded, for [`take_noted`](Self::take_noted).
+    ///
+    /// ```
+    /// use forebay_device::{Device, DeviceOptions};
+    ///
+    /// let device = Device::open(&DeviceOptions::cpu())?;
+    /// let (from, to) = (device.upload(&[1u32, 2, 3])?, device.alloc(12)?);
+    /// let mut session = device.session()?;
+    /// let mut stage = session.stage("copy");
+    /// stage.note();
+    /// stage.copy(&from, &to)?;
+    /// let noted = stage.take_noted();
+    /// assert!(noted[0].touched[0].is(&from) && noted[0].touched[1].is(&to));
+    /// assert!(stage.take_noted().is_empty());
+    /// # Ok::<(), forebay_device::Error>(())
+    /// ```
+    pub fn note(&mut self) {
+        self.notes.begin();
+    }
+
+    /// What was noted and not yet taken: every command in its order, barriers left out, as a
+    /// [profile](crate::StageProfile) lists them.
+    pub fn take_noted(&mut self) -> Vec<NotedLaunch> {
+        self.notes.take()
     }
 
     /// Makes the stage wait on the device for a fence of any queue of the same device.

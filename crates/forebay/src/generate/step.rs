@@ -427,6 +427,18 @@ impl Sequence {
         Ok(notes)
     }
 
+    /// What the step of a token records, in the order in which [`feed_profiled`](Self::feed_profiled) tells how long it took;
+    /// nothing is computed.
+    ///
+    /// # Errors
+    /// Those of recording.
+    pub fn explain_step(&mut self) -> Result<Vec<Note>> {
+        let (model, mut notes) = (self.model.as_ref(), Vec::new());
+        self.fronts.iter_mut().try_for_each(|front| front.explain(model, &mut notes))?;
+        self.replay.explain(&mut self.last, model, self.shortlist.as_ref(), &mut notes)?;
+        Ok(notes)
+    }
+
     /// Takes a token in and tells how long each launch of that took. They run one by one then, with a look at the clock between
     /// them, which takes longer in all.
     ///

@@ -11,7 +11,7 @@ mod reference;
 use forebay_device::{Kernel, Stage};
 
 use crate::{
-    DType, Op, Result, Served, Tensor,
+    DType, Extent, Op, Result, Served, Tensor,
     op::{THREADS, argument, contract, grid_by_device, optional, size},
     tiles::{
         PerType,
@@ -109,5 +109,9 @@ impl Op for Append<'_> {
         let (count, heads, width, caches) = (count?.into(), heads?.into(), width?.into(), caches?.into());
         let arguments = [x, positions, cache, own, capacity, ring, count, heads, width, places.arg(), caches];
         Ok(stage.launch(kernel, grid, &arguments)?)
+    }
+
+    fn extents(&self, _: usize) -> Vec<Extent<'_>> {
+        vec![Extent::slots(self.cache, self.x.shape()[..2].iter().product())]
     }
 }

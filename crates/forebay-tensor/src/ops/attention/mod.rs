@@ -14,7 +14,7 @@ pub(super) mod reference;
 use forebay_device::{BackendKind, Grid, Kernel, KernelDef, Stage};
 
 use crate::{
-    DType, Level, Op, Result, Served, Tensor,
+    DType, Extent, Level, Op, Result, Served, Tensor,
     op::{
         Loaded, argument,
         contract::{self, ensure, finite, positive},
@@ -51,6 +51,16 @@ pub enum Sight {
 }
 
 impl Sight {
+    /// How many positions so many rows of a text look at, the last of which is its last.
+    pub(in crate::ops) fn seen(self, rows: usize, reach: usize) -> usize {
+        let behind = rows.saturating_sub(1);
+        match self {
+            Self::Before | Self::All => reach,
+            Self::Window(length) => (length + behind).min(reach),
+            Self::Around(length) => (2 * length + behind).min(reach),
+        }
+    }
+
     /// How kernels are told: whether a position sees what comes after it, and how far it sees; 0 is without end.
     pub(super) fn code(self) -> (u32, usize) {
         match self {
@@ -398,6 +408,16 @@ impl Op for Attention<'_> {
             caches,
         ];
         Ok(stage.launch(&kernels.join, join, &join_arguments)?)
+    }
+
+    fn extents(&self, reach: usize) -> Vec<Extent<'_>> {
+        let (count, capacity) = (self.q.shape()[0], self.capacity());
+        // Rows of one text see much the same; those of several see a cache each.
+        let (seen, all) = match self.places {
+            Some(_) => (count * self.sight.seen(1, reach).min(capacity), capacity * self.keys.shape()[0]),
+            None => (self.sight.seen(count, reach).min(capacity), capacity),
+        };
+        [self.keys, self.values].map(|cache| Extent::share(cache.buffer(), seen, all)).into()
     }
 }
 

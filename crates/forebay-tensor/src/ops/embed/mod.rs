@@ -11,7 +11,7 @@ mod reference;
 use forebay_device::{Kernel, Stage};
 
 use crate::{
-    DType, Op, Result, Served, Tensor, Weight,
+    DType, Extent, Op, Result, Served, Tensor, Weight,
     op::{argument, grid, size},
     tiles::{self, Lie, WeightKernels, per_weight},
 };
@@ -76,5 +76,10 @@ impl Op for Embed<'_> {
         let grid = grid(Self::NAME, self.ids.elements())?;
         let arguments = [table, ids, out, rows?.into(), how.into(), width?.into()];
         Ok(stage.launch(self.kernel(kernels)?, grid, &arguments)?)
+    }
+
+    fn extents(&self, _: usize) -> Vec<Extent<'_>> {
+        let (table, rows) = (self.table, self.table.shape()[0]);
+        vec![Extent::share(table.buffer(), self.ids.elements(), rows).named(table.name())]
     }
 }

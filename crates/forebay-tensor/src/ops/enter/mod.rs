@@ -11,7 +11,7 @@ use forebay_device::{Grid, Kernel, KernelDef, Param, Signature, Stage};
 
 use super::{project::Scaling, rope::Pairs};
 use crate::{
-    Op, Result, Served, Tensor,
+    Extent, Op, Result, Served, Tensor,
     op::{
         argument,
         contract::{self, ensure, epsilon},
@@ -176,5 +176,10 @@ impl Op for Enter<'_> {
             shared_bytes: (together as usize * widest * 4) as u32,
         };
         Ok(stage.launch(kernel, grid, &arguments)?)
+    }
+
+    fn extents(&self, _: usize) -> Vec<Extent<'_>> {
+        let (rows, groups) = (self.q.shape()[0], self.v.shape()[1]);
+        [self.keys, self.values].map(|cache| Extent::slots(cache, rows * groups)).into()
     }
 }

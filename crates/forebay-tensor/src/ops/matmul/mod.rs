@@ -24,7 +24,7 @@ use forebay_device::{BackendKind, Device, Kernel, Stage};
 
 use super::gate::Gating;
 use crate::{
-    ArgumentFault, DType, Error, Level, Op, Result, Served, Tensor, Weight,
+    ArgumentFault, DType, Error, Extent, Level, Op, Result, Served, Tensor, Weight,
     op::{Loaded, argument, contract::ensure, grid, optional, size},
     tiles::{self, Lie, WeightKernels, cpu::products::PANELS, per_many, per_points, per_rows, per_weight},
 };
@@ -232,6 +232,10 @@ impl Op for Matmul<'_> {
         let around = [adds, gating.into(), alpha.into(), limit.into()];
         let arguments = [weight, x, bias.arg(), gate.arg(), out, rows?.into(), how.into()];
         Ok(stage.launch(kernel, grid, &[&arguments[..], &around].concat())?)
+    }
+
+    fn extents(&self, _: usize) -> Vec<Extent<'_>> {
+        vec![Extent::weight(self.weight.buffer(), self.weight.name())]
     }
 }
 

@@ -25,7 +25,7 @@ use super::{
     },
 };
 use crate::{
-    ArgumentFault, DType, Error, Level, Op, Result, Served, Tensor, Weight,
+    ArgumentFault, DType, Error, Extent, Level, Op, Result, Served, Tensor, Weight,
     op::{
         Loaded, argument,
         contract::{ensure, epsilon, positive},
@@ -279,6 +279,10 @@ impl Op for Project<'_> {
             batch.into(),
         ]);
         Ok(stage.launch(kernel, grid, &arguments)?)
+    }
+
+    fn extents(&self, _: usize) -> Vec<Extent<'_>> {
+        self.maps.iter().map(|map| Extent::weight(map.weight.buffer(), map.weight.name())).collect()
     }
 }
 

@@ -11,7 +11,7 @@ use forebay_device::{Arg, Device, Grid, Kernel, KernelDef, Param, Signature, Sta
 
 use super::{Enter, attention::Sight, rope::Pairs};
 use crate::{
-    DType, Error, Op, Result, Served, Tensor,
+    DType, Error, Extent, Op, Result, Served, Tensor,
     op::{
         Loaded, argument,
         contract::{bad_value, ensure, finite, positive},
@@ -237,5 +237,14 @@ impl Op for Recall<'_> {
         grid.groups[1] = groups(Self::NAME, rows)?;
         grid.shared_bytes = shared_bytes(width);
         Ok(stage.launch(kernel, grid, &arguments)?)
+    }
+
+    fn extents(&self, reach: usize) -> Vec<Extent<'_>> {
+        let Enter { q, keys, values, places, .. } = self.enter;
+        let [.., capacity, _] = *keys.shape() else { return Vec::new() };
+        let (texts, caches) = (q.shape()[0], places.map_or(1, |_| keys.shape()[0]));
+        // What is seen is read, and the place of the position itself is written.
+        let touched = texts * (self.sight.seen(1, reach).min(capacity) + 1);
+        [keys, values].map(|cache| Extent::share(cache.buffer(), touched, capacity * caches)).into()
     }
 }

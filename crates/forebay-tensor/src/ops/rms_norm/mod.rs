@@ -12,7 +12,7 @@ pub(crate) mod reference;
 use forebay_device::{Kernel, KernelDef, Stage};
 
 use crate::{
-    Op, Result, Served, Tensor,
+    Extent, Op, Result, Served, Tensor,
     op::{argument, contract::epsilon, optional, row_grid, size},
 };
 
@@ -88,5 +88,9 @@ impl Op for RmsNorm<'_> {
             None => stage.launch(kernel, grid, &[self.x.arg(), weight, width.into(), epsilon])?,
         }
         Ok(())
+    }
+
+    fn extents(&self, _: usize) -> Vec<Extent<'_>> {
+        self.weight.map(|weight| Extent::weight(weight.buffer(), weight.name())).into_iter().collect()
     }
 }

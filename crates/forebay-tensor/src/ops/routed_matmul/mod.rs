@@ -14,7 +14,7 @@ mod reference;
 use forebay_device::{BackendKind, Grid, Kernel, Stage};
 
 use crate::{
-    Op, Result, Served, Tensor, Weight,
+    Extent, Op, Result, Served, Tensor, Weight,
     op::{argument, contract::ensure, grid, groups, optional, size},
     quant::panel::PanelLayout,
     tiles::{
@@ -131,5 +131,13 @@ impl Op for RoutedMatmul<'_> {
             _ => grid(Self::NAME, rows.div_ceil(PART))?,
         };
         Ok(stage.launch(kernel, grid, &arguments)?)
+    }
+
+    fn extents(&self, _: usize) -> Vec<Extent<'_>> {
+        // A row is sent to different experts; rows may meet at one.
+        let (chosen, experts) = (self.ids.elements(), self.weight.shape()[0]);
+        let weight = Extent::share(self.weight.buffer(), chosen, experts).named(self.weight.name());
+        let bias = self.bias.map(|bias| Extent::share(bias.buffer(), chosen, experts));
+        [weight].into_iter().chain(bias).collect()
     }
 }

@@ -37,8 +37,9 @@ pub(super) struct Room {
 /// A leg in front of the last one.
 pub(super) struct Front {
     pub(super) leg: Leg,
-    /// The next token and its position as the host gives them.
+    /// The next token and its position as the host gives them, and where the step takes them from.
     given: Tensor,
+    place: Tensor,
     step: Recording,
 }
 
@@ -103,7 +104,7 @@ impl Leg {
     }
 
     /// Records a pass over tokens from a position on, of which so many rows of logits are wanted. Somebody may want to see
-    /// what weights are multiplied with, or which kernels there are.
+    /// what weights are multiplied with, or what is recorded.
     pub(super) fn chunk(
         &mut self,
         model: &dyn Model,
@@ -145,21 +146,23 @@ impl Room {
         model: &dyn Model,
         [ids, positions]: [&Tensor; 2],
         buffers: &Activations,
-        notes: Option<&mut Vec<Note>>,
+        mut notes: Option<&mut Vec<Note>>,
     ) -> Result<()> {
+        notes.iter().for_each(|_| stage.note());
         let (inside, outside) = (&buffers.hidden, self.hidden(buffers.rows())?);
         let [comes_in, goes_out] = self.in_and_out.map(|passes| passes && self.door.is_some());
         if comes_in {
             stage.copy(outside.buffer(), inside.buffer())?;
         }
         let mut recorder = ops.on(stage);
-        if let Some(notes) = notes {
-            recorder = recorder.noting(notes);
+        if let Some(notes) = notes.as_deref_mut() {
+            recorder = recorder.noting(notes, self.cache.len() + buffers.rows());
         }
         model.forward(&mut recorder, &Pass { ids, positions, places: None, cache: &self.cache, buffers })?;
         if goes_out {
             stage.copy(inside.buffer(), outside.buffer())?;
         }
+        notes.into_iter().for_each(|notes| Note::rest(stage, notes));
         Ok(())
     }
 
@@ -173,14 +176,13 @@ impl Front {
     pub(super) fn new(mut leg: Leg, model: &dyn Model) -> Result<Self> {
         let place = words_on(leg.session.device(), 2, "place")?;
         let given = leg.seen.tensor(DType::U32, &[2], "given")?;
-        let Leg { session, ops, room, .. } = &mut leg;
-        let buffers = room.buffers.first(1, 0)?;
-        let mut stage = session.stage("token");
-        stage.copy(given.buffer(), place.buffer())?;
-        let (id, position) = (place.narrow(0, 0..1)?, place.narrow(0, 1..2)?);
-        room.pass(&mut stage, ops, model, [&id, &position], &buffers, None)?;
-        let step = stage.record()?;
-        Ok(Self { leg, given, step })
+        let step = token(&mut leg, model, [&given, &place], None)?.record()?;
+        Ok(Self { leg, given, place, step })
+    }
+
+    /// Notes what the step of a token records; nothing is computed.
+    pub(super) fn explain(&mut self, model: &dyn Model, notes: &mut Vec<Note>) -> Result<()> {
+        token(&mut self.leg, model, [&self.given, &self.place], Some(notes)).map(drop)
     }
 
     /// Hands the step of a token over; its hidden state is [there](Room::hidden) when the step is done.
@@ -188,6 +190,23 @@ impl Front {
         self.given.copy_from(&[id, position as u32])?;
         Ok(self.leg.session.replay(&self.step)?)
     }
+}
+
+/// Records the step of a token in front of the last leg.
+fn token<'s>(
+    leg: &'s mut Leg,
+    model: &dyn Model,
+    [given, place]: [&Tensor; 2],
+    notes: Option<&mut Vec<Note>>,
+) -> Result<Stage<'s>> {
+    let Leg { session, ops, room, .. } = leg;
+    let buffers = room.buffers.first(1, 0)?;
+    let mut stage = session.stage("token");
+    notes.iter().for_each(|_| stage.note());
+    stage.copy(given.buffer(), place.buffer())?;
+    let (id, position) = (place.narrow(0, 0..1)?, place.narrow(0, 1..2)?);
+    room.pass(&mut stage, ops, model, [&id, &position], &buffers, notes)?;
+    Ok(stage)
 }
 
 fn words_on(device: &Device, count: usize, label: &'static str) -> Result<Tensor> {

@@ -4,9 +4,9 @@
 //! can be handed over before the host knows the token. Steps take turns in where they tell what they found, so that
 //! the host reads it while the next one runs. Next room: [`step`](super), which decides when.
 
-use forebay_device::{Device, Fence, Recording, Request, Session, Tag};
+use forebay_device::{Device, Fence, Recording, Request, Session, Stage, Tag};
 use forebay_tensor::{
-    DType, Tensor,
+    DType, Note, Tensor,
     ops::{Argmax, Follow},
 };
 
@@ -150,20 +150,44 @@ impl Replay {
         model: &dyn Model,
         shortlist: Option<&Shortlist>,
     ) -> Result<Recording> {
-        let turn = &mut self.turns[1 - self.latest];
-        if let Some(recording) = turn.recording.take() {
+        if let Some(recording) = self.turns[1 - self.latest].recording.take() {
             return Ok(recording);
         }
+        Ok(self.token(leg, model, shortlist, None)?.record()?)
+    }
+
+    /// Notes what the next step records; nothing is computed.
+    pub(super) fn explain(
+        &self,
+        leg: &mut Leg,
+        model: &dyn Model,
+        shortlist: Option<&Shortlist>,
+        notes: &mut Vec<Note>,
+    ) -> Result<()> {
+        self.token(leg, model, shortlist, Some(notes)).map(drop)
+    }
+
+    /// Records the next step.
+    fn token<'s>(
+        &self,
+        leg: &'s mut Leg,
+        model: &dyn Model,
+        shortlist: Option<&Shortlist>,
+        mut notes: Option<&mut Vec<Note>>,
+    ) -> Result<Stage<'s>> {
         let (ids, positions) = (self.place.narrow(0, 0..1)?, self.place.narrow(0, 1..2)?);
-        let (found, told) = (&self.found, &turn.told);
+        let (found, told) = (&self.found, &self.turns[1 - self.latest].told);
         let Leg { session, ops, room, .. } = leg;
         let buffers = &room.buffers.first(1, 1)?;
         let mut stage = session.stage("token");
-        room.pass(&mut stage, ops, model, [&ids, &positions], buffers, None)?;
+        room.pass(&mut stage, ops, model, [&ids, &positions], buffers, notes.as_deref_mut())?;
         let mut ops = ops.on(&mut stage);
+        if let Some(notes) = notes {
+            ops = ops.noting(notes, room.cache.len() + 1);
+        }
         shortlist.map_or(Ok(()), |list| list.record(&mut ops, &buffers.logits))?;
         ops.record(&Argmax { x: &buffers.logits, out: found })?;
         ops.record(&Follow { found, ids: &ids, positions: &positions, told })?;
-        Ok(stage.record()?)
+        Ok(stage)
     }
 }

@@ -150,7 +150,7 @@ fn what_else_a_sequence_shows_is_the_same() {
         for rows in [1, 5] {
             texts.all(|text| {
                 let mut notes = text.explain(rows).unwrap();
-                notes.retain(|note| note.op != "angles");
+                notes.retain(|note| note.op != "angles" && note.op != "copy or fill");
                 notes
             });
         }
@@ -168,6 +168,31 @@ fn what_else_a_sequence_shows_is_the_same() {
             .unwrap();
             logits
         });
+    }
+}
+
+#[test]
+fn what_is_noted_of_a_step_is_what_is_timed_and_nothing_of_it_runs() {
+    for (file, apart) in files().iter().flat_map(|file| [(file, false), (file, true)]) {
+        let mut texts = Texts::new(file, &SequenceOptions { apart: Some(apart), ..options() });
+        for text in &mut texts.0 {
+            text.feed(&IDS[..1]).unwrap();
+            let before = text.logits().unwrap();
+            let notes = text.explain_step().unwrap();
+            assert_eq!(text.logits().unwrap(), before);
+            let noted = notes.iter().flat_map(|note| &note.launches).map(|launch| launch.kernel.clone());
+            let profile = text.feed_profiled(4).unwrap();
+            let timed = profile.launches.iter().map(|launch| launch.kernel.clone());
+            assert_eq!(noted.collect::<Vec<_>>(), timed.collect::<Vec<_>>());
+            let again = text.explain_step().unwrap();
+            let of = |notes: &[forebay_tensor::Note], op| {
+                let launches = notes.iter().filter(|note| note.op == op).flat_map(|note| &note.launches);
+                launches.map(|launch| launch.traffic.all()).sum::<u64>()
+            };
+            // A text that is longer has more to look at, and no more to multiply.
+            assert!(of(&again, "attention") > of(&notes, "attention"));
+            assert_eq!(of(&again, "matmul"), of(&notes, "matmul"));
+        }
     }
 }
 
