@@ -33,20 +33,46 @@ impl Rounded {
     pub(crate) fn of(x: &[f32; ELEMENTS]) -> Self {
         // Comparing bits orders magnitudes, puts infinity above all numbers, and lets not-a-number be told apart.
         const INFINITE: u32 = 0x7f80_0000;
-        let magnitudes = x.map(|x| x.to_bits() & 0x7fff_ffff);
-        let furthest = magnitudes.iter().fold(0, |most, &m| most.max(if m > INFINITE { 0 } else { m }));
-        let d = f32::from_bits(furthest) / 127.0;
-        let inverse = if d == 0.0 || d == f32::INFINITY { 0.0 } else { 1.0 / d };
-        let mut codes = [0; ELEMENTS];
-        for (code, x) in codes.iter_mut().zip(x) {
-            let x = if x.is_finite() { x * inverse } else { 0.0 };
-            // A number this much larger has no bits left for fractions: the sum is rounded, and its low bits are the code.
-            *code = (x.clamp(-127.0, 127.0) + 12_582_912.0).to_bits() as i8;
+        // A number this much larger has no bits left for fractions: the sum is rounded, and its low bits are the code.
+        const WHOLE: f32 = 12_582_912.0;
+        // All of it is loops over whole blocks that halve them at the end, for the sake of machines with long vectors.
+        let mut magnitudes = [0; ELEMENTS];
+        for (magnitude, x) in magnitudes.iter_mut().zip(x) {
+            let bits = x.to_bits() & 0x7fff_ffff;
+            *magnitude = if bits > INFINITE { 0 } else { bits };
         }
-        let sum_of = |codes: &[i8]| codes.iter().map(|&code| i32::from(code)).sum::<i32>();
-        let sums = [sum_of(&codes[..16]), sum_of(&codes[16..])];
+        let mut half = ELEMENTS / 2;
+        while half > 0 {
+            for i in 0..half {
+                magnitudes[i] = magnitudes[i].max(magnitudes[i + half]);
+            }
+            half /= 2;
+        }
+        let d = f32::from_bits(magnitudes[0]) / 127.0;
+        let inverse = if d == 0.0 || d == f32::INFINITY { 0.0 } else { 1.0 / d };
+        let mut words = [0; ELEMENTS];
+        for (word, x) in words.iter_mut().zip(x) {
+            let x = if x.is_finite() { x * inverse } else { 0.0 };
+            let rounded = x.clamp(-127.0, 127.0) + WHOLE;
+            *word = rounded.to_bits().cast_signed() << 24 >> 24;
+        }
+        let mut codes = [0; ELEMENTS];
+        for (code, word) in codes.iter_mut().zip(&words) {
+            *code = *word as i8;
+        }
+        let mut sums = [0; 2];
+        for (sum, words) in sums.iter_mut().zip(words.as_chunks_mut::<16>().0) {
+            let mut half = 8;
+            while half > 0 {
+                for i in 0..half {
+                    words[i] += words[i + half];
+                }
+                half /= 2;
+            }
+            *sum = words[0];
+        }
         let sum = sums[0] + sums[1];
-        let dsums = sums.map(|sum| d * sum as f32);
+        let dsums = [d * sums[0] as f32, d * sums[1] as f32];
         Self { codes, d, sum, sums, dsum: d * sum as f32, dsums, nothing: 0 }
     }
 
