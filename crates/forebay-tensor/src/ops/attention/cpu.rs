@@ -14,7 +14,7 @@ use crate::{
     DType,
     tiles::cpu::{
         arguments,
-        attend::{Cache, ROWS, Rows, Scores, Total, attend},
+        attend::{Cache, InLines, ROWS, Rows, Scores, Total, attend},
         cache::{Unit, per_unit},
         lanes::{Job, Lanes, Level},
     },
@@ -67,8 +67,8 @@ impl<T: Unit> Job for Whole<'_, '_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run<V: Lanes>(self, _: V) {
-        run_whole::<T>(self.0, self.1);
+    fn run<V: Lanes>(self, v: V) {
+        run_whole::<V, T>(v, self.0, self.1);
     }
 }
 
@@ -79,8 +79,8 @@ impl<T: Unit> Job for Split<'_, '_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run<V: Lanes>(self, _: V) {
-        run_split::<T>(self.0, self.1);
+    fn run<V: Lanes>(self, v: V) {
+        run_split::<V, T>(v, self.0, self.1);
     }
 }
 
@@ -194,12 +194,13 @@ impl<'a, T: Unit> Launch<'a, T> {
 }
 
 #[inline(always)]
-fn run_whole<T: Unit>(share: &Share<'_>, level: Level) {
+fn run_whole<V: Lanes, T: Unit>(v: V, share: &Share<'_>, level: Level) {
     let launch = Launch::<T>::of(share, level);
     let (group_heads, count) = (launch.heads / launch.groups, launch.positions.len());
     // Positions of several caches have nothing in common.
     let block = if launch.places.is_empty() { block_of(group_heads) } else { 1 };
-    let (blocks, width, mut scratch) = (count.div_ceil(block), launch.value_width, [0.0; ROWS * MOST_WIDTH]);
+    let (blocks, width) = (count.div_ceil(block), launch.value_width);
+    let InLines(scratch) = &mut InLines([0.0; ROWS * MOST_WIDTH]);
     for index in share.groups() {
         let (group, turn) = (index / blocks, index % blocks);
         // Early and late blocks by turns: late ones see more, and workers take runs of groups.
@@ -219,7 +220,7 @@ fn run_whole<T: Unit>(share: &Share<'_>, level: Level) {
             }
             let (cache, totals) = (launch.cache(positions.start, group), &mut totals[..used]);
             for part in parts_of(&rows.span()) {
-                attend(&cache, &mut rows, part, &launch.scores);
+                attend(v, &cache, &mut rows, part, &launch.scores);
                 rows.join(totals);
             }
             let sinks = heads.cycle().map(|head| launch.sinks.get(head).copied());
@@ -234,7 +235,7 @@ fn parts_of(all: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
 }
 
 #[inline(always)]
-fn run_split<T: Unit>(share: &Share<'_>, level: Level) {
+fn run_split<V: Lanes, T: Unit>(v: V, share: &Share<'_>, level: Level) {
     let launch = Launch::<T>::of(share, level);
     let (group_heads, parts) = (launch.heads / launch.groups, super::parts_in(launch.capacity));
     let (record, stride) = (launch.value_width + 2, stride(parts));
@@ -255,7 +256,7 @@ fn run_split<T: Unit>(share: &Share<'_>, level: Level) {
                 *end = rest;
                 rows.push(launch.query(i, first + offset), seen.clone(), out);
             }
-            attend(&launch.cache(i, group), &mut rows, own.clone(), &launch.scores);
+            attend(v, &launch.cache(i, group), &mut rows, own.clone(), &launch.scores);
             rows.each(|row, most, sum| ends[row].copy_from_slice(&[most, sum]));
         }
     }

@@ -5,6 +5,7 @@
 use bytemuck::{Pod, Zeroable};
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 
+use super::lanes::Lanes;
 use crate::{DType, quant};
 
 /// Types that a cache can have.
@@ -21,6 +22,12 @@ pub(crate) trait Unit: Pod {
 
     /// A row as f32; `scratch` is as long as the row.
     fn widen<'a>(row: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32];
+
+    /// The same, on a level.
+    #[inline(always)]
+    fn widen_on<'a, V: Lanes>(_: V, row: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32] {
+        Self::widen(row, scratch)
+    }
 
     /// The blocks of rows whose products with queries are of integers.
     #[inline(always)]
@@ -83,6 +90,17 @@ impl Unit for f16 {
     #[inline(always)]
     fn widen<'a>(row: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32] {
         row.iter().zip(scratch.iter_mut()).for_each(|(x, out)| *out = wide(x.to_bits()));
+        scratch
+    }
+
+    #[inline(always)]
+    fn widen_on<'a, V: Lanes>(v: V, row: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32] {
+        let bytes: &[u8] = bytemuck::cast_slice(row);
+        let whole = row.len() / V::N * V::N;
+        for at in (0..whole).step_by(V::N) {
+            v.store(v.f16s(&bytes[2 * at..]), &mut scratch[at..]);
+        }
+        Self::widen(&row[whole..], &mut scratch[whole..]);
         scratch
     }
 

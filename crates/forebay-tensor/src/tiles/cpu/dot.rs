@@ -23,29 +23,6 @@ fn add_products(sums: &mut [f32; LANES], a: &[f32; LANES], b: &[f32; LANES]) {
     }
 }
 
-/// The products of a row with four others that lie one after another.
-#[inline(always)]
-pub(crate) fn dot_four(a: &[f32], rows: &[f32]) -> [f32; 4] {
-    let width = a.len();
-    let rows: [&[f32]; 4] = std::array::from_fn(|i| &rows[i * width..][..width]);
-    let (a_lanes, a_rest) = a.as_chunks::<LANES>();
-    let [b, c, d, e] = rows.map(|row| row.as_chunks::<LANES>().0);
-    // Four variables and no loop over them: as one array they would stay in memory, number by number.
-    let [mut to_b, mut to_c, mut to_d, mut to_e] = [[0.0; LANES]; 4];
-    for ((((a, b), c), d), e) in a_lanes.iter().zip(b).zip(c).zip(d).zip(e) {
-        add_products(&mut to_b, a, b);
-        add_products(&mut to_c, a, c);
-        add_products(&mut to_d, a, d);
-        add_products(&mut to_e, a, e);
-    }
-    let sums = [to_b, to_c, to_d, to_e];
-    let rest = width - a_rest.len();
-    std::array::from_fn(|i| {
-        let b_rest = &rows[i][rest..];
-        a_rest.iter().zip(b_rest).fold(fold(sums[i]), |sum, (a, b)| sum + a * b)
-    })
-}
-
 /// The sum of a row.
 #[inline(always)]
 pub(crate) fn sum(row: &[f32]) -> f32 {

@@ -16,6 +16,7 @@ mod many;
 pub(crate) mod order;
 pub(crate) mod pack;
 pub(crate) mod points;
+mod positions;
 pub(crate) mod products;
 pub(crate) mod rows;
 pub(crate) mod scores;
