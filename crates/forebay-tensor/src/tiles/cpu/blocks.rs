@@ -196,7 +196,7 @@ pub(crate) trait Values: Copy {
     /// As in [`PanelFormat`].
     const GROUP: usize;
     /// As in [`PanelFormat`].
-    const MINIMUM: bool;
+    const MINIMUM: usize;
     /// As in [`PanelFormat`].
     const WIDE: bool;
 
@@ -214,10 +214,10 @@ struct Packed<'a, F> {
 }
 
 impl<F: PanelFormat> Values for Packed<'_, F> {
-    const ZERO: i32 = F::ZERO;
+    const ZERO: i32 = if let Some(raised) = F::FOLD { raised } else { F::ZERO };
     const GROUP: usize = F::GROUP;
-    const MINIMUM: bool = F::MINIMUM;
-    const WIDE: bool = F::WIDE;
+    const MINIMUM: usize = F::MINIMUM;
+    const WIDE: bool = F::WIDE || matches!(F::FOLD, Some(1..));
 
     #[inline(always)]
     fn expand<V: Lanes>(self, v: V, panel: usize, columns: Range<usize>, to: &mut Expanded, place: usize) {

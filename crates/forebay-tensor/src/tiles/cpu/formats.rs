@@ -21,6 +21,8 @@ pub(crate) type PerRow = [f32; ROWS];
 /// Scales and minimums of a block, for each part that has its own.
 pub(crate) struct Sides {
     pub(crate) scales: [PerRow; MOST / 16],
+    /// What values of 16 columns are multiplied by, where a format folds them.
+    pub(crate) factors: [[i32; ROWS]; MOST / 16],
     pub(crate) minimums: [PerRow; MOST / 16],
 }
 
@@ -28,7 +30,7 @@ impl Sides {
     /// Nothing yet.
     #[inline(always)]
     pub(crate) fn new() -> Self {
-        Self { scales: [[0.0; ROWS]; 16], minimums: [[0.0; ROWS]; 16] }
+        Self { scales: [[0.0; ROWS]; 16], factors: [[0; ROWS]; 16], minimums: [[0.0; ROWS]; 16] }
     }
 }
 
@@ -44,10 +46,13 @@ pub(crate) trait PanelFormat: Copy {
     const WIDE: bool = false;
     /// Columns whose products are summed before they meet a scale: 16 or 32.
     const GROUP: usize = COLUMNS;
-    /// Whether every group of a block has a scale of its own.
+    /// Whether every group of a block has a scale of its own, and whatever shares a minimum has its own.
     const MANY: bool = false;
-    /// Whether there are minimums.
-    const MINIMUM: bool = false;
+    /// What values are raised by to have no sign, once they were multiplied by the integer that 16 columns have beside the
+    /// scale of their block; none where there are no such integers, or products do not fit a byte.
+    const FOLD: Option<i32> = None;
+    /// Columns that share a minimum: 16 or 32, or 0 where there are none.
+    const MINIMUM: usize = 0;
 
     /// Elements of a block.
     fn span(self) -> usize;
@@ -143,18 +148,18 @@ macro_rules! formats {
 
 formats! {
     Q4_0: 32, 2, { const BITS: usize = 4; const ZERO: i32 = 8; }, one_half;
-    Q4_1: 32, 4, { const BITS: usize = 4; const MINIMUM: bool = true; }, two_halves;
+    Q4_1: 32, 4, { const BITS: usize = 4; const MINIMUM: usize = 32; }, two_halves;
     Q5_0: 32, 2, { const BITS: usize = 5; const ZERO: i32 = 16; }, one_half;
-    Q5_1: 32, 4, { const BITS: usize = 5; const MINIMUM: bool = true; }, two_halves;
+    Q5_1: 32, 4, { const BITS: usize = 5; const MINIMUM: usize = 32; }, two_halves;
     Q8_0: 32, 2, { const BITS: usize = 8; const ZERO: i32 = 128; const WIDE: bool = true; }, one_half;
     Q2_K: 256, 20, {
-        const BITS: usize = 2; const GROUP: usize = 16; const MANY: bool = true; const MINIMUM: bool = true;
+        const BITS: usize = 2; const MANY: bool = true; const FOLD: Option<i32> = Some(0); const MINIMUM: usize = 16;
     }, q2_k;
     Q3_K: 256, 14, {
-        const BITS: usize = 3; const ZERO: i32 = 4; const GROUP: usize = 16; const MANY: bool = true;
+        const BITS: usize = 3; const ZERO: i32 = 4; const MANY: bool = true; const FOLD: Option<i32> = Some(127);
     }, q3_k;
-    Q4_K: 256, 16, { const BITS: usize = 4; const MANY: bool = true; const MINIMUM: bool = true; }, k_scales;
-    Q5_K: 256, 16, { const BITS: usize = 5; const MANY: bool = true; const MINIMUM: bool = true; }, k_scales;
+    Q4_K: 256, 16, { const BITS: usize = 4; const MANY: bool = true; const MINIMUM: usize = 32; }, k_scales;
+    Q5_K: 256, 16, { const BITS: usize = 5; const MANY: bool = true; const MINIMUM: usize = 32; }, k_scales;
     Q6_K: 256, 18, {
         const BITS: usize = 6; const ZERO: i32 = 32; const GROUP: usize = 16; const MANY: bool = true;
     }, q6_k;
@@ -268,7 +273,7 @@ pub(crate) struct Affine<const BITS: usize> {
 impl<const BITS: usize> PanelFormat for Affine<BITS> {
     const BITS: usize = BITS;
     const WIDE: bool = BITS == 8;
-    const MINIMUM: bool = true;
+    const MINIMUM: usize = 32;
 
     #[inline(always)]
     fn span(self) -> usize {
@@ -326,6 +331,18 @@ fn line_words<V: Lanes>(v: V, bytes: &[u8], line: usize, at: usize) -> V::Words 
     v.words(&bytes[line * ROWS + at..])
 }
 
+/// Makes `number - zero` of each number of a byte, for all rows.
+#[inline(always)]
+fn factors<V: Lanes>(v: V, numbers: &[u8], zero: i32, to: &mut [[i32; ROWS]]) {
+    for (numbers, to) in numbers.as_chunks::<ROWS>().0.iter().zip(to) {
+        let to: &mut [u8] = bytemuck::cast_slice_mut(to);
+        for row in (0..ROWS).step_by(V::N) {
+            let number = v.add_integers(v.bytes(&numbers[row..]), v.integer(-zero));
+            v.put_words(number, &mut to[4 * row..]);
+        }
+    }
+}
+
 /// Makes `d * (number - zero)` of each number of a byte, for all rows.
 #[inline(always)]
 fn scaled<V: Lanes>(v: V, d: &PerRow, numbers: &[u8], zero: i32, to: &mut [PerRow]) {
@@ -367,7 +384,8 @@ fn q2_k<V: Lanes>(v: V, bytes: &[u8], sides: &mut Sides) {
         v.put_words(v.mask(both, 15), &mut scales[at..]);
         v.put_words(bits(v, both, 4, 0, 15), &mut minimums[at..]);
     }
-    scaled(v, &d, &scales, 0, &mut sides.scales);
+    sides.scales[0] = d;
+    factors(v, &scales, 0, &mut sides.factors);
     scaled(v, &dmin, &minimums, 0, &mut sides.minimums);
 }
 
@@ -389,7 +407,8 @@ fn q3_k<V: Lanes>(v: V, bytes: &[u8], sides: &mut Sides) {
             v.put_words(all[j], &mut scales[4 * j * ROWS + at..]);
         }
     }
-    scaled(v, &d, &scales, 32, &mut sides.scales);
+    sides.scales[0] = d;
+    factors(v, &scales, 32, &mut sides.factors);
 }
 
 #[inline(always)]

@@ -14,7 +14,7 @@ use super::{
     products::{Expanded, Meaning, PANELS, Sums},
 };
 use crate::quant::{
-    panel::{MOST, ROWS},
+    panel::{COLUMNS, MOST, ROWS},
     rounded::{ELEMENTS, Rounded},
 };
 
@@ -41,6 +41,7 @@ pub(super) fn many<V: Lanes, S: Values>(
     let parts = inputs.len().div_ceil(TOGETHER);
     let mut room = [const { MaybeUninit::uninit() }; TOGETHER];
     let mut expanded = Expanded::new();
+    const { assert!(S::GROUP == COLUMNS || S::MINIMUM == 0, "no format has both halves and minimums") };
     for part in 0..parts {
         let taken = inputs.len() * part / parts..inputs.len() * (part + 1) / parts;
         let totals = begin(&mut room[..taken.len()], &rows, taken.start, inputs, out);
@@ -52,14 +53,14 @@ pub(super) fn many<V: Lanes, S: Values>(
             let (zero, panels) = (S::ZERO, panels.len());
             let chunk = Chunk { expanded: &expanded, inputs, first: taken.start, blocks, panels, zero };
             match (S::GROUP, S::MINIMUM, S::WIDE) {
-                (16, false, false) => chunk.add::<V, Sums<16, false, false>>(v, totals),
-                (16, false, true) => chunk.add::<V, Sums<16, false, true>>(v, totals),
-                (16, true, false) => chunk.add::<V, Sums<16, true, false>>(v, totals),
-                (16, true, true) => chunk.add::<V, Sums<16, true, true>>(v, totals),
-                (_, false, false) => chunk.add::<V, Sums<32, false, false>>(v, totals),
-                (_, false, true) => chunk.add::<V, Sums<32, false, true>>(v, totals),
-                (_, true, false) => chunk.add::<V, Sums<32, true, false>>(v, totals),
-                (_, true, true) => chunk.add::<V, Sums<32, true, true>>(v, totals),
+                (16, _, false) => chunk.add::<V, Sums<16, 0, false>>(v, totals),
+                (16, _, true) => chunk.add::<V, Sums<16, 0, true>>(v, totals),
+                (_, 0, false) => chunk.add::<V, Sums<32, 0, false>>(v, totals),
+                (_, 0, true) => chunk.add::<V, Sums<32, 0, true>>(v, totals),
+                (_, 16, false) => chunk.add::<V, Sums<32, 16, false>>(v, totals),
+                (_, 16, true) => chunk.add::<V, Sums<32, 16, true>>(v, totals),
+                (_, _, false) => chunk.add::<V, Sums<32, 32, false>>(v, totals),
+                (_, _, true) => chunk.add::<V, Sums<32, 32, true>>(v, totals),
             }
         }
         for (i, total) in totals.iter().enumerate() {

@@ -58,7 +58,7 @@ pub(crate) struct Points<'a, F> {
 impl<F: PointFormat> Values for Points<'_, F> {
     const ZERO: i32 = ZERO;
     const GROUP: usize = F::GROUP;
-    const MINIMUM: bool = false;
+    const MINIMUM: usize = 0;
     const WIDE: bool = false;
 
     #[inline(always)]

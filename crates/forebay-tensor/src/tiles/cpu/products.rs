@@ -117,8 +117,9 @@ fn add_group<V: Lanes, F: PanelFormat>(
     let row = part * V::N;
     // Two sums side by side: a product waits for the one before it.
     let mut sums = [v.integer(0); 2];
+    let halves = F::GROUP == 16 || F::FOLD.is_some();
     if F::ZERO != 0 {
-        sums = if F::GROUP == 16 {
+        sums = if halves {
             [v.integer(-F::ZERO * x.sums[0]), v.integer(-F::ZERO * x.sums[1])]
         } else {
             [v.integer(-F::ZERO * x.sum), v.integer(0)]
@@ -128,24 +129,38 @@ fn add_group<V: Lanes, F: PanelFormat>(
         sums[q / 4] = dot::<V>(v, F::WIDE, sums[q / 4], quads[q], v.quad(quad_of(x, q)));
     }
     let mut total = total;
+    if F::FOLD.is_some() {
+        for h in 0..2 {
+            sums[h] = v.mul_integers(sums[h], factors_of(v, sides, 2 * g + h, row));
+        }
+    }
     if F::GROUP == 16 {
         for h in 0..2 {
             let i = if F::MANY { 2 * g + h } else { 0 };
             let scale = v.mul(v.load(&sides.scales[i][row..]), v.float(x.d));
             total = v.add(total, v.mul(v.floats(sums[h]), scale));
-            if F::MINIMUM {
-                total = v.add(total, v.mul(v.load(&sides.minimums[i][row..]), v.float(x.dsums[h])));
-            }
         }
     } else {
-        let i = if F::MANY { g } else { 0 };
+        let i = if F::MANY && F::FOLD.is_none() { g } else { 0 };
         let scale = v.mul(v.load(&sides.scales[i][row..]), v.float(x.d));
         total = v.add(total, v.mul(v.floats(v.add_integers(sums[0], sums[1])), scale));
-        if F::MINIMUM {
-            total = v.add(total, v.mul(v.load(&sides.minimums[i][row..]), v.float(x.dsum)));
+    }
+    if F::MINIMUM == 16 {
+        for h in 0..2 {
+            let i = if F::MANY { 2 * g + h } else { 0 };
+            total = v.add(total, v.mul(v.load(&sides.minimums[i][row..]), v.float(x.dsums[h])));
         }
+    } else if F::MINIMUM == 32 {
+        let i = if F::MANY { g } else { 0 };
+        total = v.add(total, v.mul(v.load(&sides.minimums[i][row..]), v.float(x.dsum)));
     }
     total
+}
+
+/// What the values of 16 columns of some rows are multiplied by.
+#[inline(always)]
+fn factors_of<V: Lanes>(v: V, sides: &Sides, sixteen: usize, row: usize) -> V::Words {
+    v.words(bytemuck::cast_slice(&sides.factors[sixteen][row..]))
 }
 
 /// Adds products of bytes, of any or of those below 128.
@@ -203,19 +218,26 @@ impl Expanded {
             if g.is_multiple_of(per_block) {
                 f.sides(v, piece.block(f, g / per_block), &mut read);
             }
-            let (within, each) = (g % per_block, COLUMNS / F::GROUP);
+            let within = g % per_block;
+            for h in 0..COLUMNS / F::GROUP {
+                let each = COLUMNS / F::GROUP;
+                let from = if F::MANY && F::FOLD.is_none() { within * each + h } else { 0 };
+                self.scales[p][g * each + h] = read.scales[from];
+            }
+            let each = COLUMNS.checked_div(F::MINIMUM).unwrap_or(0);
             for h in 0..each {
                 let from = if F::MANY { within * each + h } else { 0 };
-                self.scales[p][g * each + h] = read.scales[from];
-                if F::MINIMUM {
-                    self.minimums[p][g * each + h] = read.minimums[from];
-                }
+                self.minimums[p][g * each + h] = read.minimums[from];
             }
             let lines = piece.lines::<F>(g);
             for part in 0..ROWS / V::N {
                 for q in 0..QUADS {
-                    let values = &mut self.values[p][g][q];
-                    v.put_words(quad::<V, F>(v, lines, part, q), &mut values[part * 4 * V::N..]);
+                    let mut codes = quad::<V, F>(v, lines, part, q);
+                    if let Some(raised) = F::FOLD {
+                        let factors = factors_of(v, &read, 2 * within + q / 4, part * V::N);
+                        codes = folded(v, codes, factors, F::ZERO, raised);
+                    }
+                    v.put_words(codes, &mut self.values[p][g][q][part * 4 * V::N..]);
                 }
             }
         }
@@ -263,21 +285,30 @@ impl Expanded {
                         totals[r][c] = v.add(totals[r][c], v.mul(v.floats(sums[r][c]), scale));
                     }
                 }
-                // In a loop of their own, for which fewer numbers have to be at hand at once.
-                if M::MINIMUM {
-                    for r in 0..R {
-                        let (panel, row) = place::<V>(vector + r);
-                        let minimums = v.load(&self.minimums[panel][g * each + h][row..]);
-                        for c in 0..C {
-                            let x = &xs[c][g];
-                            let dsum = v.float(if each == 2 { x.dsums[h] } else { x.dsum });
-                            totals[r][c] = v.add(totals[r][c], v.mul(minimums, dsum));
-                        }
+            }
+            // In loops of their own, for which fewer numbers have to be at hand at once.
+            for h in 0..COLUMNS.checked_div(M::MINIMUM).unwrap_or(0) {
+                for r in 0..R {
+                    let (panel, row) = place::<V>(vector + r);
+                    let minimums = v.load(&self.minimums[panel][g * (COLUMNS / M::MINIMUM) + h][row..]);
+                    for c in 0..C {
+                        let x = &xs[c][g];
+                        let dsum = v.float(if M::MINIMUM == 16 { x.dsums[h] } else { x.dsum });
+                        totals[r][c] = v.add(totals[r][c], v.mul(minimums, dsum));
                     }
                 }
             }
         }
     }
+}
+
+/// Codes times the factor of their row, less that of zero, and raised. No byte carries into the next one: in the end each is what
+/// it holds alone.
+#[inline(always)]
+fn folded<V: Lanes>(v: V, codes: V::Words, factors: V::Words, zero: i32, raised: i32) -> V::Words {
+    let products = v.mul_integers(codes, factors);
+    let raised = v.add_integers(v.integer(raised), v.mul_integers(factors, v.integer(-zero)));
+    v.add_integers(products, v.mul_integers(raised, v.integer(0x0101_0101)))
 }
 
 /// The panel of a vector of rows, and its first row there.
@@ -292,17 +323,17 @@ pub(crate) trait Meaning {
     /// As in [`PanelFormat`].
     const GROUP: usize;
     /// As in [`PanelFormat`].
-    const MINIMUM: bool;
+    const MINIMUM: usize;
     /// As in [`PanelFormat`].
     const WIDE: bool;
 }
 
-/// Sums of 16 or 32 columns, with minimums or without, of any bytes or of those below 128.
-pub(crate) struct Sums<const GROUP: usize, const MINIMUM: bool, const WIDE: bool>;
+/// Sums of 16 or 32 columns, with minimums of 16 or 32 columns or without, of any bytes or of those below 128.
+pub(crate) struct Sums<const GROUP: usize, const MINIMUM: usize, const WIDE: bool>;
 
-impl<const GROUP: usize, const MINIMUM: bool, const WIDE: bool> Meaning for Sums<GROUP, MINIMUM, WIDE> {
+impl<const GROUP: usize, const MINIMUM: usize, const WIDE: bool> Meaning for Sums<GROUP, MINIMUM, WIDE> {
     const GROUP: usize = GROUP;
-    const MINIMUM: bool = MINIMUM;
+    const MINIMUM: usize = MINIMUM;
     const WIDE: bool = WIDE;
 }
 
@@ -323,11 +354,14 @@ pub(crate) fn row<V: Lanes, F: PanelFormat>(v: V, f: F, panel: &[u8], row: usize
             let mut values = [0; 4 * ROWS];
             v.put_words(quad::<V, F>(v, lines, row / V::N, i / 4), &mut values);
             let value = i32::from(values[row % V::N * 4 + i % 4]) - F::ZERO;
-            let each = COLUMNS / F::GROUP;
-            let from = if F::MANY { g % per_block * each + i / F::GROUP } else { 0 };
-            *out = read.scales[from][row] * value as f32;
-            if F::MINIMUM {
-                *out += read.minimums[from][row];
+            let of = |columns: usize| if F::MANY { (g % per_block * COLUMNS + i) / columns } else { 0 };
+            let scale = match F::FOLD {
+                Some(_) => read.scales[0][row] * read.factors[of(16)][row] as f32,
+                None => read.scales[of(F::GROUP)][row],
+            };
+            *out = scale * value as f32;
+            if F::MINIMUM > 0 {
+                *out += read.minimums[of(F::MINIMUM)][row];
             }
         }
     }

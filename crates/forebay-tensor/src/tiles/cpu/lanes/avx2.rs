@@ -9,9 +9,9 @@ use std::arch::x86_64::{
     _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_castsi256_ps,
     _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtepu16_epi32, _mm256_cvtph_ps,
     _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps,
-    _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
-    _mm256_shuffle_epi8, _mm256_sll_epi16, _mm256_sll_epi32, _mm256_slli_epi32, _mm256_srl_epi16,
-    _mm256_srl_epi32, _mm256_storeu_ps, _mm256_storeu_si256, _mm256_xor_si256,
+    _mm256_mullo_epi32, _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32,
+    _mm256_set1_ps, _mm256_shuffle_epi8, _mm256_sll_epi16, _mm256_sll_epi32, _mm256_slli_epi32,
+    _mm256_srl_epi16, _mm256_srl_epi32, _mm256_storeu_ps, _mm256_storeu_si256, _mm256_xor_si256,
 };
 
 use super::{FIRST_PAIRS, Job, LAST_PAIRS, Lanes, Level};
@@ -165,6 +165,11 @@ impl Lanes for Avx2 {
     #[inline(always)]
     fn add_integers(self, a: __m256i, b: __m256i) -> __m256i {
         on_values!(_mm256_add_epi32(a, b))
+    }
+
+    #[inline(always)]
+    fn mul_integers(self, a: __m256i, b: __m256i) -> __m256i {
+        on_values!(_mm256_mullo_epi32(a, b))
     }
 
     #[inline(always)]

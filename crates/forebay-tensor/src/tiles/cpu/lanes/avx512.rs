@@ -9,9 +9,9 @@ use std::arch::x86_64::{
     _mm256_loadu_si256, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_broadcast_i32x4,
     _mm512_castsi512_ps, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32,
     _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_loadu_ps, _mm512_loadu_si512,
-    _mm512_mul_ps, _mm512_or_si512, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_shuffle_epi8,
-    _mm512_sll_epi16, _mm512_sll_epi32, _mm512_slli_epi32, _mm512_srl_epi16, _mm512_srl_epi32,
-    _mm512_storeu_ps, _mm512_storeu_si512, _mm512_xor_si512,
+    _mm512_mul_ps, _mm512_mullo_epi32, _mm512_or_si512, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps,
+    _mm512_shuffle_epi8, _mm512_sll_epi16, _mm512_sll_epi32, _mm512_slli_epi32, _mm512_srl_epi16,
+    _mm512_srl_epi32, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_xor_si512,
 };
 
 use super::{FIRST_PAIRS, Job, LAST_PAIRS, Lanes, Level};
@@ -161,6 +161,11 @@ impl Lanes for Avx512 {
     #[inline(always)]
     fn add_integers(self, a: __m512i, b: __m512i) -> __m512i {
         on_values!(_mm512_add_epi32(a, b))
+    }
+
+    #[inline(always)]
+    fn mul_integers(self, a: __m512i, b: __m512i) -> __m512i {
+        on_values!(_mm512_mullo_epi32(a, b))
     }
 
     #[inline(always)]

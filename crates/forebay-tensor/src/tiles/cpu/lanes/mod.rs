@@ -100,6 +100,8 @@ pub(crate) trait Lanes: Copy {
     fn dot_wide(self, sum: Self::Words, a: Self::Words, b: Self::Words) -> Self::Words;
     /// The sums of integers.
     fn add_integers(self, a: Self::Words, b: Self::Words) -> Self::Words;
+    /// The low bits of the products of integers.
+    fn mul_integers(self, a: Self::Words, b: Self::Words) -> Self::Words;
     /// Integers as floats.
     fn floats(self, a: Self::Words) -> Self::Floats;
 

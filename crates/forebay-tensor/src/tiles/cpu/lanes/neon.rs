@@ -8,7 +8,7 @@ use std::arch::aarch64::{
     float32x4_t, uint8x16_t, vaddq_f32, vaddq_s32, vandq_u8, vcreate_s8, vcreate_u8, vcvtq_f32_s32,
     vdupq_n_f32, vdupq_n_s8, vdupq_n_s32, vdupq_n_u8, vdupq_n_u32, veorq_u8, vget_low_s8, vget_low_s16,
     vget_low_u16, vld1_u8, vld1q_f32, vld1q_u8, vmovl_s8, vmovl_s16, vmovl_u8, vmovl_u16, vmull_high_s8,
-    vmull_s8, vmulq_f32, vorrq_u8, vpadalq_s16, vpaddq_s16, vqtbl1q_u8, vreinterpret_u16_u8,
+    vmull_s8, vmulq_f32, vmulq_s32, vorrq_u8, vpadalq_s16, vpaddq_s16, vqtbl1q_u8, vreinterpret_u16_u8,
     vreinterpretq_f32_u8, vreinterpretq_f32_u32, vreinterpretq_s8_u8, vreinterpretq_s32_u8,
     vreinterpretq_u8_s32, vreinterpretq_u8_u32, vreinterpretq_u32_u8, vshlq_n_s32, vshlq_n_u32, vshlq_u8,
     vshlq_u32, vst1q_f32, vst1q_u8,
@@ -167,6 +167,11 @@ impl Lanes for Neon {
     #[inline(always)]
     fn add_integers(self, a: uint8x16_t, b: uint8x16_t) -> uint8x16_t {
         on_values!(vreinterpretq_u8_s32(vaddq_s32(vreinterpretq_s32_u8(a), vreinterpretq_s32_u8(b))))
+    }
+
+    #[inline(always)]
+    fn mul_integers(self, a: uint8x16_t, b: uint8x16_t) -> uint8x16_t {
+        on_values!(vreinterpretq_u8_s32(vmulq_s32(vreinterpretq_s32_u8(a), vreinterpretq_s32_u8(b))))
     }
 
     #[inline(always)]

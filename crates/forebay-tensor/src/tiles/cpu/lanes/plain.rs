@@ -126,6 +126,11 @@ impl Lanes for Plain {
     }
 
     #[inline(always)]
+    fn mul_integers(self, a: [u32; ROWS], b: [u32; ROWS]) -> [u32; ROWS] {
+        std::array::from_fn(|row| a[row].wrapping_mul(b[row]))
+    }
+
+    #[inline(always)]
     fn floats(self, a: [u32; ROWS]) -> [f32; ROWS] {
         a.map(|a| a.cast_signed() as f32)
     }
