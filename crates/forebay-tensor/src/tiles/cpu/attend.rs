@@ -2,7 +2,8 @@
 //! Goes through keys and values once for several rows of queries, a tile at a time, and keeps the softmax of each row as
 //! a running maximum, a running sum and a running sum of values; a new maximum scales what was summed before.
 //!
-//! Sums run in a fixed order. Queries that meet keys of q8_0 are rounded, and their products are of integers. What a row does not see is never multiplied, not even by zero, since it may be anything.
+//! Sums run in a fixed order. Queries that meet keys of q8_0 are rounded, and their products are of integers. What a row does
+//! not see is never multiplied, not even by zero, since it may be anything. Next room: `positions`, for floats.
 
 use std::ops::Range;
 

@@ -2,8 +2,9 @@
 //! What the sides of panels mean, and how their codes become vectors of bytes: one type a weight format.
 //!
 //! An element is `scale * (value - zero) + minimum`, in this order of operations; `value` is the code or what the table
-//! has for it. Where codes and sides lie is in `quant::panel`. Hot code here and in `products` is loops without closures:
-//! a closure is a function of its own, which is not compiled for the level. Next room: `products`, which multiplies.
+//! has for it. Where a format folds, `value - zero` is multiplied by an integer of its 16 columns before. Where codes and
+//! sides lie is in `quant::panel`. Hot code here and in `products` is loops without closures: a closure is a function of its
+//! own, which is not compiled for the level. Next room: `products`, which multiplies.
 
 use super::lanes::Lanes;
 use crate::{

@@ -366,3 +366,46 @@ pub(crate) fn row<V: Lanes, F: PanelFormat>(v: V, f: F, panel: &[u8], row: usize
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Level, tiles::cpu::lanes::Job};
+
+    /// Folds four codes by a factor of all rows.
+    struct Fold {
+        codes: [u8; 4],
+        factor: i32,
+        zero: i32,
+        raised: i32,
+    }
+
+    impl Job for Fold {
+        type Output = [u8; 4];
+
+        #[inline(always)]
+        fn run<V: Lanes>(self, v: V) -> [u8; 4] {
+            let words = v.integer(i32::from_le_bytes(self.codes));
+            let mut bytes = [0; 4 * ROWS];
+            v.put_words(folded(v, words, v.integer(self.factor), self.zero, self.raised), &mut bytes);
+            [bytes[0], bytes[1], bytes[2], bytes[3]]
+        }
+    }
+
+    #[test]
+    fn bytes_are_folded_each_as_if_it_were_alone() {
+        let formats = [(4, 127, 8, -32..32), (0, 0, 4, 0..16)];
+        for level in Level::ALL.into_iter().filter(|level| level.is_here()) {
+            for (zero, raised, codes, factors) in formats.clone() {
+                for factor in factors {
+                    for first in 0..codes {
+                        let codes = [first, 0, codes - 1, first / 2];
+                        let wanted = codes.map(|code| ((i32::from(code) - zero) * factor + raised) as u8);
+                        let got = level.run(Fold { codes, factor, zero, raised });
+                        assert_eq!(got, wanted, "{codes:?} times {factor} on {level}");
+                    }
+                }
+            }
+        }
+    }
+}
