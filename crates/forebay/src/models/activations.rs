@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
-use forebay_device::{Device, Tag};
+use forebay_device::{BackendKind, Device, Tag};
 use forebay_tensor::{
     DType, Recorder, Tensor, Weight,
-    ops::{Add, Attention, Copy, Matmul, Round, RoutedMatmul, matmul::Finish, project::Map},
+    ops::{Add, Attention, Copy, Matmul, Round, RoutedMatmul, matmul::Finish, project::Map, recall},
 };
 
 use super::{Sizes, delta::DeltaSizes, moe::ExpertSizes, witness::Witness};
@@ -231,6 +231,13 @@ fn buffer(device: &Device, dtype: DType, label: &'static str, shape: &[usize]) -
     Ok(Tensor::of(dtype, shape, device.alloc(request)?)?)
 }
 
+/// Counts of those that share a past; none has arrived.
+fn arrivals(device: &Device) -> Result<Tensor> {
+    let arrivals = buffer(device, DType::U32, "arrivals", &[recall::Room::ARRIVALS])?;
+    arrivals.buffer().copy_from(&[0u32; recall::Room::ARRIVALS])?;
+    Ok(arrivals)
+}
+
 /// Queries and gates of attention that has gates.
 #[derive(Clone, Debug)]
 pub struct Gates {
@@ -301,6 +308,8 @@ pub struct Activations {
     pub attended: Input,
     /// Room for attention to work in parts where rows are few.
     pub parts: Tensor,
+    /// On a card, counts of those that share a long past, all zero between launches.
+    pub arrivals: Option<Tensor>,
     /// `[rows, width]`: what a block adds to the hidden state.
     pub change: Tensor,
     /// `[rows, ffn width]`.
@@ -343,6 +352,7 @@ impl Activations {
             gates: sizes.gated.then(gates).transpose()?,
             attended: input("attended", heads * value_width)?,
             parts: tensor("parts", &[Attention::parts(rows, heads, value_width, context)])?,
+            arrivals: (device.kind() == BackendKind::Cuda).then(|| arrivals(device)).transpose()?,
             change: tensor("change", &[rows, width])?,
             gate: tensor("gate", &[rows, ffn_width])?,
             up: input("up", ffn_width)?,
@@ -421,6 +431,7 @@ impl Activations {
             gates: self.gates.as_ref().map(gates).transpose()?,
             attended: self.attended.rows(0..rows)?,
             parts: self.parts.clone(),
+            arrivals: self.arrivals.clone(),
             change: first(&self.change)?,
             gate: first(&self.gate)?,
             up: self.up.rows(0..rows)?,

@@ -2,7 +2,9 @@
 
 use forebay_tensor::{
     Recorder, Tensor,
-    ops::{Append, Attention, Copy, Enter, Gate, Recall, activate::Curve, attention::Sight, gate::Gating},
+    ops::{
+        Append, Attention, Copy, Enter, Gate, Recall, activate::Curve, attention::Sight, gate::Gating, recall,
+    },
 };
 
 use super::{
@@ -158,6 +160,7 @@ impl SelfAttention {
             sight: self.sight,
             softcap: self.softcap,
             sinks: self.sinks.as_ref(),
+            room: b.arrivals.as_ref().map(|arrivals| recall::Room { records: &b.parts, arrivals }),
             early: b.gates.is_none() && self.output.is_one_launch(&b.attended),
             ..Recall::new(enter, self.scale, &attended)
         };

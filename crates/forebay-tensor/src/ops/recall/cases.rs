@@ -1,7 +1,7 @@
 //! All widths and all sizes of clusters, pasts around chunks and blocks, more heads than a cluster takes, every kind of sight, rings, sinks,
 //! caps, what lies where nobody looks, positions and places that are not there, and arguments that do not fit.
 
-use super::{Pairs, Recall, Sight};
+use super::{Pairs, Recall, Room, Sight};
 use crate::{
     DType, Result, Tensor,
     conformance::{Rig, Work},
@@ -70,6 +70,19 @@ pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
             recall(rig, [16, 8, width, width, width / 2, 71], rows, PLAIN)?;
         }
     }
+    // A past that several clusters share.
+    for (sizes, position) in [
+        ([2, 1, 64, 64, 32, 9000], 8999),
+        ([2, 1, 64, 64, 32, 9000], 2048),
+        ([9, 1, 128, 128, 64, 5000], 3400),
+        ([4, 2, 256, 256, 8, 2100], 2090),
+    ] {
+        for kind in [PLAIN, kinds[5], Kind { sight: Sight::Window(2077), ..PLAIN }] {
+            recall(rig, sizes, Rows(&[position], None), kind)?;
+        }
+    }
+    let positions = [5000, 17, 2600];
+    recall(rig, [4, 2, 64, 64, 32, 5001], Rows(&positions, Some((4, &[2, 0, 3]))), PLAIN)?;
     // Positions and places that are not there.
     let lost = Rows(&[3, 9, 4, 10], Some((3, &[2, 0, 3, 1])));
     recall(rig, [2, 1, 64, 64, 32, 9], lost, PLAIN)?;
@@ -109,15 +122,19 @@ fn recall(rig: &mut Rig, sizes: Sizes, rows: Rows<'_>, kind: Kind) -> Result<()>
     let sinks = rig.floats(heads);
     let sink_scores = rig.tensor(&[heads], &sinks)?;
     let out = rig.output(DType::F32, &[positions.len(), heads, width])?;
+    let records = rig.output(DType::F32, &[60_000])?;
+    let arrivals = rig.tensor(&[Room::ARRIVALS], &[0u32; Room::ARRIVALS])?;
     let op = Recall {
         scale: kind.scale,
         sight: kind.sight,
         softcap: kind.softcap,
         sinks: kind.sinks.then_some(&sink_scores),
+        room: kind.normed.then_some(Room { records: &records, arrivals: &arrivals }),
         early: kind.sinks,
         ..Recall::new(given.op(kind.pairs, kind.ring), kind.scale, &out)
     };
     rig.run(&op)?;
+    assert!(arrivals.to_vec::<u32>()?.iter().all(|count| *count == 0), "{what}: all have arrived");
 
     let mut queries = given.prepared(&given.q, 0, kind.pairs)?;
     round_to(DType::F16, &mut queries, kind.scale)?;
@@ -198,6 +215,10 @@ fn refused(rig: &mut Rig) -> Result<()> {
     let (enter, out) = (narrow.op(Pairs::HalfSplit, false), rig.output(DType::F32, &[1, 2, 32])?);
     let wanted = "recall: width of q is 32, it has to be 64, 128 or 256";
     rig.refuses(&Recall { enter, out: &out, ..op }, wanted)?;
+    let (records, arrivals) = (rig.output(DType::F32, &[9])?, rig.tensor(&[255], &[0u32; 255])?);
+    let room = Some(Room { records: &records, arrivals: &arrivals });
+    let wanted = "recall: elements of arrivals is 255, it has to be at least 256";
+    rig.refuses(&Recall { room, ..op }, wanted)?;
     let odd = Tensor::of(DType::F32, &[1, 2, 64], rig.output(DType::F32, &[130])?.buffer().slice(4..516)?)?;
     let wanted = "recall: out is 4, it has to be at a multiple of 16 bytes, not past one";
     rig.refuses(&Recall { out: &odd, ..op }, wanted)
@@ -210,6 +231,8 @@ fn overlaps(rig: &mut Rig) -> Result<()> {
 
 pub(crate) fn measure(rig: &mut Rig) -> Result<()> {
     let places: [u32; 8] = std::array::from_fn(|i| i as u32);
+    let records = rig.output(DType::F32, &[100_000])?;
+    let arrivals = rig.tensor(&[Room::ARRIVALS], &[0u32; Room::ARRIVALS])?;
     for (count, depth) in [(1, 128), (1, 2048), (1, 16_384), (8, 128)] {
         let positions = [depth - 1; 8];
         let rows = Rows(&positions[..count], (count > 1).then_some((count, &places[..count])));
@@ -218,7 +241,8 @@ pub(crate) fn measure(rig: &mut Rig) -> Result<()> {
         let out = rig.output(DType::F32, &[count, 32, 128])?;
         let keys = count * depth as usize * 128;
         let work = Work { bytes: 2 * 2 * 8 * keys, operations: 4 * 32 * keys };
-        let op = Recall::new(given.op(Pairs::HalfSplit, false), 0.09, &out);
+        let room = Some(Room { records: &records, arrivals: &arrivals });
+        let op = Recall { room, ..Recall::new(given.op(Pairs::HalfSplit, false), 0.09, &out) };
         rig.time(format!("{count} of 32 and 8 heads of 128 at depth {depth}"), work, &op)?;
     }
     Ok(())

@@ -1,12 +1,14 @@
-// `recall_*(q, k, v, q_norm, k_norm, angles, positions, places, sinks, keys, values, out, heads, groups, pairs, capacity, length,
-// caches, how, q_epsilon, k_epsilon, scale, softcap)`: a position's heads are normed and turned, its key and value go into the cache,
-// and its queries attend to what is there: `enter` and `attention` in one launch, for one position of each cache.
+// `recall_*(q, k, v, q_norm, k_norm, angles, positions, places, sinks, keys, values, out, records, arrivals, heads, groups, capacity, length,
+// caches, how, q_epsilon, k_epsilon, scale, softcap)`: a position's heads are normed and turned, its key and value go into the cache, and
+// its queries attend to what is there: `enter` and `attention` in one launch, for one position of each cache.
 //
 // A cluster of blocks owns up to eight heads that share a head of keys and values. Keys that were there before go in chunks of 16 by turns to
 // the blocks, and in a block by turns to its warps, straight from the cache into registers: a warp multiplies a chunk with all its heads at
 // once, on tensor cores, keys being rows of one matrix and heads columns of the other. Which element stands where between the two matters
 // to nobody as long as both have it at the same place, so a lane reads 16 bytes of a key side by side. The position's own key and value
 // are never read from the cache; the first block has them. What warps have is joined within a block, and what blocks have within the cluster.
+// A long past is shared by several clusters, as one multiprocessor cannot ask for enough at a time: each leaves a record, and which comes
+// last, as `arrivals` counts, joins them; then the count is zero again.
 
 #include "../../tiles/cuda/cache.cuh"
 #include "../../tiles/cuda/cluster.cuh"
@@ -18,21 +20,26 @@
 // Keys of a chunk.
 #define CHUNK 16
 #define LOG2_E 1.44269504f
+// Positions of a past that are worth one more cluster, and the most clusters; `mod.rs` has the latter.
+#define LONG 512
+#define MOST_SPLITS 16
 // A past of warps, and the position itself.
 #define SLOTS (WARPS + 1)
 
 #define ARGUMENTS                                                                                                      \
     const float *q, const float *k, const float *v, const float *q_norm, const float *k_norm, const float *angles,     \
         const uint32_t *positions, const uint32_t *places, const float *sinks, uint16_t *keys, uint16_t *values,       \
-        float *out, uint32_t heads, uint32_t groups, uint32_t pairs, uint32_t capacity, uint32_t length,               \
-        uint32_t caches, uint32_t how, float q_epsilon, float k_epsilon, float scale, float softcap
+        float *out, float *records, uint32_t *arrivals, uint32_t heads, uint32_t groups, uint32_t capacity,            \
+        uint32_t length, uint32_t caches, uint32_t how, float q_epsilon, float k_epsilon, float scale, float softcap
 #define GIVEN                                                                                                          \
-    q, k, v, q_norm, k_norm, angles, positions, places, sinks, keys, values, out, heads, groups, pairs, capacity,      \
-        length, caches, how, q_epsilon, k_epsilon, scale, softcap
-// Bits of `how`.
+    q, k, v, q_norm, k_norm, angles, positions, places, sinks, keys, values, out, records, arrivals, heads, groups,    \
+        capacity, length, caches, how, q_epsilon, k_epsilon, scale, softcap
+// Bits of `how`; then there are five for the number of clusters that share a past, and the pairs of a head.
 #define HALF_SPLIT 1
 #define RING 2
 #define EARLY 4
+#define SPLITS_AT 4
+#define PAIRS_AT 9
 
 #if __CUDA_ARCH__ >= 900
 
@@ -45,7 +52,29 @@ template <uint32_t WIDTH> struct Room {
     // Queries, the new key and the new value; a warp makes each.
     float rows[HEADS + 2][WIDTH];
     __align__(16) __half queries[HEADS][WIDTH];
+    bool is_last;
 };
+
+// The sum of values of several parts, with the largest score of all and the sum of weights. A part in which nothing is seen has a sum of zero.
+template <uint32_t MOST>
+__device__ __forceinline__ float4 join(uint32_t count, const float (&parts_most)[MOST], const float (&parts_sum)[MOST],
+                                       const float4 (&parts)[MOST], float &most, float &sum) {
+    float4 x = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    most = -INFINITY, sum = 0.0f;
+#pragma unroll
+    for (uint32_t b = 0; b < MOST; b++) {
+        if (b < count && parts_sum[b] != 0.0f) most = fmaxf(most, parts_most[b]);
+    }
+#pragma unroll
+    for (uint32_t b = 0; b < MOST; b++) {
+        if (b >= count || parts_sum[b] == 0.0f) continue;
+        const float fade = parts_most[b] == -INFINITY ? 0.0f : power_of_two(parts_most[b] - most);
+        sum = fmaf(parts_sum[b], fade, sum);
+        const float4 y = parts[b];
+        x = make_float4(fmaf(y.x, fade, x.x), fmaf(y.y, fade, x.y), fmaf(y.z, fade, x.z), fmaf(y.w, fade, x.w));
+    }
+    return x;
+}
 
 // Norms and turns a row of which a warp has every 32nd element from its lane on; `row` is the warp's own room.
 template <uint32_t WIDTH>
@@ -93,7 +122,9 @@ template <uint32_t WIDTH> __device__ __forceinline__ void recall(ARGUMENTS) {
     Room<WIDTH> &room = *(Room<WIDTH> *)shared;
     const uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
     const uint32_t rank = cluster_rank(), blocks = cluster_size();
-    const uint32_t each = heads / groups, teams = (each + HEADS - 1) / HEADS, team = blockIdx.x / blocks;
+    const uint32_t pairs = how >> PAIRS_AT, splits = how >> SPLITS_AT & 31;
+    const uint32_t each = heads / groups, teams = (each + HEADS - 1) / HEADS;
+    const uint32_t split = blockIdx.x / blocks % splits, team = blockIdx.x / blocks / splits;
     const uint32_t group = team / teams, first_head = group * each + team % teams * HEADS;
     const uint32_t own = min(each - team % teams * HEADS, HEADS), i = blockIdx.y;
     if (q_norm && threadIdx.x < WIDTH / WARP) asm volatile("prefetch.global.L2 [%0];" ::"l"(q_norm + WARP * threadIdx.x));
@@ -102,7 +133,7 @@ template <uint32_t WIDTH> __device__ __forceinline__ void recall(ARGUMENTS) {
 
     const uint32_t position = positions[i], place = places ? places[i] : 0;
     // What is asked for while the past is on its way.
-    const bool is_first = rank == 0;
+    const bool is_first = rank == 0 && split == 0;
     float held[2][WIDTH / WARP];
     auto row_of = [&](uint32_t task) {
         return task < own    ? q + ((size_t)i * heads + first_head + task) * WIDTH
@@ -122,6 +153,8 @@ template <uint32_t WIDTH> __device__ __forceinline__ void recall(ARGUMENTS) {
     const uint32_t start = length && position + 1 > length ? position + 1 - length : 0;
     const bool sees = fits && position < start + capacity;
     const uint32_t past = sees ? position - start : 0, first_slot = sees ? start % capacity : 0;
+    const uint32_t used = min(splits, max(past / LONG, 1));
+    if (split >= used) return;
     const size_t first = ((size_t)(fits ? place : 0) * groups + group) * capacity;
     keys += first * WIDTH, values += first * WIDTH;
     // Where a key of the past is; behind the last one, the last one.
@@ -146,8 +179,8 @@ template <uint32_t WIDTH> __device__ __forceinline__ void recall(ARGUMENTS) {
             for (uint32_t e = 0; e < HALVES; e++) value_words[j][e] = load_past(row + 64 * e);
         }
     };
-    const uint32_t step = CHUNK * WARPS * blocks;
-    uint32_t chunk = CHUNK * (warp * blocks + rank);
+    const uint32_t step = CHUNK * WARPS * blocks * used;
+    uint32_t chunk = CHUNK * ((warp * blocks + rank) * used + split);
     const bool has_past = chunk < past;
     if (has_past) load_keys(chunk), load_values(chunk);
 
@@ -291,39 +324,68 @@ template <uint32_t WIDTH> __device__ __forceinline__ void recall(ARGUMENTS) {
     }
     cluster_meet();
 
-    // Of the blocks of a cluster; a block has a share of the columns.
+    // Of the blocks of a cluster; a block has a share of the columns, a thread four of them.
     const uint32_t share = own * WIDTH / 4 / blocks;
+    auto give = [&](uint32_t head, uint32_t column, float most, float sum, float4 x) {
+        float sink = 0.0f, fade = 1.0f;
+        if (sinks) {
+            const float score = sinks[first_head + head] * LOG2_E, all = fmaxf(most, score);
+            fade = most == -INFINITY ? 0.0f : power_of_two(most - all), sink = power_of_two(score - all);
+        }
+        const float factor = sees ? fade / (sum * fade + sink) : not_a_number();
+        *(float4 *)(out + ((size_t)i * heads + first_head + head) * WIDTH + column) =
+            make_float4(x.x * factor, x.y * factor, x.z * factor, x.w * factor);
+    };
+    // A record of six numbers for each four columns.
+    const size_t whole = (size_t)gridDim.x / (splits * blocks) * HEADS * WIDTH / 4;
+    auto record_of = [&](uint32_t split, uint32_t at) {
+        return records + (((size_t)i * splits + split) * whole + (size_t)team * HEADS * WIDTH / 4 + at / 4) * 6;
+    };
     for (uint32_t n = threadIdx.x; n < share; n += WARPS * WARP) {
         const uint32_t at = 4 * (rank * share + n), head = at / WIDTH, column = at % WIDTH;
-        float parts_most[MOST_BLOCKS], parts_sum[MOST_BLOCKS], all = -INFINITY, total = 0.0f;
-        float4 parts[MOST_BLOCKS], x = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        float parts_most[MOST_BLOCKS], parts_sum[MOST_BLOCKS];
+        float4 parts[MOST_BLOCKS];
 #pragma unroll
         for (uint32_t b = 0; b < MOST_BLOCKS; b++) {
             if (b >= blocks) continue;
-            parts_most[b] = read_of_block((const float *)&room.joined_most[head], b);
-            parts_sum[b] = read_of_block((const float *)&room.joined_sum[head], b);
+            parts_most[b] = read_of_block(&room.joined_most[head], b);
+            parts_sum[b] = read_of_block(&room.joined_sum[head], b);
             parts[b] = read_of_block((const float4 *)&room.joined[head][column], b);
         }
+        float most, sum;
+        const float4 x = join<MOST_BLOCKS>(blocks, parts_most, parts_sum, parts, most, sum);
+        if (used == 1) {
+            give(head, column, most, sum, x);
+        } else {
+            float *to = record_of(split, at);
+            *(float2 *)to = make_float2(most, sum), *(float2 *)(to + 2) = make_float2(x.x, x.y), *(float2 *)(to + 4) = make_float2(x.z, x.w);
+        }
+    }
+    if (used > 1) {
+        // Of the clusters, a block with those of its rank.
+        __threadfence();
+        __syncthreads();
+        if (threadIdx.x == 0) {
+            uint32_t *count = arrivals + ((size_t)i * gridDim.x / (splits * blocks) + team) * MOST_BLOCKS + rank;
+            room.is_last = atomicInc(count, used - 1) == used - 1;
+            __threadfence();
+        }
+        __syncthreads();
+        for (uint32_t n = threadIdx.x; room.is_last && n < share; n += WARPS * WARP) {
+            const uint32_t at = 4 * (rank * share + n);
+            float parts_most[MOST_SPLITS], parts_sum[MOST_SPLITS];
+            float4 parts[MOST_SPLITS];
 #pragma unroll
-        for (uint32_t b = 0; b < MOST_BLOCKS; b++) {
-            if (b < blocks && parts_sum[b] != 0.0f) all = fmaxf(all, parts_most[b]);
+            for (uint32_t b = 0; b < MOST_SPLITS; b++) {
+                if (b >= used) continue;
+                const float2 *from = (const float2 *)record_of(b, at);
+                const float2 both = __ldcg(from), low = __ldcg(from + 1), high = __ldcg(from + 2);
+                parts_most[b] = both.x, parts_sum[b] = both.y, parts[b] = make_float4(low.x, low.y, high.x, high.y);
+            }
+            float most, sum;
+            const float4 x = join<MOST_SPLITS>(used, parts_most, parts_sum, parts, most, sum);
+            give(at / WIDTH, at % WIDTH, most, sum, x);
         }
-        float sink = 0.0f;
-        if (sinks) {
-            const float score = sinks[first_head + head] * LOG2_E;
-            all = fmaxf(all, score), sink = power_of_two(score - all);
-        }
-#pragma unroll
-        for (uint32_t b = 0; b < MOST_BLOCKS; b++) {
-            if (b >= blocks || parts_sum[b] == 0.0f) continue;
-            const float fade = parts_most[b] == -INFINITY ? 0.0f : power_of_two(parts_most[b] - all);
-            total = fmaf(parts_sum[b], fade, total);
-            const float4 y = parts[b];
-            x = make_float4(fmaf(y.x, fade, x.x), fmaf(y.y, fade, x.y), fmaf(y.z, fade, x.z), fmaf(y.w, fade, x.w));
-        }
-        const float factor = sees ? 1.0f / (total + sink) : not_a_number();
-        *(float4 *)(out + ((size_t)i * heads + first_head + head) * WIDTH + column) =
-            make_float4(x.x * factor, x.y * factor, x.z * factor, x.w * factor);
     }
     // Nobody leaves while others read what it has.
     cluster_meet();

@@ -31,6 +31,11 @@ const ENTRIES: [[&str; BLOCKS.len()]; WIDTHS.len()] = [
 /// The most heads of a cluster, and warps of a block.
 const HEADS: usize = 8;
 const WARPS: usize = 8;
+/// The most clusters that share a past, and positions of it that are worth one more.
+const MOST_SPLITS: usize = 16;
+const LONG: usize = 512;
+/// Blocks of clusters that share a past: so few that all multiprocessors have one, however those are grouped.
+const SHARING: usize = 2;
 /// Cards from here on have clusters.
 const CARDS: u32 = 90;
 /// What addresses of caches and results are multiples of.
@@ -75,15 +80,31 @@ pub struct Recall<'a> {
     pub sinks: Option<&'a Tensor>,
     /// f32, `[rows, heads, value width]`.
     pub out: &'a Tensor,
+    /// Room to share a long past among more multiprocessors; the more, the more of them.
+    pub room: Option<Room<'a>>,
     /// Whether what follows spreads its blocks evenly also while some multiprocessors still have work, as a [`Project`](super::Project)
     /// of one map does; then it may start before this ends.
     pub early: bool,
 }
 
+/// What clusters that share a past leave for each other.
+#[derive(Clone, Copy, Debug)]
+pub struct Room<'a> {
+    /// f32: their records.
+    pub records: &'a Tensor,
+    /// u32, at least [`Room::ARRIVALS`]: counts that are zero before a launch, and after it.
+    pub arrivals: &'a Tensor,
+}
+
+impl Room<'_> {
+    /// Counts of arrivals.
+    pub const ARRIVALS: usize = 256;
+}
+
 impl<'a> Recall<'a> {
     /// Attention of every position to itself and all before it.
     pub fn new(enter: Enter<'a>, scale: f32, out: &'a Tensor) -> Self {
-        Self { enter, scale, sight: Sight::Before, softcap: None, sinks: None, out, early: false }
+        Self { enter, scale, sight: Sight::Before, softcap: None, sinks: None, out, room: None, early: false }
     }
 
     fn heads(&self) -> [usize; 2] {
@@ -94,6 +115,18 @@ impl<'a> Recall<'a> {
     fn clusters(&self) -> usize {
         let [heads, groups] = self.heads();
         groups * (heads / groups).div_ceil(HEADS)
+    }
+}
+
+impl Recall<'_> {
+    /// The most clusters that share a past of such a capacity, where so many clusters have one each: those that there is room for.
+    fn shares(&self, clusters: usize, width: usize) -> usize {
+        let capacity = self.enter.keys.shape()[self.enter.keys.shape().len() - 2];
+        let counted = clusters * BLOCKS[BLOCKS.len() - 1] <= Room::ARRIVALS;
+        let Some(room) = self.room.filter(|_| counted && clusters > 0) else { return 1 };
+        // A record has six numbers for each four columns.
+        let records = room.records.elements() / (clusters * HEADS * width / 4 * 6);
+        MOST_SPLITS.min(capacity / LONG).min(records).max(1)
     }
 }
 
@@ -113,21 +146,32 @@ impl Loaded for RecallKernels {
 }
 
 impl RecallKernels {
-    /// The kernel of a width for so many clusters, and blocks of each: as many as there are multiprocessors for.
-    fn of(&self, width: usize, clusters: usize) -> Option<(&Kernel, usize)> {
+    /// The kernel of a width for so many clusters, and how they are made: as many blocks as there are multiprocessors for, in
+    /// clusters of the most blocks, or where a past can be shared in as many small ones.
+    fn of(&self, width: usize, clusters: usize, shares: usize) -> Option<Chosen<'_>> {
         let (kernels, multiprocessors) = self.0.as_ref()?;
         let width = WIDTHS.iter().position(|known| *known == width)?;
-        let fits = |blocks: &&usize| clusters * **blocks <= *multiprocessors;
-        let blocks = BLOCKS.iter().rposition(|blocks| fits(&blocks)).unwrap_or(0);
-        Some((&kernels[width * BLOCKS.len() + blocks], BLOCKS[blocks]))
+        let fit = multiprocessors / clusters.max(1);
+        let splits = shares.min(fit / SHARING).max(1);
+        let most = if splits * SHARING > BLOCKS[BLOCKS.len() - 1] { SHARING } else { fit };
+        let blocks = BLOCKS.iter().rposition(|blocks| *blocks <= most).unwrap_or(0);
+        let splits = if most == SHARING { splits } else { 1 };
+        Some(Chosen { kernel: &kernels[width * BLOCKS.len() + blocks], blocks: BLOCKS[blocks], splits })
     }
+}
+
+/// A kernel, the blocks of its clusters, and how many of those share a past.
+struct Chosen<'k> {
+    kernel: &'k Kernel,
+    blocks: usize,
+    splits: usize,
 }
 
 /// Bytes that a block shares: the rooms of `cuda.cu`.
 fn shared_bytes(width: usize) -> u32 {
     let (slots, float) = (WARPS + 1, 4);
     let sums = (slots + 1) * HEADS * (width + 2) * float;
-    (sums + (HEADS + 2) * width * float + HEADS * width * 2) as u32
+    (sums + (HEADS + 2) * width * float + HEADS * width * 2 + 16) as u32
 }
 
 impl Op for Recall<'_> {
@@ -138,8 +182,12 @@ impl Op for Recall<'_> {
         let (floats, list, half) =
             (Param::read::<f32>(), Param::read::<u32>(), Param::read_write::<half::f16>());
         let buffers = [floats, floats, floats, floats, floats, floats, list, list, floats, half, half];
-        let rest = [[Param::u32(); 7].as_slice(), &[Param::f32(); 4]].concat();
-        let all = buffers.into_iter().chain([Param::read_write::<f32>()]).chain(rest).collect::<Vec<_>>();
+        let rest = [[Param::u32(); 6].as_slice(), &[Param::f32(); 4]].concat();
+        let all = buffers
+            .into_iter()
+            .chain([Param::read_write::<f32>(), Param::read_write::<f32>(), Param::read_write::<u32>()])
+            .chain(rest)
+            .collect::<Vec<_>>();
         let signature = Signature::new(all);
         let entries = ENTRIES.into_iter().zip(WIDTHS).flat_map(|(entries, width)| {
             entries.into_iter().zip(BLOCKS).map(move |(entry, blocks)| (entry, width, blocks))
@@ -186,6 +234,17 @@ impl Op for Recall<'_> {
                 ));
             }
         }
+        if let Some(Room { records, arrivals }) = self.room {
+            argument(Self::NAME, "records", records).f32()?;
+            let counts = argument(Self::NAME, "arrivals", arrivals).u32().map(|_| arrivals.elements())?;
+            ensure(
+                counts >= Room::ARRIVALS,
+                Self::NAME,
+                "elements of arrivals",
+                counts as f64,
+                "at least 256",
+            )?;
+        }
         finite(Self::NAME, "scale", self.scale)?;
         if let Some(cap) = self.softcap {
             positive(Self::NAME, "softcap", cap)?;
@@ -196,8 +255,9 @@ impl Op for Recall<'_> {
 
     fn kernel<'k>(&self, kernels: &'k RecallKernels) -> Result<&'k Kernel> {
         let [rows, _, width] = argument(Self::NAME, "q", self.enter.q).axes()?;
-        let found = kernels.of(width, self.clusters() * rows.max(1));
-        found.map(|(kernel, _)| kernel).ok_or(Error::NoFormat { dtype: self.enter.keys.dtype().name() })
+        let clusters = self.clusters() * rows.max(1);
+        let found = kernels.of(width, clusters, self.shares(clusters, width));
+        found.map(|chosen| chosen.kernel).ok_or(Error::NoFormat { dtype: self.enter.keys.dtype().name() })
     }
 
     fn launch(&self, kernels: &RecallKernels, stage: &mut Stage<'_>) -> Result<()> {
@@ -207,7 +267,9 @@ impl Op for Recall<'_> {
             return Ok(());
         }
         let nothing = Error::NoFormat { dtype: keys.dtype().name() };
-        let (kernel, blocks) = kernels.of(width, self.clusters() * rows).ok_or(nothing)?;
+        let clusters = self.clusters() * rows;
+        let chosen = kernels.of(width, clusters, self.shares(clusters, width));
+        let Chosen { kernel, blocks, splits } = chosen.ok_or(nothing)?;
         let [caches, _, capacity, _] = argument(Self::NAME, "keys", keys).caches(self.enter.places)?;
         let norms = [0, 1].map(|i| self.enter.norms.map(|norms| norms[i]));
         let [q_weight, k_weight] = norms.map(|norm| optional(norm.map(|norm| norm.weight), angles));
@@ -215,25 +277,29 @@ impl Op for Recall<'_> {
         let places = optional(self.enter.places, positions)?;
         let (_, length) = self.sight.code();
         let flags = [self.enter.pairs == Pairs::HalfSplit, self.enter.ring, self.early];
+        let flags = flags.iter().rev().fold(0, |how, flag| 2 * how + usize::from(*flag));
+        let room = self.room.map(|room| [room.records, room.arrivals]);
+        let [records, arrivals] = [0, 1].map(|i| optional(room.map(|room| room[i]), angles));
+        let (records, arrivals) = (records?, arrivals?);
         let sizes = [
             ("heads", heads),
             ("groups", own),
-            ("pairs", angles.shape()[2]),
             ("capacity", capacity),
             ("window", length.min(u32::MAX as usize)),
             ("caches", caches),
-            ("how", flags.iter().rev().fold(0, |how, flag| 2 * how + usize::from(*flag))),
+            ("how", angles.shape()[2] << 9 | splits << 4 | flags),
         ];
         let mut arguments = vec![q.arg(), k.arg(), v.arg(), q_weight.arg(), k_weight.arg(), angles.arg()];
         arguments.extend([positions.arg(), places.arg(), sinks.arg(), keys.arg(), values.arg()]);
-        arguments.push(self.out.arg());
+        arguments.extend([self.out.arg(), records.arg(), arrivals.arg()]);
         for (name, value) in sizes {
             arguments.push(size(Self::NAME, name, value)?.into());
         }
         let [q_epsilon, k_epsilon] = norms.map(|norm| norm.map_or(0.0, |norm| norm.epsilon));
         let floats = [q_epsilon, k_epsilon, self.scale, self.softcap.unwrap_or(0.0)];
         arguments.extend(floats.map(Arg::from));
-        let mut grid = Grid::linear(groups(Self::NAME, self.clusters() * blocks)?, (32 * WARPS) as u32);
+        let mut grid =
+            Grid::linear(groups(Self::NAME, self.clusters() * splits * blocks)?, (32 * WARPS) as u32);
         grid.groups[1] = groups(Self::NAME, rows)?;
         grid.shared_bytes = shared_bytes(width);
         Ok(stage.launch(kernel, grid, &arguments)?)
