@@ -19,7 +19,8 @@ use crate::workspace::{self, Workspace};
 /// Runs every program, one after the other, then judges models by their references, and ends with a table.
 const SCRIPT: &str = r#"#!/bin/sh
 # Runs the contract suite on the first NVIDIA card. Arguments go before each program: `./run.sh compute-sanitizer`.
-# Models are judged where there are references, Python with numpy and safetensors, and no arguments; several at once.
+# Models are judged where there are references, Python with numpy and safetensors, and no arguments; several at once. Then some of
+# them decode a long text, on the CPU and on the card.
 # The programs lie in parts/ once this has begun, `forebay` among them; `./run.sh true` does no more than that.
 cd "$(dirname "$0")" || exit 1
 rm -rf parts && mkdir parts && tar xzf parts.tar.gz -C parts && cd parts || exit 1
@@ -44,9 +45,20 @@ if [ $# = 0 ] && [ -d fixtures ]; then
     grep -v ' passed, 0 failed$' "$logs/models.log" | head -80
     right=$(grep -c ': 2 passed, 0 failed$' "$logs/models.log")
     all=$(grep -c . fixtures/travel.txt)
-    [ "$right" = "$all" ] || failed=1
+    strict=0
+    for path in $(cat fixtures/routed.txt); do
+        grep -q "^$path: 2 passed, 0 failed$" "$logs/models.log" && continue
+        timeout -s KILL "$LIMIT" python3 fixtures/check.py fixtures fixtures/strict --device cuda --only "$path" 2>&1 |
+            sed "s|^|$path, strict: |" >> "$logs/models.log"
+        grep -q "^$path, strict: 2 passed, 0 failed$" "$logs/models.log" && strict=$((strict + 1))
+    done
+    [ $((right + strict)) = "$all" ] || failed=1
     table="$table
-models: $right of $all agree with their references"
+models: $right of $all agree with their references, $strict more in strict precision, where experts are nearly equal"
+    timeout -s KILL "$LIMIT" python3 fixtures/drift.py fixtures ./forebay > "$logs/drift.log" 2>&1 || failed=1
+    grep -v ': holds' "$logs/drift.log" | head -20
+    table="$table
+long decode: $(tail -1 "$logs/drift.log")"
 fi
 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2> /dev/null
 echo "$table"

@@ -26,6 +26,9 @@ pub(crate) struct LogitsArgs {
     /// Tokens computed at a time
     #[arg(long, default_value_t = 32)]
     chunk: usize,
+    /// Take tokens in one by one, by the steps that generate text
+    #[arg(long, conflicts_with = "chunk")]
+    one_by_one: bool,
 }
 
 /// Runs the command.
@@ -34,12 +37,18 @@ pub(crate) fn run(args: &LogitsArgs) -> Result<(), Failure> {
 }
 
 fn compute(engine: &Engine, args: &LogitsArgs) -> Result<(), Failure> {
-    let options = SequenceOptions { chunk: args.chunk, all_logits: true, ..engine.sequence_options() };
+    let all_logits = !args.one_by_one;
+    let options = SequenceOptions { chunk: args.chunk, all_logits, ..engine.sequence_options() };
+    let mut sequence = engine.sequence_with(&options)?;
     let mut logits: Vec<f32> = Vec::new();
-    engine.sequence_with(&options)?.feed_each(&args.tokens, |rows| {
+    let mut each = |rows: &[f32]| {
         logits.extend_from_slice(rows);
         Ok(())
-    })?;
+    };
+    match args.one_by_one {
+        true => args.tokens.iter().try_for_each(|id| sequence.feed_each(&[*id], &mut each))?,
+        false => sequence.feed_each(&args.tokens, &mut each)?,
+    }
     let shape = [args.tokens.len(), engine.model().sizes().vocabulary];
     let bytes = bytemuck::cast_slice(&logits);
     write::safetensors(

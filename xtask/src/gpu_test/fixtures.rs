@@ -5,6 +5,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -47,9 +48,16 @@ pub(super) const TRAVEL: &[&str] = &[
     "models/gptoss/gguf/gptoss.MXFP4_MOE.gguf",
 ];
 
+/// Those whose experts may be so nearly equal somewhere that rounded activations choose others: they are judged again in strict precision.
+const ROUTED: &[&str] = &["qwen3moe/", "qwen3next/", "gptoss/"];
+/// The program in strict precision.
+const STRICT: &str = "#!/bin/sh\nexec \"$(dirname \"$0\")/../forebay\" \"$@\" --precision strict\n";
+
 /// What belongs to them all: the manifest is cut to what travels.
 const JUDGE: &str = "check.py";
 const MANIFEST: &str = "manifest.json";
+/// What compares long texts on a card with those on the CPU.
+const DRIFT: &str = include_str!("drift.py");
 
 /// Copies what travels, and lists it in `travel.txt`.
 pub(super) fn gather(from: &Path, to: &Path) -> Result<()> {
@@ -63,6 +71,12 @@ pub(super) fn gather(from: &Path, to: &Path) -> Result<()> {
     }
     copy(&from.join(JUDGE), &to.join(JUDGE))?;
     fs::write(to.join(MANIFEST), manifest.to_string())?;
+    fs::write(to.join("drift.py"), DRIFT)?;
+    let routed = TRAVEL.iter().filter(|path| ROUTED.iter().any(|family| path.contains(family)));
+    fs::write(to.join("routed.txt"), routed.map(|path| format!("{path}\n")).collect::<String>())?;
+    let strict = to.join("strict");
+    fs::write(&strict, STRICT)?;
+    fs::set_permissions(&strict, fs::Permissions::from_mode(0o755))?;
     Ok(fs::write(to.join("travel.txt"), TRAVEL.join("\n") + "\n")?)
 }
 
@@ -119,6 +133,16 @@ mod tests {
     }
 
     #[test]
+    fn what_decodes_long_texts_travels() {
+        let models = DRIFT.lines().filter_map(|line| line.trim().strip_prefix("\"models/"));
+        let models: Vec<&str> = models.map(|line| line.trim_end_matches("\",")).collect();
+        assert!(models.len() >= 4);
+        for model in models {
+            assert!(TRAVEL.contains(&format!("models/{model}").as_str()), "{model}");
+        }
+    }
+
+    #[test]
     fn what_travels_is_whole_and_small() {
         let Some(from) = std::env::var_os("FOREBAY_FIXTURES") else {
             println!("left out: FOREBAY_FIXTURES is not set");
@@ -131,6 +155,8 @@ mod tests {
         let bytes: u64 = all.map(|path| size(&to.join(path.as_str().unwrap()))).sum();
         assert!((1 << 20..24 << 20).contains(&bytes), "{bytes} bytes travel");
         assert!(size(&to.join(JUDGE)) > 0);
+        let routed = fs::read_to_string(to.join("routed.txt")).unwrap();
+        assert!(routed.lines().count() >= 4 && routed.contains("gptoss"), "{routed}");
         fs::remove_dir_all(to).unwrap();
     }
 
