@@ -164,7 +164,8 @@ fn go_on(engine: &Engine, args: &RunArgs, text: Option<&str>) -> Result<(), Fail
         false => print_text(&mut generation, &begin.shown)?,
     }
     let seed = (options.temperature > 0.0).then_some(options.seed);
-    eprintln!("{}", closing(engine, &generation, seed));
+    let grammar = args.schema.as_ref().or(args.grammar.as_ref()).map(|_| "a grammar");
+    eprintln!("{}", closing(engine, &generation, seed, grammar.or(options.needs_host())));
     match generation.stop() {
         Some(Stop::Cancelled) => Err(Failure::Interrupted),
         _ => Ok(()),
@@ -254,8 +255,14 @@ pub(crate) fn rate(tokens: usize, time: Duration) -> f64 {
     tokens as f64 / time.as_secs_f64().max(1e-9)
 }
 
-/// The line at the end: rates, why it ended where that is no matter of course, and how to have the same again.
-pub(crate) fn closing(engine: &Engine, generation: &Generation<'_>, seed: Option<u64>) -> String {
+/// The line at the end: rates, what a card had to wait for the host for, why it ended where that is no matter of course, and how to
+/// have the same again.
+pub(crate) fn closing(
+    engine: &Engine,
+    generation: &Generation<'_>,
+    seed: Option<u64>,
+    needs_host: Option<&str>,
+) -> String {
     let Timings { prompt_tokens, reused_tokens, prompt, generated_tokens, generated, .. } =
         generation.timings();
     let read = prompt_tokens - reused_tokens;
@@ -268,6 +275,9 @@ pub(crate) fn closing(engine: &Engine, generation: &Generation<'_>, seed: Option
         rate(read, prompt),
         rate(generated_tokens, generated),
     );
+    if let Some(what) = needs_host.filter(|_| !engine.device().caps().unified) {
+        line += &format!(" (each waited for the host, for {what})");
+    }
     if let Some(seed) = seed {
         line += &format!("; seed {seed}");
     }

@@ -10,8 +10,8 @@ use forebay_device::{Device, DeviceOptions, Session};
 use forebay_tensor::{
     DType, Element, Op, Ops, Registered, Tensor,
     ops::{
-        Activate, Angles, Attention, CausalConv, Gate, GatedDelta, GatedNorm, L2Norm, RmsNorm, Router,
-        Sample, TopK,
+        Activate, Angles, Attention, CausalConv, Draw, Gate, GatedDelta, GatedNorm, L2Norm, Random, RmsNorm,
+        Router, Sample, TopK,
         activate::Curve,
         angles::{Frequencies, Scaling},
         attention::Sight,
@@ -258,23 +258,23 @@ fn sampler_chains_keep_what_llama_cpp_keeps() {
         let x = bench.put(&[1, logits.len()], &logits);
         let (values, ids) = (bench.empty(DType::F32, &[1, k]), bench.empty(DType::U32, &[1, k]));
         bench.run(&TopK { x: &x, values: &values, ids: &ids });
-        let (uniform, out) = (bench.put(&[1], &[0.0f32]), bench.empty(DType::U32, &[1]));
+        let (position, out) = (bench.put(&[1], &[0u32]), bench.empty(DType::U32, &[1]));
+        let (top_p, min_p, temperature) = (of("top_p", 1.0), of("min_p", 0.0), of("temp", 1.0));
+        let draw = Draw { seed: 11, keep: 0, temperature, top_p, min_p };
+        let rules = bench.put(&[1, Draw::WORDS], &draw.words());
+        let number = |position: &u32| Random::new(draw.seed).uniform(u64::from(*position) + 1, 0);
         let mut before = 0.0;
         let wanted = numbers(&case["ids"]);
         for (id, chance) in wanted.iter().zip(numbers(&case["probs"])) {
-            // Just inside both ends of its share; shares too small for an f32 to fall into are passed over.
-            for at in [before + 2e-6, before + chance - 2e-6] {
-                if chance < 1e-5 {
-                    continue;
-                }
-                uniform.copy_from(&[at as f32]).unwrap();
-                let (top_p, min_p, temperature) = (of("top_p", 1.0), of("min_p", 0.0), of("temp", 1.0));
-                bench.run(&Sample {
-                    top_p,
-                    min_p,
-                    temperature,
-                    ..Sample::new(&values, &ids, &uniform, &out)
-                });
+            // Those nearest to both ends of its share, of the positions whose numbers fall into it; a small share may have none.
+            let inside = |at: &u32| (before + 2e-6..before + chance - 2e-6).contains(&number(at));
+            let by_number = |a: &u32, b: &u32| number(a).total_cmp(&number(b));
+            let ends =
+                [(0..4000).filter(inside).min_by(by_number), (0..4000).filter(inside).max_by(by_number)];
+            for at in ends.into_iter().flatten() {
+                position.copy_from(&[at]).unwrap();
+                let (values, ids, positions, rules) = (&values, &ids, &position, &rules);
+                bench.run(&Sample { values, ids, positions, rules, places: None, out: &out });
                 assert_eq!(f64::from(out.to_vec::<u32>().unwrap()[0]), *id, "{:?} at {at}", case["chain"]);
             }
             before += chance;

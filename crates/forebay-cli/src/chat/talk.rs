@@ -26,6 +26,8 @@ pub(super) struct Talk<'a> {
     chat: Chat<'a>,
     sequence: Sequence,
     sampler: Box<dyn Sampler>,
+    /// What of sampling only the host can do.
+    needs_host: Option<&'static str>,
     rule: StopRule,
     /// What a conversation begins with.
     opening: Vec<Message>,
@@ -48,6 +50,7 @@ impl<'a> Talk<'a> {
             chat,
             sequence: engine.sequence()?,
             sampler: options.sampler(engine.tokenizer())?,
+            needs_host: options.needs_host(),
             rule: StopRule { limit: args.n, ignore_ends: false, texts: args.stop.clone(), cancel },
             messages: opening.clone(),
             opening,
@@ -109,7 +112,7 @@ impl<'a> Talk<'a> {
             }
         }
         writeln!(out)?;
-        self.last = Some(closing(self.engine, &generation, None));
+        self.last = Some(closing(self.engine, &generation, None, self.needs_host));
         let stop = generation.stop();
         drop(generation);
         self.sequence.checkpoint()?;

@@ -9,9 +9,10 @@ use super::{
 use crate::{
     error::Error,
     generate::{
-        sampler::{Chain, Greedy, MinP, Sampler, Temperature, TopK},
+        sampler::{Chain, Draw, Drawn, Greedy, MinP, Sampler, Temperature, TopK},
         step::{Sequence, SequenceOptions},
         stop::StopRule,
+        text::Text,
     },
 };
 
@@ -27,11 +28,30 @@ fn engines() -> [Engine; 2] {
     ["", "window"].map(|spoil| open(spoil, 2).unwrap())
 }
 
+/// The largest logit, and draws of several kinds.
+fn samplers() -> Vec<Box<dyn Sampler>> {
+    let all = Draw { seed: 3, keep: 9, temperature: 1.0, top_p: 1.0, min_p: 0.0 };
+    let draws = [
+        all,
+        Draw { seed: 4, keep: 4, temperature: 2.5, ..all },
+        Draw { seed: u64::MAX, top_p: 0.8, ..all },
+        Draw { keep: 9, min_p: 0.2, temperature: 0.6, ..all },
+        Draw { keep: 1, ..all },
+        // More than there are on the list of a device.
+        Draw { keep: 11, ..all },
+    ];
+    let drawn = draws.map(|how| Box::new(Drawn::new(how)) as Box<dyn Sampler>);
+    [Box::new(Greedy) as Box<dyn Sampler>].into_iter().chain(drawn).collect()
+}
+
 #[test]
 fn texts_and_what_stays_of_them_are_the_same() {
-    for engine in engines() {
+    for (engine, which) in engines().iter().flat_map(|engine| (0..samplers().len()).map(move |i| (engine, i)))
+    {
+        let sampler = || samplers().swap_remove(which);
         let context = engine.sequence_options().context;
-        let [mut plain, mut ahead] = [false, true].map(|ahead| sequence(&engine, ahead));
+        let [mut plain, mut ahead] = [false, true].map(|ahead| sequence(engine, ahead));
+        let mut overtaken = 0;
         // The ends of the model, every limit, and the end of the context.
         let rules = (0..6).map(StopRule::after).chain([StopRule::default()]);
         let on = StopRule { ignore_ends: true, ..StopRule::default() };
@@ -39,17 +59,68 @@ fn texts_and_what_stays_of_them_are_the_same() {
         for rule in rules.chain(texts).chain([StopRule { limit: Some(9), ..on.clone() }, on]) {
             for prompt in [&[1u32, 7][..], &[1], &[1, 7, 8, 4, 5]] {
                 let [wanted, got] = [&mut plain, &mut ahead].map(|sequence| {
-                    let begun =
-                        engine.generate_in(sequence, prompt, rule.clone(), Box::new(Greedy), &mut |_| {});
+                    let begun = engine.generate_in(sequence, prompt, rule.clone(), sampler(), &mut |_| {});
                     let mut generation = begun.unwrap();
                     let given = drain(&mut generation);
-                    (given, generation.stop(), generation.sequence().tokens().to_vec())
+                    let ahead = generation.timings().ahead_tokens;
+                    (given, generation.stop(), generation.sequence().tokens().to_vec(), ahead)
                 });
-                assert_eq!(got, wanted, "{rule:?}");
-                assert!(got.2.len() <= context);
-                assert_eq!(ahead.greedy().unwrap(), plain.greedy().unwrap());
+                assert_eq!((&got.0, got.1, &got.2), (&wanted.0, wanted.1, &wanted.2), "{which}, {rule:?}");
+                assert!(got.2.len() <= context && wanted.3 == 0);
+                overtaken += got.3;
+                if which == 0 {
+                    assert_eq!(ahead.greedy().unwrap(), plain.greedy().unwrap());
+                }
             }
         }
+        assert_eq!(overtaken > 0, which + 1 < samplers().len(), "{which}");
+    }
+}
+
+#[test]
+fn the_device_draws_as_the_host_does_wherever_it_begins() {
+    for engine in engines() {
+        let [mut plain, mut ahead] = [false, true].map(|ahead| sequence(&engine, ahead));
+        let how = Draw { seed: 8, keep: 6, temperature: 1.5, top_p: 0.95, min_p: 0.01 };
+        assert!(!plain.set_draw(Some(how)).unwrap() && ahead.set_draw(Some(how)).unwrap());
+        let mut drawn = Drawn::new(Draw { seed: 999, ..how });
+        for seed in 0..20 {
+            let how = Draw { seed, ..how };
+            let mut other = Drawn::new(how);
+            // A seed is changed, and nothing that was found by the other one counts.
+            assert!(ahead.set_draw(Some(how)).unwrap());
+            assert!(ahead.drawn(&how).is_err() && ahead.drawn(&Draw { seed: 99, ..how }).unwrap().is_none());
+            for ids in [&[1u32, 7, 8][..], &[4], &[2, 2]] {
+                for sequence in [&mut plain, &mut ahead] {
+                    sequence.roll_back(0).unwrap();
+                    sequence.feed(ids).unwrap();
+                }
+                let wanted = other.pick(&plain).unwrap();
+                assert_eq!(ahead.drawn(&how).unwrap(), Some(wanted));
+                assert_eq!(other.pick(&ahead).unwrap(), wanted);
+                // What draws in another way does so by itself.
+                assert_eq!(drawn.pick(&ahead).unwrap(), drawn.pick(&plain).unwrap());
+                assert_eq!(ahead.greedy().unwrap(), plain.greedy().unwrap());
+                for sequence in [&mut plain, &mut ahead] {
+                    sequence.feed(&[wanted]).unwrap();
+                }
+                assert!(ahead.run_ahead().unwrap());
+                let wanted = other.pick(&plain).unwrap();
+                assert_eq!(other.pick(&ahead).unwrap(), wanted);
+                assert!(matches!(ahead.greedy(), Err(Error::NoLogits)));
+                assert!(matches!(drawn.pick(&ahead), Err(Error::NoLogits)));
+                for sequence in [&mut plain, &mut ahead] {
+                    sequence.feed(&[wanted]).unwrap();
+                }
+                // It was taken in already, and has logits of its own again only where it is fed another one.
+                assert_eq!(other.pick(&ahead).unwrap(), other.pick(&plain).unwrap());
+                assert_eq!(ahead.tokens(), plain.tokens());
+            }
+        }
+        assert!(!ahead.set_draw(None).unwrap());
+        ahead.feed(&[3]).unwrap();
+        plain.feed(&[3]).unwrap();
+        assert_eq!(ahead.greedy().unwrap(), plain.greedy().unwrap());
     }
 }
 

@@ -40,6 +40,8 @@ pub struct Timings {
     pub generated_tokens: usize,
     /// Time for them.
     pub generated: Duration,
+    /// How many of them the device went on with before the host knew them.
+    pub ahead_tokens: usize,
 }
 
 /// Tokens as they are generated: an iterator that ends when a rule says so.
@@ -47,6 +49,8 @@ pub struct Generation<'a> {
     outlet: Outlet<'a>,
     sequence: Held<'a>,
     sampler: Box<dyn Sampler + 'a>,
+    /// Whether the device chooses as the sampler does, and may run ahead of it.
+    ahead: bool,
     /// The token that was given out and not yet taken in.
     next: Option<u32>,
     timings: Timings,
@@ -90,7 +94,8 @@ impl<'a> Generation<'a> {
     ) -> Result<Self> {
         let begun = Instant::now();
         let cancel = rule.cancel.clone();
-        sequence.set_shortlist(sampler.looks_at())?;
+        let draws = sequence.set_draw(sampler.draws())?;
+        sequence.set_shortlist(sampler.looks_at().filter(|_| !draws))?;
         let reused_tokens = sequence.become_text(prompt, |done| {
             progress(done);
             match cancel.is_cancelled() {
@@ -108,7 +113,8 @@ impl<'a> Generation<'a> {
         };
         let mut outlet = Outlet::new(engine, prompt, rule);
         outlet.stop = (!whole).then_some(Stop::Cancelled);
-        Ok(Self { outlet, sequence, sampler, next: None, timings })
+        let ahead = draws || sampler.takes_largest();
+        Ok(Self { outlet, sequence, sampler, ahead, next: None, timings })
     }
 
     /// Why it ended; none while it goes on.
@@ -141,8 +147,8 @@ impl<'a> Generation<'a> {
             if let Some(token) = self.next.take() {
                 self.sequence.feed(&[token])?;
             }
-            if self.sampler.takes_largest() && self.outlet.would_go_on(left) {
-                self.sequence.run_ahead()?;
+            if self.ahead && self.outlet.would_go_on(left) && self.sequence.run_ahead()? {
+                self.timings.ahead_tokens += 1;
             }
             let token = self.sampler.pick(&*self.sequence)?;
             if let Some(piece) = self.outlet.give(token)? {

@@ -4,8 +4,10 @@
 //! changes from token to token lies in device memory, so nothing is allocated and nothing is patched. A sequence knows its
 //! tokens, so that a text that begins like it is not computed again. Where its model is on several devices, all of this is
 //! done leg by leg.
-//! Next rooms: `leg`, for what there is on one device; `replay`, for single tokens; `shortlist`, for what samplers look at; [`sampler`](super::sampler), which makes a token of logits.
+//! Next rooms: `leg`, for what there is on one device; `replay`, for single tokens; `choice`, for what follows them, and `shortlist`, for
+//! what samplers look at; [`sampler`](super::sampler), which makes a token of logits.
 
+mod choice;
 pub(crate) mod leg;
 mod replay;
 pub(super) mod seen;
@@ -14,8 +16,9 @@ pub(super) mod shortlist;
 use std::{ops::ControlFlow, sync::Arc};
 
 use forebay_device::{Fence, Read, StageProfile};
-use forebay_tensor::{DType, Note, Ops, Tensor, ops::Argmax};
+use forebay_tensor::{DType, Note, Ops, Tensor, ops::Draw};
 
+use choice::{Choice, Drawing};
 use leg::{Front, Leg, Recorded, carry};
 use replay::Replay;
 use shortlist::Shortlist;
@@ -88,7 +91,7 @@ pub struct Sequence {
     /// The last leg, which gives logits.
     last: Leg,
     replay: Replay,
-    shortlist: Option<Shortlist>,
+    choice: Choice,
     all_logits: bool,
     apart: bool,
     tokens: Vec<u32>,
@@ -101,8 +104,8 @@ pub struct Sequence {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
     Nothing,
-    /// What follows it if it is the largest logit; and perhaps the step for that is under way, which has written over logits.
-    Largest {
+    /// What the device chose to follow it; and perhaps the step for that is under way, which has written over logits.
+    Chosen {
         ahead: bool,
     },
     Logits,
@@ -128,7 +131,7 @@ impl Sequence {
         Ok(Self {
             replay: Replay::new(device, &last.seen)?,
             all_logits,
-            shortlist: None,
+            choice: Choice::default(),
             apart: apart.unwrap_or(!device.caps().unified) && !all_logits,
             tokens: Vec::with_capacity(context),
             found: Found::Nothing,
@@ -292,16 +295,25 @@ impl Sequence {
     /// # Errors
     /// [`Error::NoLogits`] before the first token and after a way back, and those of the device.
     pub fn greedy(&self) -> Result<u32> {
-        match self.found {
-            _ if self.all_logits => Err(Error::NoLogits),
-            Found::Nothing => Err(Error::NoLogits),
-            Found::Largest { ahead: true } => self.replay.found_before(),
-            Found::Largest { ahead: false } | Found::Logits => self.replay.found(),
+        match (&self.choice.drawing, self.found) {
+            (None, _) => self.chosen(),
+            (Some(drawing), Found::Logits) => Ok(drawing.list.read(0)?.0[0]),
+            (Some(_), _) => Err(Error::NoLogits),
         }
     }
 
-    /// Has the device take in the token of the largest logit before the host knows which it is, so that neither waits for the
-    /// other. The text is no longer by that: the token that is [fed](Self::feed) next decides. If it is that one, all is done
+    /// What the device chose to follow the last token.
+    fn chosen(&self) -> Result<u32> {
+        match self.found {
+            _ if self.all_logits => Err(Error::NoLogits),
+            Found::Nothing => Err(Error::NoLogits),
+            Found::Chosen { ahead: true } => self.replay.found_before(),
+            Found::Chosen { ahead: false } | Found::Logits => self.replay.found(),
+        }
+    }
+
+    /// Has the device take in the token of the largest logit, or that which it [draws](Self::set_draw), before the host knows which it
+    /// is, so that neither waits for the other. The text is no longer by that: the token that is [fed](Self::feed) next decides. If it is that one, all is done
     /// already; if not, the step counts for nothing. Logits of the last token are gone.
     ///
     /// Gives whether it did so. It does not where the options say so, where the context ends, behind a chunk, which does not feed a
@@ -316,11 +328,40 @@ impl Sequence {
         if !(self.apart && self.fronts.is_empty() && known && room) {
             return Ok(false);
         }
-        self.found = Found::Largest { ahead: false };
+        self.found = Found::Chosen { ahead: false };
         drop(self.replay_step()?);
         self.last.room.cache.overshoot();
-        self.found = Found::Largest { ahead: true };
+        self.found = Found::Chosen { ahead: true };
         Ok(true)
+    }
+
+    /// Has every step draw what follows, where a sampler would draw in this way and look at nothing else; none takes the largest
+    /// logit. Gives whether it does: not where host and device are not apart, nor from more candidates than are found there. What was
+    /// found of the last token is gone, if that changes anything.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn set_draw(&mut self, how: Option<Draw>) -> Result<bool> {
+        let fits = |how: &Draw| {
+            let count = Shortlist::worth(Some(how.keep as usize), self.apart, self.model.sizes().vocabulary);
+            count.is_some()
+        };
+        let how = how.filter(fits);
+        let before = self.choice.drawing.as_ref().map(|drawing| drawing.how);
+        if before != how {
+            self.stay();
+            self.replay.starve();
+            self.found = Found::Nothing;
+            match (&mut self.choice.drawing, how) {
+                (Some(drawing), Some(how)) if drawing.how.keep == how.keep => drawing.change(how)?,
+                (drawing, how) => {
+                    self.replay.forget();
+                    let device = self.last.session.device();
+                    *drawing = how.map(|how| Drawing::new(device, how)).transpose()?;
+                }
+            }
+        }
+        Ok(how.is_some())
     }
 
     /// Has every step find so many of the largest logits as well, for a sampler that looks at no others; none does not. Where host
@@ -331,12 +372,13 @@ impl Sequence {
     /// What the device says.
     pub fn set_shortlist(&mut self, count: Option<usize>) -> Result<()> {
         let count = Shortlist::worth(count, self.apart, self.model.sizes().vocabulary);
-        if count != self.shortlist.as_ref().map(Shortlist::len) {
+        if count != self.choice.shortlist.as_ref().map(Shortlist::len) {
             self.stay();
             self.replay.starve();
             self.replay.forget();
             self.found = Found::Nothing;
-            self.shortlist = count.map(|count| Shortlist::new(&self.last.seen, 1, count)).transpose()?;
+            let list = |count| Shortlist::new(&self.last.seen, 1, count);
+            self.choice.shortlist = count.map(list).transpose()?;
         }
         Ok(())
     }
@@ -347,7 +389,7 @@ impl Sequence {
     /// # Errors
     /// As [`logits`](Self::logits).
     pub fn shortlist(&self) -> Result<Option<(Read<'_, u32>, Read<'_, f32>)>> {
-        match (&self.shortlist, self.found) {
+        match (&self.choice.shortlist, self.found) {
             (None, _) => Ok(None),
             (Some(list), Found::Logits) => list.read(0).map(Some),
             (Some(_), _) => Err(Error::NoLogits),
@@ -435,7 +477,7 @@ impl Sequence {
     pub fn explain_step(&mut self) -> Result<Vec<Note>> {
         let (model, mut notes) = (self.model.as_ref(), Vec::new());
         self.fronts.iter_mut().try_for_each(|front| front.explain(model, &mut notes))?;
-        self.replay.explain(&mut self.last, model, self.shortlist.as_ref(), &mut notes)?;
+        self.replay.explain(&mut self.last, model, &self.choice, &mut notes)?;
         Ok(notes)
     }
 
@@ -509,11 +551,9 @@ impl Sequence {
                 fronts.push(front.leg.chunk(model, tokens, logit_rows, witnesses.get(number), None)?);
             }
             let end = self.last.chunk(model, tokens, logit_rows, witnesses.get(last), None)?;
-            let Recorded { mut stage, ops, hidden, logits } = end;
-            let mut recorder = ops.on(&mut stage);
+            let Recorded { mut stage, ops, hidden, logits, position } = end;
             let row = logits.narrow(0, logit_rows - 1..logit_rows)?;
-            self.shortlist.as_ref().map_or(Ok(()), |list| list.record(&mut recorder, &row))?;
-            recorder.record(&Argmax { x: &row, out: self.replay.give_turn() })?;
+            self.choice.record(&mut ops.on(&mut stage), &row, &position, self.replay.give_turn())?;
             hand_over(fronts, &hidden).and_then(|()| Ok(stage.fence()?))
         };
         self.tear(handed).map(drop)
@@ -521,7 +561,7 @@ impl Sequence {
 
     /// One token by the recorded stages, unless the last one has run ahead with just this token.
     fn step(&mut self, id: u32) -> Result<()> {
-        if self.found == (Found::Largest { ahead: true }) && self.replay.found_before()? == id {
+        if self.found == (Found::Chosen { ahead: true }) && self.replay.found_before()? == id {
             return Ok(());
         }
         self.fed_step(id).map(drop)
@@ -531,8 +571,8 @@ impl Sequence {
     fn fed_step(&mut self, id: u32) -> Result<Vec<Fence>> {
         self.stay();
         self.found = Found::Nothing;
-        let (position, model, list) = (self.tokens.len(), self.model.as_ref(), self.shortlist.as_ref());
-        self.replay.prepare(&mut self.last, model, list)?;
+        let (position, model) = (self.tokens.len(), self.model.as_ref());
+        self.replay.prepare(&mut self.last, model, &self.choice)?;
         let stepped = self.step_by_step(id, position);
         self.tear(stepped)
     }
@@ -556,14 +596,14 @@ impl Sequence {
 
     /// Makes nothing of a step that ran ahead.
     fn stay(&mut self) {
-        if self.found == (Found::Largest { ahead: true }) {
+        if self.found == (Found::Chosen { ahead: true }) {
             self.replay.take_back();
-            self.found = Found::Largest { ahead: false };
+            self.found = Found::Chosen { ahead: false };
         }
     }
 
     fn replay_step(&mut self) -> Result<Fence> {
-        self.replay.step(&mut self.last, self.model.as_ref(), self.shortlist.as_ref())
+        self.replay.step(&mut self.last, self.model.as_ref(), &self.choice)
     }
 
     /// Where legs may have done different things, nothing can follow.
@@ -622,6 +662,13 @@ impl Text for Sequence {
 
     fn shortlist(&self) -> Result<Option<(Read<'_, u32>, Read<'_, f32>)>> {
         self.shortlist()
+    }
+
+    fn drawn(&self, how: &Draw) -> Result<Option<u32>> {
+        match &self.choice.drawing {
+            Some(drawing) if drawing.how == *how => self.chosen().map(Some),
+            _ => Ok(None),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Nothing here runs a model. Next rooms: [`step`](super::step) for one text, [`batch`](super::batch) for several at once.
 
 use forebay_device::Read;
+use forebay_tensor::ops::Draw;
 
 use crate::error::Result;
 
@@ -28,6 +29,15 @@ pub trait Text {
     /// # Errors
     /// As [`read_logits`](Self::read_logits).
     fn shortlist(&self) -> Result<Option<(Read<'_, u32>, Read<'_, f32>)>>;
+
+    /// What the device drew in this way, or [`Draw::NONE`] if nothing could be drawn; none where it does not draw, or in another way.
+    ///
+    /// # Errors
+    /// As [`greedy`](Self::greedy).
+    fn drawn(&self, how: &Draw) -> Result<Option<u32>> {
+        let _ = how;
+        Ok(None)
+    }
 
     /// The logits of the last token.
     ///

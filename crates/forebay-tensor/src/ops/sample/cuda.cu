@@ -1,93 +1,139 @@
-// `sample(values, ids, uniform, out, k, temperature, top_p, min_p)`: a block owns a row, and a thread some candidates that
-// stand side by side. Sums are of doubles, one thread's after another's, so that they only grow from place to place.
+// `sample(values, ids, positions, rules, places, out, k, rule_count, by_place)`: a block owns a row. Its threads make shares,
+// which the first one adds up in order, so that sums are those of the host (`draw.rs`), to the last bit: nothing here is fused.
 
 #include "../../tiles/cuda/begin.cuh"
 
-#define MOST_THREADS 1024
-// The least number that is not rounded more than others.
-#define LEAST_NORMAL 0x1p-1022
+#define THREADS 256
+#define NONE 0xffffffffu
+// Below this a power of e is next to nothing.
+#define LEAST -708.0
+// Adding it to a number leaves no place behind the point.
+#define WHOLE 6755399441055744.0
+#define LOG2_E 1.4426950408889634
+// ln 2 in two parts, and 1 / n! from n = 13 on.
+#define LN_2_HIGH 6.931471803691238e-1
+#define LN_2_LOW 1.9082149292705877e-10
 
-// How likely an element is beside the largest. Two infinities are equal, though their difference is no number.
-__device__ double likely(float x, float largest, double temperature) {
-    return x == largest ? 1.0 : exp(((double)x - (double)largest) / temperature);
+__constant__ double terms[14] = {
+    1.0 / 6227020800.0, 1.0 / 479001600.0, 1.0 / 39916800.0, 1.0 / 3628800.0, 1.0 / 362880.0,
+    1.0 / 40320.0,      1.0 / 5040.0,      1.0 / 720.0,      1.0 / 120.0,     1.0 / 24.0,
+    1.0 / 6.0,          1.0 / 2.0,         1.0,              1.0,
+};
+
+// e to a power that is not positive.
+__device__ double power(double x) {
+    if (!(x >= LEAST)) return 0.0;
+    double whole = __dsub_rn(__dadd_rn(__dmul_rn(x, LOG2_E), WHOLE), WHOLE);
+    double rest = __dsub_rn(__dsub_rn(x, __dmul_rn(whole, LN_2_HIGH)), __dmul_rn(whole, LN_2_LOW));
+    double sum = terms[0];
+#pragma unroll
+    for (int term = 1; term < 14; term++) sum = __dadd_rn(__dmul_rn(sum, rest), terms[term]);
+    return __dmul_rn(sum, __longlong_as_double(((long long)whole + 1023) << 52));
 }
 
-// What the threads before this one have together; `sums[blockDim.x]` is then what all have. All threads come here.
-__device__ double sum_before(double own, double *sums) {
-    __syncthreads();
-    sums[threadIdx.x] = own;
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        double sum = 0.0;
-        for (uint32_t thread = 0; thread < blockDim.x; thread++) {
-            double one = sums[thread];
-            sums[thread] = sum;
-            sum += one;
-        }
-        sums[blockDim.x] = sum;
-    }
-    __syncthreads();
-    return sums[threadIdx.x];
+// How likely a value is beside the largest. Two infinities are equal, though their difference is no number.
+__device__ double share(float x, float largest, double temperature) {
+    if (x == largest) return 1.0;
+    return power(__ddiv_rn(__dsub_rn((double)x, (double)largest), temperature));
 }
 
-KERNEL sample(const float *values, const uint32_t *ids, const float *uniform, uint32_t *out, uint32_t k,
-              float temperature, float top_p, float min_p) {
-    begin();
-    __shared__ double sums[MOST_THREADS + 1];
-    __shared__ uint32_t numbers, candidates, place;
-    size_t row = blockIdx.x;
-    values += row * k;
-    float largest = values[0];
-    uint32_t run = k / blockDim.x + (k % blockDim.x != 0);
-    uint32_t first = min(threadIdx.x * run, k), end = min(run, k - first) + first;
-
-    // Numbers are what comes before the first that is none.
-    if (threadIdx.x == 0) numbers = k;
-    __syncthreads();
-    for (uint32_t i = first; i < end; i++) {
-        if (isnan(values[i])) {
-            atomicMin(&numbers, i);
-            break;
-        }
+// A number from 0 on and below 1: the first draw of a seed at a position (`random.rs`).
+__device__ double uniform(uint32_t low, uint32_t high, uint64_t position) {
+    uint32_t c0 = (uint32_t)position, c1 = (uint32_t)(position >> 32), c2 = 0, c3 = 0;
+    for (int round = 0; round < 10; round++) {
+        uint64_t a = (uint64_t)c0 * 0xD2511F53u, b = (uint64_t)c2 * 0xCD9E8D57u;
+        uint32_t next0 = (uint32_t)(b >> 32) ^ c1 ^ low, next2 = (uint32_t)(a >> 32) ^ c3 ^ high;
+        c1 = (uint32_t)b, c3 = (uint32_t)a, c0 = next0, c2 = next2;
+        low += 0x9E3779B9u, high += 0xBB67AE85u;
     }
-    __syncthreads();
-    end = min(end, numbers);
+    uint64_t bits = ((uint64_t)c1 << 32 | c0) >> 11;
+    return __dmul_rn((double)bits, 0x1p-53);
+}
 
-    // Candidates are numbers until enough came before, or until one is too unlikely or cannot be drawn at all.
-    double own = 0.0;
-    for (uint32_t i = first; i < end; i++) own += likely(values[i], largest, 1.0);
-    double before = sum_before(own, sums);
-    double wanted = top_p < 1.0f ? (double)top_p * sums[blockDim.x] : INFINITY;
-    double least = fmax((double)min_p, LEAST_NORMAL);
-    if (threadIdx.x == 0) candidates = numbers;
-    __syncthreads();
-    own = 0.0;
-    for (uint32_t i = first; i < end; i++) {
-        double one = likely(values[i], largest, 1.0);
-        if (i > 0 && (before + own >= wanted || one < least)) {
-            atomicMin(&candidates, i);
-            break;
-        }
-        own += one;
-    }
-    __syncthreads();
-    end = min(end, candidates);
+struct Row {
+    const float *values;
+    double *shares;
 
-    if (threadIdx.x == 0) place = temperature == 0.0f || candidates == 0 ? 0 : candidates - 1;
-    if (temperature != 0.0f) {
-        own = 0.0;
-        for (uint32_t i = first; i < end; i++) own += likely(values[i], largest, temperature);
-        before = sum_before(own, sums);
-        double drawn = (double)uniform[row] * sums[blockDim.x];
-        own = 0.0;
-        for (uint32_t i = first; i < end; i++) {
-            own += likely(values[i], largest, temperature);
-            if (before + own > drawn) {
-                atomicMin(&place, i);
-                break;
+    // Has the first thread see the shares of the first so many, in order, with their places, until `look` says that it has seen
+    // enough. All threads come here.
+    template <typename Look> __device__ void each(uint32_t count, double temperature, Look look) const {
+        bool goes_on = true;
+        for (uint32_t first = 0; first < count; first += blockDim.x) {
+            uint32_t own = first + threadIdx.x, end = min(blockDim.x, count - first);
+            __syncthreads();
+            if (own < count) shares[threadIdx.x] = share(values[own], values[0], temperature);
+            __syncthreads();
+            if (threadIdx.x == 0) {
+                for (uint32_t i = 0; i < end && goes_on; i++) goes_on = look(first + i, shares[i]);
             }
         }
     }
+};
+
+KERNEL sample(const float *values, const uint32_t *ids, const uint32_t *positions, const uint32_t *rules,
+              const uint32_t *places, uint32_t *out, uint32_t k, uint32_t rule_count, uint32_t by_place) {
+    begin();
+    __shared__ double shares[THREADS];
+    __shared__ uint32_t count;
+    size_t at = blockIdx.x;
+    uint32_t place = by_place ? places[at] : blockIdx.x;
+    if (place >= rule_count) {
+        if (threadIdx.x == 0) out[at] = NONE;
+        return;
+    }
+    const uint32_t *rule = rules + (size_t)place * 6;
+    double temperature = __uint_as_float(rule[3]), top_p = __uint_as_float(rule[4]);
+    double least = fmax((double)__uint_as_float(rule[5]), 0x1p-1022);
+    uint32_t kept = rule[2] == 0 ? k : min(rule[2], k);
+    Row row = {values + at * k, shares};
+
+    // Numbers are what comes before the first that is none.
+    if (threadIdx.x == 0) count = kept;
     __syncthreads();
-    if (threadIdx.x == 0) out[row] = ids[row * k + place];
+    for (uint32_t i = threadIdx.x; i < kept; i += blockDim.x) {
+        if (!(row.values[i] > -INFINITY)) {
+            atomicMin(&count, i);
+            break;
+        }
+    }
+    __syncthreads();
+    uint32_t numbers = count;
+
+    // Candidates are numbers until enough came before, or until one is too unlikely or cannot be drawn at all.
+    double sum = 0.0;
+    auto add = [&](uint32_t, double share) {
+        sum = __dadd_rn(sum, share);
+        return true;
+    };
+    double wanted = INFINITY;
+    if (top_p < 1.0) {
+        row.each(numbers, 1.0, add);
+        wanted = __dmul_rn(top_p, sum);
+    }
+    sum = 0.0;
+    row.each(numbers, 1.0, [&](uint32_t i, double share) {
+        if (i > 0 && (sum >= wanted || share < least)) {
+            count = i;
+            return false;
+        }
+        sum = __dadd_rn(sum, share);
+        return true;
+    });
+    __syncthreads();
+    uint32_t candidates = count, found = candidates - 1;
+    if (candidates == 0 || !(temperature > 0.0)) {
+        if (threadIdx.x == 0) out[at] = candidates == 0 ? NONE : ids[at * k];
+        return;
+    }
+
+    sum = 0.0;
+    row.each(candidates, temperature, add);
+    double drawn = __dmul_rn(uniform(rule[0], rule[1], (uint64_t)positions[at] + 1), sum);
+    sum = 0.0;
+    row.each(candidates, temperature, [&](uint32_t i, double share) {
+        sum = __dadd_rn(sum, share);
+        if (sum > drawn) found = i;
+        return sum <= drawn;
+    });
+    if (threadIdx.x == 0) out[at] = ids[at * k + found];
 }

@@ -1,47 +1,53 @@
-//! Draws one of the candidates of every row.
+//! Draws one of the largest values of every row.
 //!
-//! Next rooms: `reference` for what it means, `cpu` for how it runs, `top_k` for where candidates come from.
+//! Next rooms: `draw` for what it means and how it is reckoned everywhere, `random` for what is drawn with, `cpu` and `cuda.cu` for
+//! how it runs, `top_k` for where the largest come from, `follow` for where the one that was drawn goes.
 
 #[cfg(any(test, feature = "conformance"))]
 pub(crate) mod cases;
 mod cpu;
+mod draw;
+mod random;
 #[cfg(any(test, feature = "conformance"))]
 mod reference;
 
 use forebay_device::{Kernel, Stage};
 
+pub use self::{draw::Draw, random::Random};
 use crate::{
-    Op, Result, Served, Tensor,
+    DType, Op, Result, Served, Tensor,
     op::{
         argument,
-        contract::{ensure, finite},
-        grid_by_device, size,
+        contract::{self, ensure},
+        grid_by_device, optional, size,
     },
 };
 
-/// The most threads of a block.
-const MOST_THREADS: usize = 1024;
+/// Threads of a block.
+const THREADS: usize = 256;
 
-/// `out[i]` is the one of `ids[i]` that the number `uniform[i]` falls upon. Candidates are the first so many whose softmax
-/// reaches `top_p`, and of those the ones that are at least `min_p` times as likely as the likeliest; each has a share of
-/// `e^(value / temperature)`. A temperature of 0 takes the first. What is not a number is no candidate, nor what has no
-/// share of an f64; if the first is none, it is taken all the same.
+/// `out[i]` is the one of `ids[i]` that is [drawn](Draw::choose) behind position `positions[i]`, which is that of the last token of a
+/// text, so that the text is one longer; [`Draw::NONE`] where nothing can be drawn. The numbers are the same wherever they are
+/// reckoned, and so is what is drawn.
 ///
 /// ```
 /// use forebay_device::{Device, DeviceOptions};
-/// use forebay_tensor::{DType, Ops, Tensor, ops::Sample};
+/// use forebay_tensor::{DType, Ops, Tensor, ops::{Draw, Sample}};
 ///
 /// let device = Device::open(&DeviceOptions::cpu())?;
 /// let ops = Ops::open(&device)?;
-/// let values = Tensor::from_slice(&device, &[2, 2], &[1.0f32, 1.0, 1.0, 1.0])?;
-/// let ids = Tensor::from_slice(&device, &[2, 2], &[7u32, 3, 7, 3])?;
-/// let uniform = Tensor::from_slice(&device, &[2], &[0.25f32, 0.75])?;
-/// let out = Tensor::of(DType::U32, &[2], device.alloc(8)?)?;
+/// let values = Tensor::from_slice(&device, &[1, 2], &[1.0f32, 1.0])?;
+/// let ids = Tensor::from_slice(&device, &[1, 2], &[7u32, 3])?;
+/// let positions = Tensor::from_slice(&device, &[1], &[11u32])?;
+/// let draw = Draw { seed: 5, keep: 0, temperature: 1.0, top_p: 1.0, min_p: 0.0 };
+/// let rules = Tensor::from_slice(&device, &[1, Draw::WORDS], &draw.words())?;
+/// let out = Tensor::of(DType::U32, &[1], device.alloc(4)?)?;
 /// let mut session = device.session()?;
 /// let mut stage = session.stage("draw");
-/// ops.record(&mut stage, &Sample::new(&values, &ids, &uniform, &out))?;
+/// let (values, ids, positions, rules) = (&values, &ids, &positions, &rules);
+/// ops.record(&mut stage, &Sample { values, ids, positions, rules, places: None, out: &out })?;
 /// stage.submit()?;
-/// assert_eq!(out.to_vec::<u32>()?, [7, 3]);
+/// assert_eq!(out.to_vec::<u32>()?[0], [7, 3][draw.choose(&[1.0, 1.0], 12).unwrap()]);
 /// # Ok::<(), forebay_tensor::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
@@ -50,23 +56,14 @@ pub struct Sample<'a> {
     pub values: &'a Tensor,
     /// u32, `[rows, k]`.
     pub ids: &'a Tensor,
-    /// f32, `[rows]`: random numbers from 0 on and below 1.
-    pub uniform: &'a Tensor,
-    /// How even the draw is; 0 always takes the first.
-    pub temperature: f32,
-    /// The probability that candidates have together; 1 takes all.
-    pub top_p: f32,
-    /// How likely candidates are at least, beside the likeliest; 0 takes all.
-    pub min_p: f32,
+    /// u32, `[rows]`.
+    pub positions: &'a Tensor,
+    /// u32, `[rules, 6]`: the [words](Draw::words) of how to draw.
+    pub rules: &'a Tensor,
+    /// u32, `[rows]`: which of the rules is that of a row; if not given, there is one for each.
+    pub places: Option<&'a Tensor>,
     /// u32, `[rows]`.
     pub out: &'a Tensor,
-}
-
-impl<'a> Sample<'a> {
-    /// A draw from all of them, as likely as their softmax says.
-    pub fn new(values: &'a Tensor, ids: &'a Tensor, uniform: &'a Tensor, out: &'a Tensor) -> Self {
-        Self { values, ids, uniform, temperature: 1.0, top_p: 1.0, min_p: 0.0, out }
-    }
 }
 
 impl Op for Sample<'_> {
@@ -81,14 +78,12 @@ impl Op for Sample<'_> {
         let [rows, k] = argument(Self::NAME, "values", self.values).f32()?.axes()?;
         ensure(k > 0, Self::NAME, "width of values", 0.0, "at least 1")?;
         argument(Self::NAME, "ids", self.ids).u32()?.shaped(&[rows, k])?;
-        argument(Self::NAME, "uniform", self.uniform).f32()?.shaped(&[rows])?;
-        argument(Self::NAME, "out", self.out).u32()?.shaped(&[rows])?;
-        finite(Self::NAME, "temperature", self.temperature)?;
-        let wanted = "from 0 to 1";
-        for (name, value) in [("top_p", self.top_p), ("min_p", self.min_p)] {
-            ensure((0.0..=1.0).contains(&value), Self::NAME, name, value.into(), wanted)?;
-        }
-        ensure(self.temperature >= 0.0, Self::NAME, "temperature", self.temperature.into(), "not negative")
+        argument(Self::NAME, "positions", self.positions).u32()?.shaped(&[rows])?;
+        contract::places(Self::NAME, self.places, rows)?;
+        let rules = argument(Self::NAME, "rules", self.rules).of(DType::U32)?;
+        let [count, _] = rules.axes()?;
+        rules.shaped(&[if self.places.is_some() { count } else { rows }, Draw::WORDS])?;
+        argument(Self::NAME, "out", self.out).u32()?.shaped(&[rows])
     }
 
     fn kernel<'k>(&self, kernel: &'k Kernel) -> Result<&'k Kernel> {
@@ -97,12 +92,16 @@ impl Op for Sample<'_> {
 
     fn launch(&self, kernel: &Kernel, stage: &mut Stage<'_>) -> Result<()> {
         let [rows, k] = argument(Self::NAME, "values", self.values).rows()?;
-        let threads = k.next_multiple_of(32).min(MOST_THREADS);
+        let threads = k.next_multiple_of(32).min(THREADS);
         let grid = grid_by_device(Self::NAME, kernel, rows, [rows, threads])?;
-        let k = size(Self::NAME, "width of values", k)?;
-        let [values, ids, uniform, out] = [self.values, self.ids, self.uniform, self.out].map(Tensor::arg);
-        let [temperature, top_p, min_p] = [self.temperature, self.top_p, self.min_p].map(Into::into);
-        let arguments = [values, ids, uniform, out, k.into(), temperature, top_p, min_p];
+        let (k, rules) = (size(Self::NAME, "width of values", k)?, self.rules.shape()[0]);
+        let (rules, by_place) = (size(Self::NAME, "rules", rules)?, u32::from(self.places.is_some()));
+        let places = optional(self.places, self.positions)?;
+        let [values, ids, positions, out] =
+            [self.values, self.ids, self.positions, self.out].map(Tensor::arg);
+        let (words, places) = (self.rules.arg(), places.arg());
+        let sizes = [k.into(), rules.into(), by_place.into()];
+        let arguments = [&[values, ids, positions, words, places, out][..], &sizes].concat();
         Ok(stage.launch(kernel, grid, &arguments)?)
     }
 }

@@ -2,21 +2,24 @@
 //!
 //! A sampler sees a text after a step and never runs one. [`SamplerOptions`] says what people say, and makes a [`Chain`] of it;
 //! whoever wants another order, or a processor of their own, puts a chain together.
-//! Next rooms: `chain`; `cut` and `change` for the processors, `dry` for the long one, `grammar` for texts in a given form, `gbnf` for one notation of it; `random` for what is drawn.
+//! Next rooms: `chain`; `cut` and `change` for the processors, `dry` for the long one, `grammar` for texts in a given form, `gbnf` for one notation of it; `drawn` for what the device may do.
 
 mod candidates;
 mod chain;
 mod change;
 mod cut;
+mod drawn;
 mod dry;
 #[cfg(feature = "schema")]
 mod gbnf;
 #[cfg(feature = "schema")]
 mod grammar;
 mod options;
-mod random;
 #[cfg(test)]
 mod tests;
+
+#[doc(inline)]
+pub use forebay_tensor::ops::{Draw, Random};
 
 use super::text::Text;
 use crate::error::Result;
@@ -25,11 +28,11 @@ pub use candidates::{Candidate, Candidates};
 pub use chain::Chain;
 pub use change::{LogitBias, Penalties, Temperature};
 pub use cut::{MinP, TopK, TopNSigma, TopP, Typical, Xtc};
+pub use drawn::Drawn;
 pub use dry::Dry;
 #[cfg(feature = "schema")]
 pub use grammar::Grammar;
 pub use options::{DryOptions, SamplerOptions, XtcOptions};
-pub use random::Random;
 
 /// Chooses the next token.
 ///
@@ -65,6 +68,12 @@ pub trait Sampler: Send {
     fn looks_at(&self) -> Option<usize> {
         None
     }
+
+    /// How it draws from the largest logits, if it looks at nothing else. The device may then draw in its place
+    /// ([`Sequence::set_draw`](super::step::Sequence::set_draw)) and run ahead of it; [`Text::drawn`] is what it drew.
+    fn draws(&self) -> Option<Draw> {
+        None
+    }
 }
 
 impl<S: Sampler + ?Sized> Sampler for &mut S {
@@ -79,6 +88,10 @@ impl<S: Sampler + ?Sized> Sampler for &mut S {
     fn looks_at(&self) -> Option<usize> {
         (**self).looks_at()
     }
+
+    fn draws(&self) -> Option<Draw> {
+        (**self).draws()
+    }
 }
 
 impl<S: Sampler + ?Sized> Sampler for Box<S> {
@@ -92,6 +105,10 @@ impl<S: Sampler + ?Sized> Sampler for Box<S> {
 
     fn looks_at(&self) -> Option<usize> {
         (**self).looks_at()
+    }
+
+    fn draws(&self) -> Option<Draw> {
+        (**self).draws()
     }
 }
 

@@ -3,7 +3,8 @@
 //! The order of the chain is fixed: bias, penalties, DRY, top-n-sigma, top-k, typical, top-p, min-p, XTC, temperature, draw.
 
 use super::{
-    Chain, Dry, Greedy, LogitBias, MinP, Penalties, Sampler, Temperature, TopK, TopNSigma, TopP, Typical, Xtc,
+    Chain, Draw, Drawn, Dry, Greedy, LogitBias, MinP, Penalties, Sampler, Temperature, TopK, TopNSigma, TopP,
+    Typical, Xtc,
 };
 use crate::{
     error::{Error, Result},
@@ -52,6 +53,9 @@ pub struct SamplerOptions {
     /// What random numbers come from.
     pub seed: u64,
 }
+
+/// The most candidates that a device is asked to draw from.
+const MOST_DRAWN: usize = 256;
 
 /// How repetitions are made less likely: the token that would continue one of `n` tokens loses
 /// `multiplier * base ^ (n - allowed)`.
@@ -214,18 +218,35 @@ impl SamplerOptions {
         Ok(chain.with(Temperature(self.temperature)))
     }
 
-    /// What chooses tokens by these options: on the device where the likeliest is wanted and nothing changes logits, else a
-    /// [`chain`](Self::chain).
+    /// What chooses tokens by these options: what a device can do in the place of the host, unless
+    /// [something](Self::needs_host) keeps it from that, which is then a [`chain`](Self::chain).
     ///
     /// # Errors
     /// As [`chain`](Self::chain).
     pub fn sampler(&self, tokenizer: &Tokenizer) -> Result<Box<dyn Sampler>> {
-        let changed = !self.logit_bias.is_empty() || self.penalizes() || self.dry.multiplier > 0.0;
         let chain = self.chain(tokenizer)?;
-        if self.temperature == 0.0 && !changed && self.xtc.probability == 0.0 {
-            return Ok(Box::new(Greedy));
-        }
-        Ok(Box::new(chain))
+        let Self { temperature, top_p, min_p, seed, .. } = *self;
+        Ok(match self.needs_host() {
+            Some(_) => Box::new(chain),
+            None if temperature == 0.0 => Box::new(Greedy),
+            None => Box::new(Drawn::new(Draw { seed, keep: self.top_k as u32, temperature, top_p, min_p })),
+        })
+    }
+
+    /// What of these options only the host can do, so that a device waits for it at every token; none if it can do all of them.
+    pub fn needs_host(&self) -> Option<&'static str> {
+        let greedy = self.temperature == 0.0;
+        [
+            (!self.logit_bias.is_empty(), "a bias on logits"),
+            (self.penalizes(), "penalties for what was said"),
+            (self.dry.multiplier > 0.0, "DRY"),
+            (self.xtc.probability > 0.0, "XTC"),
+            (!greedy && self.top_n_sigma > 0.0, "top-n-sigma"),
+            (!greedy && self.typical_p < 1.0, "typical-p"),
+            (!greedy && !(1..=MOST_DRAWN).contains(&self.top_k), "a top-k of 0 or above 256"),
+        ]
+        .into_iter()
+        .find_map(|(is, what)| is.then_some(what))
     }
 
     fn penalizes(&self) -> bool {

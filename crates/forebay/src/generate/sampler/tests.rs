@@ -78,6 +78,60 @@ fn draws_are_as_frequent_as_likely_and_the_same_for_the_same_seed() {
 }
 
 #[test]
+fn draws_are_those_of_the_chain_that_they_stand_for() {
+    let logits: Vec<f32> = (0..300).map(|i| ((i * 7919) % 997) as f32 / 90.0).collect();
+    let mut differ = 0;
+    for (keep, temperature, top_p, min_p) in [
+        (40, 0.8, 0.95, 0.05),
+        (1, 1.0, 1.0, 0.0),
+        (256, 1.7, 1.0, 0.0),
+        (20, 0.3, 0.5, 0.0),
+        (9, 1.0, 1.0, 0.4),
+    ] {
+        let mut drawn = Drawn::new(Draw { seed: 5, keep, temperature, top_p, min_p });
+        let chain = Chain::new(5).with(TopK(keep as usize)).with(TopP(top_p)).with(MinP(min_p));
+        let mut chain = chain.with(Temperature(temperature));
+        let past = [0; 500];
+        for length in 0..past.len() {
+            let chosen = chain.choose(&logits, &past[..length]).unwrap();
+            differ += usize::from(drawn.choose(&logits, length).unwrap() != chosen);
+        }
+    }
+    // Sums of other orders fall on other sides of a number, hardly ever.
+    assert!(differ <= 1, "{differ}");
+    let how = Draw { seed: 5, keep: 0, temperature: 1.0, top_p: 1.0, min_p: 0.0 };
+    assert_eq!(Drawn::new(how).choose(&[0.5, 2.0], 7).unwrap(), 1, "one candidate is kept at least");
+    assert!(matches!(Drawn::new(how).choose(&[f32::NAN], 0), Err(Error::NoToken)));
+    assert!(matches!(Drawn::new(how).choose(&[f32::NEG_INFINITY; 2], 0), Err(Error::NoToken)));
+}
+
+#[test]
+fn what_only_the_host_can_do_is_named() {
+    let plain = SamplerOptions::default();
+    assert_eq!(plain.needs_host(), None);
+    let greedy = SamplerOptions { temperature: 0.0, top_k: 0, typical_p: 0.5, ..plain.clone() };
+    assert_eq!(greedy.needs_host(), None);
+    let xtc = XtcOptions { probability: 0.1, threshold: 0.1 };
+    for (options, what) in [
+        (SamplerOptions { logit_bias: vec![(1, 1.0)], ..plain.clone() }, "bias"),
+        (SamplerOptions { presence_penalty: 0.5, ..plain.clone() }, "penalties"),
+        (SamplerOptions { repetition_penalty: 1.1, ..greedy.clone() }, "penalties"),
+        (SamplerOptions { xtc, ..greedy }, "XTC"),
+        (
+            SamplerOptions { dry: DryOptions { multiplier: 0.8, ..DryOptions::default() }, ..plain.clone() },
+            "DRY",
+        ),
+        (SamplerOptions { typical_p: 0.9, ..plain.clone() }, "typical"),
+        (SamplerOptions { top_n_sigma: 1.0, ..plain.clone() }, "sigma"),
+        (SamplerOptions { top_k: 0, ..plain.clone() }, "top-k"),
+        (SamplerOptions { top_k: 257, ..plain }, "top-k"),
+    ] {
+        let told = options.needs_host().unwrap();
+        assert!(told.contains(what), "{told}");
+    }
+}
+
+#[test]
 fn every_processor_leaves_something_of_anything() {
     let mut all_equal = vec![1.0f32; 50];
     all_equal[7] = f32::NAN;

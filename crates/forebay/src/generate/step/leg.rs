@@ -51,6 +51,8 @@ pub(super) struct Recorded<'s> {
     pub(super) hidden: Tensor,
     /// `[rows, vocabulary]`; no rows unless the leg is the last one.
     pub(super) logits: Tensor,
+    /// Where the last of them is.
+    pub(super) position: Tensor,
 }
 
 /// The cache and the buffers of a leg, on a device that need not be the model's.
@@ -123,7 +125,8 @@ impl Leg {
         };
         let mut stage = session.stage("prompt");
         room.pass(&mut stage, ops, model, [&list, &positions], &buffers, notes)?;
-        Ok(Recorded { stage, ops, hidden: room.hidden(ids.len())?, logits: buffers.logits })
+        let position = positions.narrow(0, ids.len() - 1..ids.len())?;
+        Ok(Recorded { stage, ops, hidden: room.hidden(ids.len())?, logits: buffers.logits, position })
     }
 
     /// Puts tokens and their positions into device memory, which the chunk before the last one has left.

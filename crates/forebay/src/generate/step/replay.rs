@@ -5,12 +5,9 @@
 //! the host reads it while the next one runs. Next room: [`step`](super), which decides when.
 
 use forebay_device::{Device, Fence, Recording, Request, Session, Stage, Tag};
-use forebay_tensor::{
-    DType, Note, Tensor,
-    ops::{Argmax, Follow},
-};
+use forebay_tensor::{DType, Note, Tensor, ops::Follow};
 
-use super::{leg::Leg, seen::Seen, shortlist::Shortlist};
+use super::{choice::Choice, leg::Leg, seen::Seen};
 use crate::{error::Result, models::Model};
 
 /// The recorded steps of a sequence, and what goes in and out of them.
@@ -114,26 +111,16 @@ impl Replay {
     }
 
     /// Records the next step, unless it is recorded.
-    pub(super) fn prepare(
-        &mut self,
-        leg: &mut Leg,
-        model: &dyn Model,
-        shortlist: Option<&Shortlist>,
-    ) -> Result<()> {
-        let recording = self.take_next(leg, model, shortlist)?;
+    pub(super) fn prepare(&mut self, leg: &mut Leg, model: &dyn Model, choice: &Choice) -> Result<()> {
+        let recording = self.take_next(leg, model, choice)?;
         self.turns[1 - self.latest].recording = Some(recording);
         Ok(())
     }
 
     /// Hands the next step over.
-    pub(super) fn step(
-        &mut self,
-        leg: &mut Leg,
-        model: &dyn Model,
-        shortlist: Option<&Shortlist>,
-    ) -> Result<Fence> {
+    pub(super) fn step(&mut self, leg: &mut Leg, model: &dyn Model, choice: &Choice) -> Result<Fence> {
         let next = 1 - self.latest;
-        let recording = self.take_next(leg, model, shortlist)?;
+        let recording = self.take_next(leg, model, choice)?;
         let fence = leg.session.replay(&recording);
         self.turns[next].recording = Some(recording);
         // A step that was refused has left nothing behind, and one that is under way will have.
@@ -144,16 +131,11 @@ impl Replay {
     }
 
     /// The next step out of its turn, recorded now if it was not before.
-    fn take_next(
-        &mut self,
-        leg: &mut Leg,
-        model: &dyn Model,
-        shortlist: Option<&Shortlist>,
-    ) -> Result<Recording> {
+    fn take_next(&mut self, leg: &mut Leg, model: &dyn Model, choice: &Choice) -> Result<Recording> {
         if let Some(recording) = self.turns[1 - self.latest].recording.take() {
             return Ok(recording);
         }
-        Ok(self.token(leg, model, shortlist, None)?.record()?)
+        Ok(self.token(leg, model, choice, None)?.record()?)
     }
 
     /// Notes what the next step records; nothing is computed.
@@ -161,10 +143,10 @@ impl Replay {
         &self,
         leg: &mut Leg,
         model: &dyn Model,
-        shortlist: Option<&Shortlist>,
+        choice: &Choice,
         notes: &mut Vec<Note>,
     ) -> Result<()> {
-        self.token(leg, model, shortlist, Some(notes)).map(drop)
+        self.token(leg, model, choice, Some(notes)).map(drop)
     }
 
     /// Records the next step.
@@ -172,7 +154,7 @@ impl Replay {
         &self,
         leg: &'s mut Leg,
         model: &dyn Model,
-        shortlist: Option<&Shortlist>,
+        choice: &Choice,
         mut notes: Option<&mut Vec<Note>>,
     ) -> Result<Stage<'s>> {
         let (ids, positions) = (self.place.narrow(0, 0..1)?, self.place.narrow(0, 1..2)?);
@@ -185,8 +167,7 @@ impl Replay {
         if let Some(notes) = notes {
             ops = ops.noting(notes, room.cache.len() + 1);
         }
-        shortlist.map_or(Ok(()), |list| list.record(&mut ops, &buffers.logits))?;
-        ops.record(&Argmax { x: &buffers.logits, out: found })?;
+        choice.record(&mut ops, &buffers.logits, &positions, found)?;
         ops.record(&Follow { found, ids: &ids, positions: &positions, told })?;
         Ok(stage)
     }

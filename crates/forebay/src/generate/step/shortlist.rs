@@ -2,7 +2,7 @@
 //!
 //! Larger logits come first, of equal ones the lower id, as candidates of samplers do. Next room: `replay`.
 
-use forebay_device::Read;
+use forebay_device::{Device, Read, Tag};
 use forebay_tensor::{DType, Recorder, Tensor, ops::TopK};
 
 use super::seen::Seen;
@@ -23,7 +23,20 @@ pub(in crate::generate) struct Shortlist {
 impl Shortlist {
     pub(in crate::generate) fn new(seen: &Seen, rows: usize, count: usize) -> Result<Self> {
         let list = |dtype| seen.tensor(dtype, &[rows, count], "shortlist");
-        let (ids, logits) = (list(DType::U32)?, list(DType::F32)?);
+        Self::of(rows, list(DType::U32)?, list(DType::F32)?)
+    }
+
+    /// The same in memory of the device, for what goes on there.
+    pub(in crate::generate) fn inside(device: &Device, rows: usize, count: usize) -> Result<Self> {
+        let list = |dtype| -> Result<Tensor> {
+            let shape = &[rows, count];
+            let request = Tensor::request(dtype, shape)?.tag(Tag::Activations).label("shortlist");
+            Ok(Tensor::of(dtype, shape, device.alloc(request)?)?)
+        };
+        Self::of(rows, list(DType::U32)?, list(DType::F32)?)
+    }
+
+    fn of(rows: usize, ids: Tensor, logits: Tensor) -> Result<Self> {
         let row = |row| Ok([ids.narrow(0, row..row + 1)?, logits.narrow(0, row..row + 1)?]);
         let rows = (0..rows).map(row).collect::<Result<_>>()?;
         Ok(Self { ids, logits, rows })
@@ -46,6 +59,11 @@ impl Shortlist {
         let rows = 0..logits.shape()[0];
         let (values, ids) = (&self.logits.narrow(0, rows.clone())?, &self.ids.narrow(0, rows)?);
         Ok(ops.record(&TopK { x: logits, values, ids })?)
+    }
+
+    /// The logits and tokens of the first rows, where they lie.
+    pub(in crate::generate) fn lists(&self, rows: usize) -> Result<[Tensor; 2]> {
+        Ok([self.logits.narrow(0, 0..rows)?, self.ids.narrow(0, 0..rows)?])
     }
 
     /// The tokens of a row and their logits.

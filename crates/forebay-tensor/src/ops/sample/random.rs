@@ -6,7 +6,7 @@
 /// Numbers of one seed.
 ///
 /// ```
-/// use forebay::generate::sampler::Random;
+/// use forebay_tensor::ops::Random;
 ///
 /// let random = Random::new(7);
 /// let number = random.uniform(12, 0);
