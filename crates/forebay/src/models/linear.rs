@@ -1,6 +1,6 @@
 //! Linear maps: a matrix, and a bias where the file has one; and several of one input, with what is around them.
 //!
-//! Where a card serves it, a norm, products of one row or of many, and what follows them are one op, `project`; on the CPU products
+//! Where a card serves it, a norm, products, and what follows them are one op, `project`; on the CPU products
 //! and what follows them are one, `matmul`. Elsewhere each is an op. Blocks do not know which.
 
 use std::ops::Range;
@@ -189,7 +189,7 @@ impl Linear {
 
     /// Whether the product of what a block made is a launch of its own, without any before it.
     pub fn is_one_launch(&self, x: &Input) -> bool {
-        x.joins() && Project::serves(&x.floats, x.room(), [&self.weight])
+        x.joins() && x.room().is_none() && Project::serves(&x.floats, None, [&self.weight])
     }
 
     /// Records the product of what a block made, which is rounded for it if it wants it so.
@@ -201,7 +201,7 @@ impl Linear {
             To::Hidden => (Finish::Add, &b.hidden),
             To::Out(out) => (Finish::Store, out),
         };
-        if self.is_one_launch(x) {
+        if x.joins() && Project::serves(&x.floats, x.room(), [&self.weight]) {
             let maps = [self.part()];
             let op = Project { x: &x.floats, norm: None, maps: &maps, finish, out: &[out], room: x.room() };
             if ops.serve(&op) {

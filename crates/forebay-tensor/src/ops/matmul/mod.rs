@@ -22,7 +22,7 @@ mod reference;
 
 use forebay_device::{BackendKind, Device, Kernel, Stage};
 
-use super::gate::Gating;
+use super::{gate::Gating, project};
 use crate::{
     ArgumentFault, DType, Error, Extent, Level, Op, Result, Served, Tensor, Weight,
     op::{Loaded, argument, contract::ensure, grid, optional, size},
@@ -126,7 +126,8 @@ impl<'a> Matmul<'a> {
     /// Elements of the room for up to so many rows of activations and a weight of this shape; 0 where none is of use to the
     /// device.
     pub fn room(device: &Device, count: usize, shape: [usize; 2]) -> usize {
-        if images::is_for(device) { bands::room(count, shape) } else { 0 }
+        let of_images = if images::is_for(device) { bands::room(count, shape) } else { 0 };
+        of_images.max(project::few::room(device, count, shape[1]))
     }
 
     /// Which argument is something around the products, if one is.

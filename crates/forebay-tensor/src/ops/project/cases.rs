@@ -1,10 +1,10 @@
 //! Every format of panels; one, two and three maps of different rows; norms, biases, sums and gates; widths around stages; more panels
-//! than blocks; many rows in rooms; numbers that are not finite; and arguments that do not fit.
+//! than blocks; a few rows and many in rooms; numbers that are not finite; and arguments that do not fit.
 
 use forebay_device::BackendKind;
 use half::f16;
 
-use super::{Finish, Gating, Map, Project, Scaling, reference};
+use super::{Finish, Gating, Map, Project, Scaling, few, reference};
 use crate::{
     Affine, DType, Level, Result, Tensor, Weight, WeightBytes,
     conformance::{Rig, Work},
@@ -48,6 +48,7 @@ pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
     compare(rig, &[of(q8, 20), of(q8, 20)], 64, false, Finish::Gate(clamped))?;
     not_finite(rig)?;
     nothing(rig)?;
+    few_rows(rig)?;
     in_rooms(rig)?;
     refused(rig)?;
     overlaps(rig)
@@ -67,51 +68,68 @@ pub(crate) fn measure(rig: &mut Rig) -> Result<()> {
     Ok(())
 }
 
-/// Compares maps of these types and rows with the oracle; with a norm and biases, or without.
+/// Compares one row's products with the oracle.
 fn compare(rig: &mut Rig, types: &[Type], width: usize, whole: bool, finish: Finish) -> Result<()> {
-    const EPSILON: f32 = 1e-5;
-    let what = format!("{types:?}, width {width}, {finish:?}, norm and bias: {whole}");
-    let (x, norm) = (rig.floats(width), rig.floats(width));
-    let mut row = reference::row(&x, whole.then_some((&norm, EPSILON)));
-    let largest = row.iter().fold(0.0f32, |most, x| most.max(x.abs()));
-    // Rows are rounded before they are multiplied.
-    let blocks: Vec<Rounded> = row.as_chunks().0.iter().map(Rounded::of).collect();
-    rounded::decode(&blocks, &mut row);
+    compare_rows(rig, types, [1, width], whole, finish)
+}
 
-    let (mut weights, mut biases, mut products, mut before) = (vec![], vec![], vec![], vec![]);
+/// Compares maps of these types and rows with the oracle; with a norm and biases, or without. Several rows have a room.
+fn compare_rows(
+    rig: &mut Rig,
+    types: &[Type],
+    [count, width]: [usize; 2],
+    whole: bool,
+    finish: Finish,
+) -> Result<()> {
+    const EPSILON: f32 = 1e-5;
+    let what = format!("{types:?}, {count} x {width}, {finish:?}, norm and bias: {whole}");
+    let (x, norm) = (rig.floats(count * width), rig.floats(width));
+    let mut rows: Vec<f32> =
+        x.chunks(width).flat_map(|x| reference::row(x, whole.then_some((&norm, EPSILON)))).collect();
+    let largest = rows.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+    // Rows are rounded before they are multiplied.
+    let blocks: Vec<Rounded> = rows.as_chunks().0.iter().map(Rounded::of).collect();
+    rounded::decode(&blocks, &mut rows);
+
+    let (mut weights, mut biases, mut products, mut before) =
+        (vec![], vec![], Vec::<Vec<f32>>::new(), vec![]);
     let mut near = 0.0f32;
-    for &(dtype, scale_type, rows) in types {
-        let (weight, values) = packed(rig, dtype, scale_type, [rows, width])?;
-        let bias = rig.floats(rows);
-        products.push(reference::product(&values, &row, whole.then_some(bias.as_slice())));
-        before.push(rig.floats(rows));
+    for &(dtype, scale_type, height) in types {
+        let (weight, values) = packed(rig, dtype, scale_type, [height, width])?;
+        let bias = rig.floats(height);
+        let product = |row| reference::product(&values, row, whole.then_some(bias.as_slice()));
+        products.push(rows.chunks(width).flat_map(product).collect());
+        before.push(rig.floats(count * height));
         let most = values.iter().fold(0.0f32, |most, w| most.max(w.abs()));
         // A norm is not computed as the oracle's is, to the bit, so that a few numbers between two codes go the other way.
         let turned = if whole { 3.0 * most * largest / 127.0 } else { 0.0 };
         near = near.max(4.0 * tolerance(&values, width) + turned);
         weights.push(weight);
-        biases.push(rig.tensor(&[rows], &bias)?);
+        biases.push(rig.tensor(&[height], &bias)?);
     }
     if let Finish::Gate(_) = finish {
         let size = products.iter().flatten().fold(1.0f32, |most, x| most.max(x.abs()));
         near *= 4.0 * size;
     }
     let wanted = reference::finish(&products, &before, finish);
-    let x = rig.tensor(&[1, width], &x)?;
+    let x = rig.tensor(&[count, width], &x)?;
     let norm = rig.tensor(&[width], &norm)?;
     let maps: Vec<_> = weights
         .iter()
         .zip(&biases)
         .map(|(weight, bias)| Map { weight, bias: whole.then_some(bias) })
         .collect();
+    let shape = |wanted: &Vec<f32>| [count, wanted.len() / count];
     let outs =
-        wanted.iter().map(|wanted| rig.output(DType::F32, &[1, wanted.len()])).collect::<Result<Vec<_>>>()?;
+        wanted.iter().map(|wanted| rig.output(DType::F32, &shape(wanted))).collect::<Result<Vec<_>>>()?;
+    let room = rig.output(DType::F16, &[few::elements(count, width)])?;
+    let room = (count > 1).then_some(&room);
     for (out, before) in outs.iter().zip(&before) {
         out.copy_from(before)?;
     }
     let out: Vec<&Tensor> = outs.iter().collect();
     let norm = whole.then_some(Scaling { weight: &norm, epsilon: EPSILON });
-    rig.run(&Project { x: &x, norm, maps: &maps, finish, out: &out, room: None })?;
+    rig.run(&Project { x: &x, norm, maps: &maps, finish, out: &out, room })?;
     for (out, wanted) in outs.iter().zip(&wanted) {
         rig.within(&what, out, wanted, near)?;
     }
@@ -119,6 +137,62 @@ fn compare(rig: &mut Rig, types: &[Type], width: usize, whole: bool, finish: Fin
 }
 
 type Type = (DType, Option<DType>, usize);
+
+/// Two to eight rows in a room: every format, several formats at once, widths around stages, and more panels than a block ends at a
+/// time; each row apart from the others.
+fn few_rows(rig: &mut Rig) -> Result<()> {
+    if rig.device().kind() != BackendKind::Cuda || few::room(rig.device(), 2, 32) == 0 {
+        return Ok(());
+    }
+    for (number, (dtype, scale_type, layout)) in tiles::in_panels().enumerate() {
+        let (span, count) = (layout.span, 2 + number % 7);
+        compare_rows(rig, &[(dtype, scale_type, 17)], [count, 3 * span], true, STORE)?;
+        compare_rows(rig, &[(dtype, scale_type, 33)], [8, 256 + span], false, Finish::Add)?;
+        compare_rows(rig, &[(dtype, scale_type, 21)], [9 - count, 4096 + span], false, STORE)?;
+        compare_rows(
+            rig,
+            &[(dtype, scale_type, 40), (dtype, scale_type, 40)],
+            [count, 2 * span],
+            true,
+            SILU,
+        )?;
+    }
+    let (k4, k6, q8) = ((DType::Q4_K, None), (DType::Q6_K, None), (DType::Q8_0, None));
+    let of = |(dtype, scales): (DType, Option<DType>), rows| (dtype, scales, rows);
+    for count in 2..=8 {
+        compare_rows(rig, &[of(k4, 70), of(k4, 35), of(k6, 19)], [count, 1024], true, STORE)?;
+        compare_rows(rig, &[of(q8, 16), of(k4, 19), of(q8, 40)], [count, 512], true, Finish::Add)?;
+    }
+    compare_rows(rig, &[of(k6, 33)], [8, 12_288], false, Finish::Add)?;
+    compare_rows(rig, &[of(q8, 33)], [3, 12_288], true, STORE)?;
+    compare_rows(rig, &[of(k4, 5000), of(k4, 5000)], [7, 256], true, SILU)?;
+    compare_rows(rig, &[of(q8, 40_000)], [8, 96], true, STORE)?;
+    compare_rows(rig, &[of(k6, 9000)], [5, 512], true, Finish::Add)?;
+    let clamped = Gating::Clamped { alpha: 1.702, limit: 2.0 };
+    compare_rows(rig, &[of(q8, 20), of(q8, 20)], [4, 64], false, Finish::Gate(clamped))?;
+
+    // An infinity spoils its own row.
+    let weight = alike(rig, 17, 64)?;
+    let mut x = vec![1.0; 3 * 64];
+    x[64 + 40] = f32::INFINITY;
+    let (x, norm) = (rig.tensor(&[3, 64], &x)?, rig.tensor(&[64], &[1.0f32; 64])?);
+    let (out, room) = (rig.output(DType::F32, &[3, 17])?, rig.output(DType::F16, &[few::elements(3, 64)])?);
+    let maps = [Map { weight: &weight, bias: None }];
+    let norm = Some(Scaling { weight: &norm, epsilon: 0.0 });
+    let op = Project { x: &x, norm, maps: &maps, finish: STORE, out: &[&out], room: Some(&room) };
+    rig.run(&op)?;
+    let values = out.to_vec::<f32>()?;
+    let finite = |row: usize| values[17 * row..17 * (row + 1)].iter().all(|value| value.is_finite());
+    assert!(finite(0) && finite(2) && values[17..34].iter().all(|value| value.is_nan()), "{values:?}");
+
+    let small = rig.output(DType::F16, &[few::elements(3, 64) - 1])?;
+    assert!(rig.serves(&Project { room: Some(&small), ..op }).is_err(), "there is no place for three rows");
+    let (other, up) = (packed(rig, DType::Q4_0, None, [17, 64])?.0, rig.output(DType::F32, &[3, 17])?);
+    let maps = [maps[0], Map { weight: &other, bias: None }];
+    let op = Project { maps: &maps, finish: SILU, out: &[&up], ..op };
+    assert!(rig.serves(&op).is_err(), "a gate of another format");
+    Ok(())
+}
 
 /// Many rows, of every format, and of several at once; sizes around tiles and bands.
 fn in_rooms(rig: &mut Rig) -> Result<()> {

@@ -1,22 +1,27 @@
 //! Multiplies rows by up to three weights at once, with a norm before and with what follows behind, on a card.
 //!
 //! It is what lies between two places where all of a row has to be known: the norm of a layer and its products, or a
-//! product and the sum with the hidden state. Every launch costs time in which no weight is read: one row is one launch. Many rows
+//! product and the sum with the hidden state. Every launch costs time in which no weight is read: one row is one launch, and a few rows
+//! are one that rounds them into a room and one for each format. Many rows
 //! cost time to move: in a room they are written once, as what is multiplied. On the CPU, where both cost next to nothing,
 //! [`RmsNorm`](super::RmsNorm), [`Round`](super::Round) and [`Matmul`](super::Matmul), which has biases, sums and gates itself, do
 //! the same for any rows.
-//! Next rooms: `reference` for what it means, `plan` for how blocks are shared out, `cuda.cu` for how it runs; `matmul::images` for
-//! many rows.
+//! Next rooms: `reference` for what it means, `plan` for how blocks are shared out, `few` for a few rows, `cuda.cu` for how it runs;
+//! `matmul::images` for many rows.
 
 #[cfg(any(test, feature = "conformance"))]
 pub(crate) mod cases;
+pub(in crate::ops) mod few;
 mod plan;
 #[cfg(any(test, feature = "conformance"))]
 mod reference;
 
 use forebay_device::{Arg, BackendKind, Device, Kernel, KernelDef, Param, Signature, Stage};
 
-use self::plan::Card;
+use self::{
+    few::Few,
+    plan::{Card, Shares},
+};
 use super::{
     gate::Gating,
     matmul::{
@@ -67,7 +72,7 @@ pub enum Finish {
     Gate(Gating),
 }
 
-/// `out = finish(weight * round(norm(x)) + bias)`, for each map; in a room rows are rounded to halves.
+/// `out = finish(weight * round(norm(x)) + bias)`, for each map; in a room more than eight rows are rounded to halves.
 ///
 /// ```
 /// use forebay_device::{Device, DeviceOptions};
@@ -97,7 +102,7 @@ pub struct Project<'a> {
     pub finish: Finish,
     /// f32, `[count, rows]`, one for each map, or one where a gate makes one of two.
     pub out: &'a [&'a Tensor],
-    /// f16: room for many rows, as large as [`Matmul::room`](super::Matmul::room) says, or larger.
+    /// f16: room for several rows, as large as [`Matmul::room`](super::Matmul::room) says, or larger.
     pub room: Option<&'a Tensor>,
 }
 
@@ -133,7 +138,8 @@ impl<'a> Project<'a> {
 #[derive(Debug)]
 pub struct ProjectKernels {
     loaded: Option<(PerType, Card)>,
-    /// Those that work in a room.
+    /// Those that work in a room, of a few rows and of many.
+    few: Option<Few>,
     images: Option<Images>,
 }
 
@@ -142,8 +148,13 @@ impl Loaded for ProjectKernels {
         let caps = device.caps();
         let card = Card::of(caps).filter(|_| caps.backend == BackendKind::Cuda);
         let (served, of_images) = images::split(served);
-        let load = |card| Ok::<_, Error>((PerType::load(device, served)?, card));
-        Ok(Self { loaded: card.map(load).transpose()?, images: Images::load(device, of_images)? })
+        let (of_one, of_few) = served.split_at(served.len().saturating_sub(few::kernels()));
+        let load = |card| Ok::<_, Error>((PerType::load(device, of_one)?, card));
+        Ok(Self {
+            loaded: card.map(load).transpose()?,
+            few: card.map(|card| Few::load(device, of_few, card)).transpose()?,
+            images: Images::load(device, of_images)?,
+        })
     }
 }
 
@@ -162,18 +173,12 @@ impl Op for Project<'_> {
     const NAME: &'static str = "project";
 
     fn served() -> Vec<Served> {
-        let floats = Param::read::<f32>();
-        let map = [Param::read::<u8>(), floats, Param::read_write::<f32>()];
-        let words = [Param::u32(); 5];
-        let params = [floats; 2].into_iter().chain([map; MOST].concat()).chain(words);
-        let rest = [Param::f32(), Param::u32(), Param::f32(), Param::f32(), Param::u32()];
-        let signature = Signature::new(params.chain(rest).collect::<Vec<_>>());
-        let kernel = |dtype: DType| {
-            KernelDef::new(format!("project_{dtype}"), signature.clone())
-                .bundle(include_bytes!("cuda.bundle"), for_format!(dtype, "project_"))
+        let of_panels = |dtype: DType| {
+            let entry = for_format!(dtype, "project_");
+            kernel(&format!("project_{dtype}"), entry, signature(Param::read::<f32>()))
         };
-        let one_row = tiles::in_panels().map(|(dtype, ..)| Served::new(dtype.name(), kernel(dtype)));
-        one_row.chain(images::served()).collect()
+        let one_row = tiles::in_panels().map(|(dtype, ..)| Served::new(dtype.name(), of_panels(dtype)));
+        one_row.chain(few::served()).chain(images::served()).collect()
     }
 
     fn check(&self) -> Result<()> {
@@ -235,11 +240,12 @@ impl Op for Project<'_> {
 
     fn kernel<'k>(&self, kernels: &'k ProjectKernels) -> Result<&'k Kernel> {
         let dtype = self.maps[0].weight.dtype();
-        if self.room.is_some() {
-            let found = self.in_room(kernels).and_then(|(images, work)| images.kernel(&work));
-            return found.ok_or(Error::NoFormat { dtype: dtype.name() });
+        if self.room.is_none() {
+            return self.place(kernels)?.0.of(dtype);
         }
-        self.place(kernels)?.0.of(dtype)
+        let of_images = self.in_room(kernels).and_then(|(images, work)| images.kernel(&work));
+        let of_few = || kernels.few.as_ref().and_then(|few| few.kernel(self));
+        of_images.or_else(of_few).ok_or(Error::NoFormat { dtype: dtype.name() })
     }
 
     fn launch(&self, kernels: &ProjectKernels, stage: &mut Stage<'_>) -> Result<()> {
@@ -247,38 +253,22 @@ impl Op for Project<'_> {
         if self.out.iter().all(|out| out.elements() == 0) {
             return Ok(());
         }
+        if let (Some(_), Some(few)) =
+            (self.room, kernels.few.as_ref().filter(|few| few.kernel(self).is_some()))
+        {
+            return few.launch(self, stage);
+        }
         if let Some((images, work)) = self.in_room(kernels) {
             return images.launch(&work, stage);
         }
         let (_, card, layout) = self.place(kernels)?;
-        let (grid, batch) = card.grid(self, &layout)?;
-        let nothing = optional(None, self.x)?;
-        let norm = optional(self.norm.map(|norm| norm.weight), self.x)?;
-        let mut arguments = vec![self.x.arg(), norm.arg()];
-        let bias = self.maps.iter().map(|map| optional(map.bias, self.x)).collect::<Result<Vec<_>>>()?;
-        for place in 0..MOST {
-            let weight = self.maps.get(place).map_or(&nothing, |map| map.weight.buffer());
-            let out = self.out.get(place).map_or(&nothing, |out| out.buffer());
-            arguments.extend([weight.arg(), bias.get(place).unwrap_or(&nothing).arg(), out.arg()]);
-        }
-        let weights = || (0..MOST).map(|place| self.maps.get(place).map(|map| map.weight));
-        let first = self.maps[0].weight;
-        arguments.push(tiles::how(Level::best(), first.scale_type(), first.dtype()).into());
-        for weight in weights() {
-            arguments.push(size(Self::NAME, "rows", weight.map_or(0, |weight| weight.shape()[0]))?.into());
-        }
-        let width = size(Self::NAME, "width", self.x.shape()[1])?;
-        let (finish, [alpha, limit]) = self.finish();
-        let epsilon = self.norm.map_or(0.0, |norm| norm.epsilon);
-        arguments.extend([
-            Arg::from(width),
-            epsilon.into(),
-            finish.into(),
-            alpha.into(),
-            limit.into(),
-            batch.into(),
-        ]);
-        Ok(stage.launch(kernel, grid, &arguments)?)
+        self.multiply(
+            kernel,
+            self.x,
+            Part { maps: self.maps, out: self.out },
+            card.one(self, &layout)?,
+            stage,
+        )
     }
 
     fn extents(&self, _: usize) -> Vec<Extent<'_>> {
@@ -286,7 +276,62 @@ impl Op for Project<'_> {
     }
 }
 
+/// A kernel of `cuda.cu`.
+fn kernel(name: &str, entry: &'static str, params: Vec<Param>) -> KernelDef {
+    KernelDef::new(name, Signature::new(params)).bundle(include_bytes!("cuda.bundle"), entry)
+}
+
+/// What kernels that multiply take, whose rows are such.
+fn signature(x: Param) -> Vec<Param> {
+    let floats = Param::read::<f32>();
+    let map = [Param::read::<u8>(), floats, Param::read_write::<f32>()];
+    let rest = [Param::f32(), Param::u32(), Param::f32(), Param::f32()];
+    let params = [x, floats].into_iter().chain([map; MOST].concat()).chain([Param::u32(); 5]);
+    params.chain(rest).chain([Param::u32(); 3]).collect()
+}
+
+/// Maps of one format that follow one another, and where their products go.
+#[derive(Clone, Copy, Debug)]
+struct Part<'a> {
+    maps: &'a [Map<'a>],
+    out: &'a [&'a Tensor],
+}
+
 impl Project<'_> {
+    /// Records products of rows as a kernel wants them.
+    fn multiply(
+        &self,
+        kernel: &Kernel,
+        x: &Tensor,
+        part: Part<'_>,
+        Shares { grid, batch, run }: Shares,
+        stage: &mut Stage<'_>,
+    ) -> Result<()> {
+        let Part { maps, out } = part;
+        let nothing = optional(None, self.x)?;
+        let norm = optional(self.norm.map(|norm| norm.weight), self.x)?;
+        let mut arguments = vec![x.arg(), norm.arg()];
+        let bias = maps.iter().map(|map| optional(map.bias, self.x)).collect::<Result<Vec<_>>>()?;
+        for place in 0..MOST {
+            let weight = maps.get(place).map_or(&nothing, |map| map.weight.buffer());
+            let out = out.get(place).map_or(&nothing, |out| out.buffer());
+            arguments.extend([weight.arg(), bias.get(place).unwrap_or(&nothing).arg(), out.arg()]);
+        }
+        let first = maps[0].weight;
+        arguments.push(tiles::how(Level::best(), first.scale_type(), first.dtype()).into());
+        for place in 0..MOST {
+            let rows = maps.get(place).map_or(0, |map| map.weight.shape()[0]);
+            arguments.push(size(Self::NAME, "rows", rows)?.into());
+        }
+        let [count, width] = [self.x.shape()[0], self.x.shape()[1]];
+        let (finish, [alpha, limit]) = self.finish();
+        let epsilon = self.norm.map_or(0.0, |norm| norm.epsilon);
+        arguments.push(size(Self::NAME, "width", width)?.into());
+        arguments.extend([Arg::from(epsilon), finish.into(), alpha.into(), limit.into()]);
+        arguments.extend([batch, run, size(Self::NAME, "rows of x", count)?].map(Arg::from));
+        Ok(stage.launch(kernel, grid, &arguments)?)
+    }
+
     /// The kernels, their card, and how the weights lie, if there is room for a row.
     fn place<'k>(&self, kernels: &'k ProjectKernels) -> Result<(&'k PerType, &'k Card, PanelLayout)> {
         let weight = self.maps[0].weight;
