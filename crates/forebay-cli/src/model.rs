@@ -135,6 +135,11 @@ impl HowArgs {
             }
         });
         let engine = Engine::open_on(device, model, &self.options().progress(told))?;
+        if self.gpu_layers.is_some() && self.device.kind == BackendKind::Cpu {
+            eprintln!(
+                "forebay: --gpu-layers without a card: all layers are on the CPU; --device cuda names one"
+            );
+        }
         for warning in engine.warnings() {
             eprintln!("forebay: {warning}");
         }

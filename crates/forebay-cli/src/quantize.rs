@@ -3,7 +3,7 @@
 use std::{ops::ControlFlow, path::PathBuf, str::FromStr};
 
 use clap::Args;
-use forebay::quantize::{self, Importance, MlxOptions, Options, Recipe};
+use forebay::quantize::{self, Importance, Mixed, MlxOptions, Options, Recipe};
 use forebay_tensor::{Affine, DType};
 
 use crate::{cli::Failure, interrupt, progress::Progress};
@@ -15,7 +15,7 @@ pub(crate) struct QuantizeArgs {
     input: PathBuf,
     /// The file to write, or for types of MLX the folder; it appears when it is whole
     output: PathBuf,
-    /// What matrices become, such as q4_k_m, q8_0 or iq4_xs, or for MLX mlx4 or mlx8g32; a wrong name lists all
+    /// What matrices become, such as q4_k_m, q8_0 or iq4_xs, or for MLX mlx4, mlx8g32 or mixed_3_6; a wrong name lists all
     #[arg(long = "type", value_name = "TYPE")]
     target: Target,
     /// Which columns count most: a GGUF file of type imatrix
@@ -37,8 +37,15 @@ pub(crate) struct QuantizeArgs {
 enum Target {
     /// A GGUF file.
     Gguf(Recipe),
-    /// A folder of MLX, of this type.
-    Mlx(DType),
+    /// A folder of MLX, of one type or two.
+    Mlx(Types),
+}
+
+/// The types of a folder of MLX.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Types {
+    One(DType),
+    Two(Mixed),
 }
 
 impl FromStr for Target {
@@ -46,11 +53,15 @@ impl FromStr for Target {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let name = text.to_ascii_lowercase();
+        if let Some(mixed) = Mixed::named(name.trim_start_matches("mlx").trim_start_matches(['-', '_'])) {
+            return Ok(Self::Mlx(Types::Two(mixed)));
+        }
         let Some(mlx) = name.strip_prefix("mlx") else {
             return text.parse().map(Self::Gguf).map_err(|error| match error {
-                forebay::Error::Option { name, wanted } => {
-                    forebay::Error::Option { name, wanted: format!("{wanted}; or for MLX {MLX}") }
-                }
+                forebay::Error::Option { name, wanted } => forebay::Error::Option {
+                    name,
+                    wanted: format!("{wanted}; or for MLX {}", types_of_mlx()),
+                },
                 error => error,
             });
         };
@@ -64,14 +75,19 @@ impl FromStr for Target {
                 affine.and_then(|(bits, group)| Affine::new(bits, group).ok()).map(DType::Affine)
             }
         };
-        let wrong = || forebay::Error::Option { name: "type", wanted: format!("for MLX, {MLX}") };
-        dtype.map(Self::Mlx).ok_or_else(wrong)
+        let wrong =
+            || forebay::Error::Option { name: "type", wanted: format!("for MLX, {}", types_of_mlx()) };
+        dtype.map(|dtype| Self::Mlx(Types::One(dtype))).ok_or_else(wrong)
     }
 }
 
-/// The types of MLX.
-const MLX: &str = "mlx and 2, 3, 4, 5, 6 or 8 bits, with g32 or g128 behind it for other groups than of 64, or mlx-mxfp4, mlx-mxfp8 \
-                   or mlx-nvfp4";
+/// The types and recipes of MLX, in words.
+fn types_of_mlx() -> String {
+    const TYPES: &str = "mlx and 2, 3, 4, 5, 6 or 8 bits, with g32 or g128 behind it for other groups than of 64, or mlx-mxfp4, \
+                         mlx-mxfp8 or mlx-nvfp4";
+    let mixed: Vec<&str> = Mixed::names().collect();
+    format!("{TYPES}, or {} of two widths", mixed.join(", "))
+}
 
 /// Runs the command.
 pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Failure> {
@@ -93,12 +109,15 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Failure> {
             (options.again, options.pure) = (args.requantize, args.pure);
             quantize::gguf(&args.input, &args.output, &options, watch)?
         }
-        Target::Mlx(dtype) => {
+        Target::Mlx(types) => {
             if args.imatrix.is_some() || args.pure {
                 let wrong = "types of MLX take neither --imatrix nor --pure; leave it out";
                 return Err(Failure::Usage(wrong.to_owned()));
             }
-            let mut options = MlxOptions::new(dtype)?;
+            let mut options = match types {
+                Types::One(dtype) => MlxOptions::new(dtype)?,
+                Types::Two(mixed) => MlxOptions::mixed(mixed),
+            };
             (options.again, options.threads) = (args.requantize, threads);
             quantize::mlx(&args.input, &args.output, &options, watch)?
         }

@@ -50,8 +50,8 @@ pub(crate) struct RunArgs {
     /// Token ids instead of a text, taken as they are
     #[arg(long, value_delimiter = ',', value_name = "IDS", conflicts_with_all = ["file", "system", "think"])]
     tokens: Vec<u32>,
-    /// The most tokens to generate; until the text ends or the context is full if not given
-    #[arg(short, long = "predict", value_name = "TOKENS")]
+    /// The most tokens to generate; until the text ends or the context is full if not given, or -1
+    #[arg(short, long = "predict", value_name = "TOKENS", value_parser = limit, allow_negative_numbers = true)]
     n: Option<usize>,
     /// End at this text, which is not printed; may be repeated
     #[arg(long, value_name = "TEXT")]
@@ -77,6 +77,11 @@ pub(crate) struct RunArgs {
     sampling: SamplingArgs,
     #[command(flatten)]
     open: OpenArgs,
+}
+
+/// How many tokens to generate at most; others write -1 where nothing bounds it.
+pub(crate) fn limit(text: &str) -> Result<usize, std::num::ParseIntError> {
+    if text == "-1" { Ok(usize::MAX) } else { text.parse() }
 }
 
 /// How a model is spoken to.

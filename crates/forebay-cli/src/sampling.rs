@@ -19,31 +19,31 @@ pub(crate) struct SamplingArgs {
     #[arg(long, conflicts_with_all = ["temp", "top_k", "top_p", "min_p", "typical_p", "top_n_sigma", "xtc_probability"])]
     pub(crate) greedy: bool,
     /// What random numbers come from: the same seed gives the same text; a new one each time if not given
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     seed: Option<u64>,
     /// Below 1 the likely becomes likelier, above 1 everything more alike; 0 takes the most likely
-    #[arg(long, visible_alias = "temperature", value_name = "T")]
+    #[arg(long, visible_alias = "temperature", value_name = "T", allow_negative_numbers = true)]
     temp: Option<f32>,
     /// Keep so many of the likeliest tokens; 0 keeps all
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
     top_k: Option<usize>,
     /// Keep the likeliest tokens that have this probability together; 1 keeps all
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     top_p: Option<f32>,
     /// Keep tokens that are at least so likely beside the likeliest; 0 keeps all
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     min_p: Option<f32>,
     /// Keep typical tokens that have this probability together; 1 keeps all
-    #[arg(long, visible_alias = "typical", value_name = "P")]
+    #[arg(long, visible_alias = "typical", value_name = "P", allow_negative_numbers = true)]
     typical_p: Option<f32>,
     /// Keep tokens whose logit is so many standard deviations below the largest at most; 0 keeps all
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     top_n_sigma: Option<f32>,
     /// Divide the logits of tokens that were said lately; 1 changes nothing
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     repeat_penalty: Option<f32>,
     /// How many tokens back penalties look
-    #[arg(long, value_name = "TOKENS")]
+    #[arg(long, value_name = "TOKENS", allow_negative_numbers = true)]
     repeat_last_n: Option<usize>,
     /// Take this from the logits of tokens that were said lately
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
@@ -52,7 +52,7 @@ pub(crate) struct SamplingArgs {
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     frequency_penalty: Option<f32>,
     /// Make tokens less likely that would continue a repetition; 0 does not
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     dry_multiplier: Option<f32>,
     /// By how much that grows with each token of the repetition
     #[arg(long, value_name = "X", requires = "dry_multiplier")]
@@ -67,7 +67,7 @@ pub(crate) struct SamplingArgs {
     #[arg(long, value_name = "TEXT", requires = "dry_multiplier")]
     dry_sequence_breaker: Vec<String>,
     /// How often the likeliest tokens are left out
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     xtc_probability: Option<f32>,
     /// How likely tokens have to be for that
     #[arg(long, value_name = "P", requires = "xtc_probability")]

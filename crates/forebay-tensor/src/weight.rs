@@ -120,7 +120,7 @@ enum Form {
     /// In rows, one after another.
     Rows { tensor: Tensor, integers: bool },
     /// In panels.
-    Panels { buffer: Buffer, scale_type: Option<DType> },
+    Panels { buffer: Buffer, scale_type: Option<DType>, floats: bool },
 }
 
 impl<const AXES: usize> Weight<AXES> {
@@ -201,7 +201,7 @@ impl<const AXES: usize> Weight<AXES> {
                 buffer.write::<u8>()?.chunks_mut(step).for_each(pack);
             }
         }
-        let form = Form::Panels { buffer, scale_type };
+        let form = Form::Panels { buffer, scale_type, floats: false };
         Ok(Self { dtype, shape, form, label })
     }
 
@@ -211,6 +211,16 @@ impl<const AXES: usize> Weight<AXES> {
     pub fn by_integers(mut self) -> Self {
         if let Form::Rows { tensor, integers } = &mut self.form {
             *integers = has_points(self.dtype) && tensor.buffer().backend() == BackendKind::Cpu;
+        }
+        self
+    }
+
+    /// The same weight with products of floats, if it is one of MLX in panels: pieces of these are decoded when they are multiplied,
+    /// and it takes rows that were not rounded. Only the CPU has them.
+    #[must_use]
+    pub fn by_floats(mut self) -> Self {
+        if let Form::Panels { buffer, scale_type, floats } = &mut self.form {
+            *floats = scale_type.is_some() && buffer.backend() == BackendKind::Cpu;
         }
         self
     }
@@ -228,7 +238,7 @@ impl<const AXES: usize> Weight<AXES> {
     /// The type of the rows that it multiplies: `f32`, or `rounded` where its products are of integers.
     pub fn input(&self) -> DType {
         match self.lie() {
-            Lie::Rows => DType::F32,
+            Lie::Rows | Lie::PanelsOfFloats => DType::F32,
             Lie::Points | Lie::Panels => DType::Rounded,
         }
     }
@@ -250,13 +260,14 @@ impl<const AXES: usize> Weight<AXES> {
         match self.form {
             Form::Rows { integers: false, .. } => Lie::Rows,
             Form::Rows { integers: true, .. } => Lie::Points,
-            Form::Panels { .. } => Lie::Panels,
+            Form::Panels { floats: false, .. } => Lie::Panels,
+            Form::Panels { floats: true, .. } => Lie::PanelsOfFloats,
         }
     }
 
     /// Whether it lies in panels.
     pub(crate) fn is_packed(&self) -> bool {
-        self.lie() == Lie::Panels
+        matches!(self.form, Form::Panels { .. })
     }
 
     /// The type of its scales, where they are a plane of their own.

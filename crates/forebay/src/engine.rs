@@ -43,7 +43,7 @@ pub use chat::Chat;
 pub use fit::Fit;
 pub use generation::{Generation, Piece, Timings};
 pub use importance::ImportanceOptions;
-pub use needs::Needs;
+pub use needs::{Needs, Outline};
 pub use several::Several;
 
 /// How a model is opened.

@@ -23,7 +23,7 @@ pub mod models;
 pub mod quantize;
 
 pub use engine::{
-    Chat, Engine, EngineOptions, Fit, Generation, ImportanceOptions, Needs, Piece, Several, Timings,
+    Chat, Engine, EngineOptions, Fit, Generation, ImportanceOptions, Needs, Outline, Piece, Several, Timings,
 };
 pub use error::{
     Error, Fault, FolderFault, FormatError, Place, Result, SetFault, TemplateFault, VocabularyFault,

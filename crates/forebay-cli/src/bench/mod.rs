@@ -109,17 +109,18 @@ struct Found {
 /// Runs the command.
 pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
     let Some(shape) = &args.shape else {
+        let begun = Instant::now();
         let name = args.model.as_deref().map_or_else(|| "demo".to_owned(), |path| path.display().to_string());
         let model = Model::of(args.model.as_deref());
         // Before the model is opened, which is the most memory that is taken.
         let weights = args.model.as_deref().and_then(read_for_a_token);
-        return args.open.with(&model, |engine| measure(engine, args, &name, weights));
+        return args.open.with(&model, |engine| measure(engine, args, &name, weights, begun));
     };
     let shape = Shape::find(shape)?;
     let made = Made::of(&shape, args)?;
     let name = format!("{} in {}, random weights", shape.name(), args.quant);
-    let weights = read_for_a_token(&made.path);
-    args.open.with(&Model::File(made.path.clone()), |engine| measure(engine, args, &name, weights))
+    let (begun, weights) = (Instant::now(), read_for_a_token(&made.path));
+    args.open.with(&Model::File(made.path.clone()), |engine| measure(engine, args, &name, weights, begun))
 }
 
 /// A file of random weights, which goes when it was not asked for.
@@ -150,8 +151,14 @@ impl Drop for Made {
     }
 }
 
-/// Measures; `weights` are the bytes that a token reads of them, where that is known.
-fn measure(engine: &Engine, args: &BenchArgs, name: &str, weights: Option<f64>) -> Result<(), Failure> {
+/// Measures; `weights` are the bytes that a token reads of them, where that is known, and `begun` is when opening began.
+fn measure(
+    engine: &Engine,
+    args: &BenchArgs,
+    name: &str,
+    weights: Option<f64>,
+    begun: Instant,
+) -> Result<(), Failure> {
     let tests = tests(args);
     let Some(longest) = tests.iter().map(Test::longest).max() else {
         return Err(Failure::Usage("nothing to measure: -p and -n are both 0".to_owned()));
@@ -167,6 +174,9 @@ fn measure(engine: &Engine, args: &BenchArgs, name: &str, weights: Option<f64>) 
     }
     let options = SequenceOptions { context: longest, ..engine.sequence_options() };
     let mut sequence = engine.sequence_with(&options)?;
+    sequence.feed(&[Ids::of(engine).next()])?;
+    sequence.greedy()?;
+    let first_token = begun.elapsed().as_secs_f64();
     let cache = engine.device().pool().stats().by_tag[tag(Tag::Kv)] as f64 / longest as f64;
     let mut progress = Progress::of("bench");
     let mut found = Vec::new();
@@ -202,7 +212,18 @@ fn measure(engine: &Engine, args: &BenchArgs, name: &str, weights: Option<f64>) 
     let explained = args.open.how.explains().then(|| explain::of(&mut sequence)).transpose()?;
     let peak = Peak { host: resident::most(), card: peak_on_card(engine.device()) };
     let bandwidth = bandwidth::of(engine.device())?;
-    print(engine, args, name, &found, (&peak, explained.as_ref()), bandwidth)
+    print(engine, args, name, &Results { found, peak, explained, bandwidth, first_token })
+}
+
+/// All that was found.
+struct Results {
+    found: Vec<Found>,
+    peak: Peak,
+    explained: Option<Explained>,
+    /// Bytes a second.
+    bandwidth: f64,
+    /// Seconds from before the model was opened until a token was known, behind a prompt of one.
+    first_token: f64,
 }
 
 /// The most memory that was taken at once.
@@ -342,14 +363,8 @@ fn spread(samples: &[f64]) -> (f64, f64) {
     (mean, (squares / (count - 1.0).max(1.0)).sqrt())
 }
 
-fn print(
-    engine: &Engine,
-    args: &BenchArgs,
-    model: &str,
-    found: &[Found],
-    (peak, explained): (&Peak, Option<&Explained>),
-    bandwidth: f64,
-) -> Result<(), Failure> {
+fn print(engine: &Engine, args: &BenchArgs, model: &str, results: &Results) -> Result<(), Failure> {
+    let Results { found, peak, explained, bandwidth, first_token } = results;
     let caps = engine.device().caps();
     let (workers, way) = match caps.unified {
         true => ("threads", "reading"),
@@ -368,10 +383,11 @@ fn print(
             "bandwidth_of": way,
             "peak_memory": peak.host,
             "peak_card_memory": peak.card,
+            "first_token_seconds": first_token,
             "tests": tests,
         });
         if let Some(explained) = explained {
-            object["step"] = explained.json(bandwidth);
+            object["step"] = explained.json(*bandwidth);
         }
         writeln!(out, "{object}")?;
         return Ok(());
@@ -399,11 +415,11 @@ fn print(
     let card = told("of the card", peak.card).unwrap_or_default();
     writeln!(
         out,
-        "{way} {:.1} GB/s{host}{card}; requests: for memory, in the rounds that count",
+        "{way} {:.1} GB/s{host}{card}, first token {first_token:.2} s after opening began; requests: for memory, in the rounds that count",
         bandwidth / 1e9
     )?;
     match explained {
-        Some(explained) => Ok(explained.print(&mut out, bandwidth)?),
+        Some(explained) => Ok(explained.print(&mut out, *bandwidth)?),
         None => Ok(()),
     }
 }

@@ -40,8 +40,8 @@ standard output gets the replies only.")]
 pub(crate) struct ChatArgs {
     /// The model: a GGUF file, the first of several, or a folder; the demo model if not given
     model: Option<PathBuf>,
-    /// The most tokens of a reply; until it ends or the context is full if not given
-    #[arg(short, long = "predict", value_name = "TOKENS")]
+    /// The most tokens of a reply; until it ends or the context is full if not given, or -1
+    #[arg(short, long = "predict", value_name = "TOKENS", value_parser = crate::run::limit, allow_negative_numbers = true)]
     n: Option<usize>,
     /// End a reply at this text, which is not printed; may be repeated
     #[arg(long, value_name = "TEXT")]

@@ -14,7 +14,7 @@ use std::{
 
 use clap::Args;
 use forebay::{
-    Engine, Fit as Layers, Needs,
+    Fit as Layers, Needs, Outline,
     formats::{
         folder::{Folder, Model as Found},
         gguf::{self, Gguf, Metadata, Split},
@@ -25,7 +25,7 @@ use forebay::{
     models::{Sizes, cache::Keeps},
 };
 use forebay_device::{Device, DeviceOptions, MappedFile};
-use forebay_tensor::DType;
+use forebay_tensor::{DType, Ops};
 
 use crate::{cli::Failure, devices, model::HowArgs, resident};
 
@@ -231,26 +231,23 @@ impl Listed {
 
 /// What the model takes to run, or why that cannot be told.
 fn fit(args: &InspectArgs) -> Result<Fit, String> {
-    // In floats and mapped, a model is put together without reading its matrices.
-    let how = args.how.options().precision(Precision::Strict).access(Access::Mapped);
     let told = |error: forebay::Error| error.to_string();
-    let engine = Engine::open_with(&args.model, &how).map_err(told)?;
-    let options = engine.sequence_options();
-    let (context, sizes) = (options.context, *engine.model().sizes());
-    let needs = Needs::of(engine.model(), &options).map_err(told)?;
+    let how = args.how.options();
+    let outline = Outline::of(&args.model, &how).map_err(told)?;
     let mut keeps = [0; 3];
-    for kept in engine.model().keeps() {
+    for kept in &outline.keeps {
         match kept {
             Keeps::All => keeps[0] += 1,
             Keeps::Window(_) => keeps[1] += 1,
             Keeps::States(_) => keeps[2] += 1,
         }
     }
-    // The model gives back what it took, and what is left is what a run takes besides.
-    drop(engine);
+    // What a run takes besides: its device with all kernels, and the tokenizer.
+    let device = Device::open(&how.device).map_err(|error| error.to_string())?;
+    let ops = Ops::open(&device).map_err(|error| error.to_string())?;
     let tokenizer = Tokenizer::open(&args.model).map_err(told)?;
     let program = resident::now().unwrap_or(0);
-    drop(tokenizer);
+    drop((tokenizer, ops, device));
     let mut devices = devices::all();
     if let Some(name) = args.how.limited() {
         devices.push((name, Device::open(&args.how.device()).map_err(|error| error.to_string())?));
@@ -269,6 +266,7 @@ fn fit(args: &InspectArgs) -> Result<Fit, String> {
         Ok(Room { name, memory: device.caps().memory.min(limit), layers })
     };
     let devices = devices.into_iter().map(room).collect::<Result<_, _>>()?;
+    let Outline { sizes, context, needs, .. } = outline;
     Ok(Fit { sizes, keeps, context, weights: 0, needs, program, devices })
 }
 

@@ -40,6 +40,7 @@ fn what_is_no_model_is_a_failure_and_what_cannot_be_asked_is_wrong_use() {
     for (flag, value, named) in [
         ("--threads", "0", "threads"),
         ("--temp", "NaN", "temperature"),
+        ("--temp", "-1", "temperature"),
         ("--top-p", "1.5", "top_p"),
         ("--repeat-penalty", "0", "repetition_penalty"),
         ("--logit-bias", "4000=1", "token id 4000"),

@@ -65,6 +65,9 @@ const GONE: rustix::mm::Advice = rustix::mm::Advice::LinuxDontNeed;
 #[cfg(not(target_os = "linux"))]
 const GONE: rustix::mm::Advice = rustix::mm::Advice::DontNeed;
 
+/// Bytes of the largest pages in which systems keep files.
+const LARGE_PAGE: usize = 2 << 20;
+
 impl MappedFile {
     /// Maps all of a file. The pages are read when they are first touched.
     ///
@@ -113,9 +116,14 @@ impl MappedFile {
     }
 
     /// Tells the system that these bytes will not be needed soon: their pages leave this process's memory, and are read
-    /// again if they are touched after all. Whole pages inside the range only.
+    /// again if they are touched after all. So do those around them that share a large page with them, since a look at any
+    /// byte of a large page may have brought all of it, also what was let go before.
     pub fn forget(&self, range: std::ops::Range<usize>) {
-        self.advise(range, GONE);
+        let range = range.start..range.end.min(self.mapping.len);
+        if !range.is_empty() {
+            let start = range.start / LARGE_PAGE * LARGE_PAGE;
+            self.advise(start..range.end.next_multiple_of(LARGE_PAGE), GONE);
+        }
     }
 
     /// Tells the system that these bytes will be needed soon.
@@ -179,10 +187,11 @@ mod tests {
         fs::write(&path, &bytes).unwrap();
         let map = MappedFile::open(&path).unwrap();
         assert!(map.bytes() == bytes && resident(&path) == LEN as u64);
-        // Pages that are not whole inside stay.
-        map.forget(100..LEN / 2 + 100);
-        let left = resident(&path);
-        assert!((LEN as u64 / 2..=LEN as u64 / 2 + 8192).contains(&left), "{left}");
+        map.forget(100..100);
+        assert_eq!(resident(&path), LEN as u64);
+        // All of the large pages that it touches, and no other.
+        map.forget(LARGE_PAGE + 100..2 * LARGE_PAGE + 100);
+        assert_eq!(resident(&path), (LEN - 2 * LARGE_PAGE) as u64);
         map.forget(0..usize::MAX);
         assert_eq!(resident(&path), 0);
         assert!(map.bytes() == bytes);

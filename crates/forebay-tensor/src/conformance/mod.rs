@@ -17,6 +17,7 @@ pub use self::{
 };
 use forebay_device::BackendKind;
 
+pub use crate::tiles::cuda::tables::header as tables;
 use crate::{Op, Result, Served};
 
 /// An op as the conformance run sees it.

@@ -94,10 +94,14 @@ pub(crate) enum Lie {
     Points,
     /// In panels, for products of integers.
     Panels,
+    /// In panels, for products of floats.
+    PanelsOfFloats,
 }
 
 /// What ends the types of kernels for integer products of rows.
 const BY_INTEGERS: &str = " by integers";
+/// What ends the types of kernels for products of floats with panels.
+const BY_FLOATS: &str = " in panels by floats";
 /// What ends the types of kernels for panels; of a card's kernels that are made for more rows of activations than one, for
 /// how many.
 const IN_PANELS: &str = " in panels";
@@ -126,6 +130,7 @@ pub struct WeightKernels {
     rows_by_128: PerType,
     points: PerType,
     panels: PerType,
+    of_floats: PerType,
     few: PerType,
     by_64: PerType,
     by_128: PerType,
@@ -134,7 +139,7 @@ pub struct WeightKernels {
 
 impl Loaded for WeightKernels {
     fn load(device: &Device, served: &[Served]) -> Result<Self> {
-        let endings = [IN_PANELS, FEW_ROWS, ROWS_64, ROWS_128, BY_INTEGERS, BY_64, BY_128, ""];
+        let endings = [IN_PANELS, BY_FLOATS, FEW_ROWS, ROWS_64, ROWS_128, BY_INTEGERS, BY_64, BY_128, ""];
         let mut found = endings.map(|_| PerType { kernels: Vec::new() });
         for one in with_code(device, served) {
             let ending = |ending: &&str| one.types().strip_suffix(ending);
@@ -142,8 +147,9 @@ impl Loaded for WeightKernels {
             let dtype = ending(&endings[place]).unwrap_or_default().parse()?;
             found[place].kernels.push((dtype, one.load(device)?));
         }
-        let [panels, few, by_64, by_128, points, rows_by_64, rows_by_128, rows] = found;
-        Ok(Self { rows, rows_by_64, rows_by_128, points, panels, few, by_64, by_128, level: Level::best() })
+        let [panels, of_floats, few, by_64, by_128, points, rows_by_64, rows_by_128, rows] = found;
+        let level = Level::best();
+        Ok(Self { rows, rows_by_64, rows_by_128, points, panels, of_floats, few, by_64, by_128, level })
     }
 
     fn set_level(&mut self, level: Level) {
@@ -158,6 +164,7 @@ impl WeightKernels {
             Lie::Rows => self.rows.of(dtype),
             Lie::Points => self.points.of(dtype),
             Lie::Panels => self.panels.of(dtype),
+            Lie::PanelsOfFloats => self.of_floats.of(dtype),
         }
     }
 
@@ -194,6 +201,12 @@ pub(crate) fn per_weight<C: Into<Code>>(
 ) -> Vec<Served> {
     let panels = in_panels().map(|(dtype, ..)| Served::new(format!("{dtype}{IN_PANELS}"), panels(dtype)));
     per_format(rows).into_iter().chain(panels).collect()
+}
+
+/// The kernels of panels for products of floats: those of planes, which have no rows that could be multiplied instead.
+pub(crate) fn per_panels_of_floats(kernel: impl Fn(DType) -> KernelDef) -> impl Iterator<Item = Served> {
+    let of_planes = in_panels().filter(|(_, scale_type, _)| scale_type.is_some());
+    of_planes.map(move |(dtype, ..)| Served::new(format!("{dtype}{BY_FLOATS}"), kernel(dtype)))
 }
 
 /// The kernels of a card for panels and several rows of activations.

@@ -5,10 +5,10 @@
 
 use std::path::Path;
 
-use forebay_device::{Device, DeviceOptions, Error as DeviceError, NullOptions};
+use forebay_device::{Device, Error as DeviceError};
 use forebay_tensor::DType;
 
-use super::{CHUNKS, EngineOptions};
+use super::{CHUNKS, EngineOptions, needs::nowhere};
 use crate::{
     error::{Error, Result},
     formats::{
@@ -146,8 +146,7 @@ impl Fitting {
 
     /// What so many of the last layers take, or all if there are not so many.
     fn take(&self, layers: usize) -> Result<Taken> {
-        let null = NullOptions::default().memory(1 << 50).backed(false);
-        let [nowhere, there] = [null.open(&DeviceOptions::null())?.0, null.open(&DeviceOptions::null())?.0];
+        let [nowhere, there] = [nowhere()?, nowhere()?];
         let placement = match layers {
             usize::MAX => Placement::on(&there),
             layers => Placement::on(&nowhere).then(&there, layers),
@@ -173,6 +172,8 @@ impl Fitting {
 
 #[cfg(test)]
 mod tests {
+    use forebay_device::{DeviceOptions, NullOptions};
+
     use super::{super::tests::model, *};
     use crate::Engine;
 

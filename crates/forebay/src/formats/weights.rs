@@ -47,7 +47,7 @@ pub enum Precision {
     #[default]
     Fast,
     /// Floats of 32 bits: weights are decoded, and activations stay as they are. Weights of MLX with a scale and a bias are
-    /// decoded when they are loaded, and take 32 bits each.
+    /// decoded when they are loaded to a card, and take 32 bits each there.
     Strict,
 }
 
@@ -316,16 +316,7 @@ impl Weights {
         let shape = [rows.len(), shape[1]];
         let picked = Rows { first: rows.start as u64, count: rows.len() as u64, step: 1 };
         let stored = whole.pick(shape.map(|size| size as u64).to_vec(), [picked]);
-        let weight = match self.precision {
-            Precision::Fast => self.pack(&stored, shape, name)?,
-            Precision::Strict => None,
-        };
-        let weight = match weight {
-            Some(weight) => weight,
-            None => self.in_rows(&stored, shape)?,
-        };
-        self.took(name, self.bytes_there(&stored));
-        Ok(weight.label(name.to_owned()))
+        self.took_weight(name, &stored, shape)
     }
 
     /// The matrices of experts of this name, `[experts, rows, width]`, as [`take_weight`](Self::take_weight).
@@ -333,17 +324,8 @@ impl Weights {
     /// # Errors
     /// As [`take`](Self::take).
     pub fn take_experts(&mut self, name: &str, shape: [usize; 3]) -> Result<Weight<3>> {
-        let stored = self.find(name, &shape)?;
-        let weight = match self.precision {
-            Precision::Fast => self.pack(stored, shape, name)?,
-            Precision::Strict => None,
-        };
-        let weight = match weight {
-            Some(weight) => weight,
-            None => self.in_rows(stored, shape)?,
-        };
-        self.took(name, self.bytes_there(stored));
-        Ok(weight.label(name.to_owned()))
+        let stored = self.find(name, &shape)?.clone();
+        self.took_weight(name, &stored, shape)
     }
 
     /// The tensor of this name as f32, converted if the file holds another type: for the few small ones that ops want so.
@@ -416,9 +398,33 @@ impl Weights {
         })
     }
 
+    /// A matrix in the form that products on the device read best, and at this precision can.
+    fn took_weight<const AXES: usize>(
+        &mut self,
+        name: &str,
+        stored: &Stored,
+        shape: [usize; AXES],
+    ) -> Result<Weight<AXES>> {
+        let packed = match (self.precision, &stored.kind, self.device().kind()) {
+            (Precision::Fast, ..) => self.pack(stored, shape, name)?,
+            // Their rows are in several pieces, which panels are not.
+            (Precision::Strict, Kind::Planes { .. }, BackendKind::Cpu) => {
+                self.pack(stored, shape, name)?.map(Weight::by_floats)
+            }
+            (Precision::Strict, ..) => None,
+        };
+        let weight = match packed {
+            Some(weight) => weight,
+            None => self.in_rows(stored, shape)?,
+        };
+        self.took(name, self.bytes_there(stored));
+        Ok(weight.label(name.to_owned()))
+    }
+
     /// Bytes that a matrix takes on a device: those of the file, unless it is decoded.
     fn bytes_there(&self, stored: &Stored) -> u64 {
         match (&stored.kind, self.precision) {
+            // Bytes are counted for cards, which have no products of floats for panels.
             (Kind::Planes { dtype, .. }, Precision::Strict) if mlx::dtype_of_rows(*dtype) == DType::F32 => {
                 4 * stored.shape.iter().product::<u64>()
             }
@@ -636,7 +642,8 @@ fn join(parts: Vec<(Gguf, Source)>) -> Result<Opened> {
             None => vec![(tensor.name().to_owned(), stored)],
         }
     });
-    let (tensors, metadata) = (tensors.collect(), files.parts()[0].metadata().clone());
+    let tensors = tensors.collect();
+    let metadata = files.into_metadata();
     let file = metadata.file().clone();
     Ok(Opened { metadata, file, sources, tensors, naming: None, warnings: Vec::new() })
 }

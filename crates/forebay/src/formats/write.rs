@@ -1,17 +1,11 @@
-//! Writes files of tensors.
-//!
-//! A file appears whole or not at all: it is written beside its place and moved there at the end.
+//! Writes files of tensors. Next room: `pending`, by which a file appears whole or not at all.
 
-use std::{
-    fs::{self, File},
-    io::{BufWriter, Write},
-    path::Path,
-    sync::Arc,
-};
+use std::path::Path;
 
 use forebay_tensor::DType;
 use serde_json::{Map, Value, json};
 
+use super::pending::Pending;
 use crate::error::{Error, Result};
 
 /// A tensor to be written.
@@ -48,24 +42,12 @@ pub struct NamedTensor<'a> {
 /// [`Error::Io`] if the file cannot be written, [`Error::Option`] for a type that such files cannot hold, and
 /// [`Error::Tensor`] if bytes and shape do not go together.
 pub fn safetensors(path: impl AsRef<Path>, tensors: &[NamedTensor<'_>]) -> Result<()> {
-    let path = path.as_ref();
     let header = header(tensors)?;
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".part");
-    let beside = Path::new(&beside);
-    let write = || -> std::io::Result<()> {
-        let mut file = BufWriter::new(File::create(beside)?);
-        file.write_all(&(header.len() as u64).to_le_bytes())?;
-        file.write_all(header.as_bytes())?;
-        tensors.iter().try_for_each(|tensor| file.write_all(tensor.bytes))?;
-        file.into_inner()?.sync_all()?;
-        fs::rename(beside, path)
-    };
-    write().map_err(|source| {
-        // The error that matters is the first one.
-        let _ = fs::remove_file(beside);
-        Error::Io { file: path.into(), action: "write", source: Arc::new(source) }
-    })
+    let mut file = Pending::create(path.as_ref())?;
+    file.put(&(header.len() as u64).to_le_bytes())?;
+    file.put(header.as_bytes())?;
+    tensors.iter().try_for_each(|tensor| file.put(tensor.bytes))?;
+    file.finish()
 }
 
 /// The header, filled up with spaces so that the data begins at a multiple of eight.

@@ -23,7 +23,10 @@ use forebay_tensor::{
 };
 use serde_json::{Map, Value as Json, json};
 
-use super::{Progress, Report};
+use super::{
+    Progress, Report,
+    mixed::{Mixed, layer},
+};
 use crate::{
     error::{Error, Fault, FormatError, Place, Result},
     formats::{
@@ -57,8 +60,10 @@ const ROUTERS: [&str; 3] = [".mlp.gate", ".mlp.router", ".mlp.shared_expert_gate
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct MlxOptions {
-    /// The type of matrices: one of MLX.
+    /// The type of matrices, or of most: one of MLX.
     pub dtype: DType,
+    /// A recipe that gives some matrices another type.
+    pub mixed: Option<Mixed>,
     /// Takes matrices that were quantised before.
     pub again: bool,
     /// Threads that encode.
@@ -73,10 +78,20 @@ impl MlxOptions {
     pub fn new(dtype: DType) -> Result<Self> {
         match dtype {
             DType::Affine(_) | DType::MlxMxfp4 | DType::MlxMxfp8 | DType::MlxNvfp4 => {
-                Ok(Self { dtype, again: false, threads: 1 })
+                Ok(Self { dtype, mixed: None, again: false, threads: 1 })
             }
             _ => Err(Error::Option { name: "type", wanted: "a type of MLX, such as mlx4".to_owned() }),
         }
+    }
+
+    /// A recipe of two types, on one thread.
+    pub fn mixed(mixed: Mixed) -> Self {
+        Self { dtype: mixed.most, mixed: Some(mixed), again: false, threads: 1 }
+    }
+
+    /// The type of a module's matrix in a model of so many layers.
+    fn of(&self, module: &str, layers: usize) -> DType {
+        self.mixed.map_or(self.dtype, |mixed| mixed.of(module, layers))
     }
 }
 
@@ -103,7 +118,9 @@ pub fn mlx(
 ) -> Result<Option<Report>> {
     let begun = Instant::now();
     let Input { origin, mut config, float, files } = Input::open(input.as_ref())?;
-    let plan = origin.parts.iter().map(|part| Plan::of(part, float, options)).collect::<Result<Vec<_>>>()?;
+    let layers = origin.parts.iter().filter_map(|part| layer(&part.name)).max().map_or(0, |last| last + 1);
+    let plan = origin.parts.iter().map(|part| Plan::of(part, float, options, layers));
+    let plan = plan.collect::<Result<Vec<_>>>()?;
     let beside = Beside::new(output.as_ref())?;
     let mut report =
         Report { bytes: (0, 0), changed: 0, time: begun.elapsed(), warnings: origin.warnings.clone() };
@@ -215,9 +232,9 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn of(part: &'a Part, float: Option<DType>, options: &MlxOptions) -> Result<Self> {
+    fn of(part: &'a Part, float: Option<DType>, options: &MlxOptions, layers: usize) -> Result<Self> {
         let found = part.dtype()?;
-        let becomes = Becomes::of(part, found, float, options)?;
+        let becomes = Becomes::of(part, found, float, options, layers)?;
         let elements: usize = part.shape.iter().product();
         let (outer, width) = part.shape.split_at(part.shape.len().saturating_sub(1));
         let width = width.first().copied().unwrap_or(1);
@@ -308,7 +325,13 @@ impl<'a> Plan<'a> {
 }
 
 impl Becomes {
-    fn of(part: &Part, found: DType, float: Option<DType>, options: &MlxOptions) -> Result<Self> {
+    fn of(
+        part: &Part,
+        found: DType,
+        float: Option<DType>,
+        options: &MlxOptions,
+        layers: usize,
+    ) -> Result<Self> {
         let module = part.name.strip_suffix(".weight").filter(|module| {
             let small = module.ends_with("norm") || module.ends_with("conv1d");
             part.shape.len() >= 2 && !small
@@ -335,7 +358,7 @@ impl Becomes {
         let Some(module) = module else { return Ok(Self::Plain { dtype: scale_type }) };
         let dtype = match ROUTERS.iter().any(|router| module.ends_with(router)) {
             true => DType::Affine(Affine::new(8, 64)?),
-            false => options.dtype,
+            false => options.of(module, layers),
         };
         let width = part.shape.last().copied().unwrap_or(0);
         if !width.is_multiple_of(dtype.block_elements()) {

@@ -1,13 +1,13 @@
 //! Makes a smaller model file: every matrix in the type that a recipe gives it, everything else as it was.
 //!
 //! The file is read and written piece by piece, so that a model of any size takes the memory of a few rows. It never
-//! runs a model. Next rooms: `recipe` for the types, `importance` for which columns count most and `sums` for
-//! finding that out, `shapes` for
-//! files of random weights in the shape of known models, `mlx` for
-//! folders as MLX has them.
+//! runs a model. Next rooms: `recipe` for the types, `importance` for which columns count most and `sums` for finding
+//! that out, `shapes` for files of random weights in
+//! the shape of known models, `mlx` for folders as MLX has them and `mixed` for their recipes of two types.
 
 mod importance;
 mod job;
+mod mixed;
 mod mlx;
 mod recipe;
 mod shapes;
@@ -23,6 +23,7 @@ use forebay_tensor::DType;
 
 pub use self::{
     importance::Importance,
+    mixed::Mixed,
     mlx::{MlxOptions, mlx},
     recipe::{Facts, Recipe},
     shapes::Shape,

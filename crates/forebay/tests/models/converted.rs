@@ -8,7 +8,7 @@ use forebay::{
         weights::Precision,
     },
     generate::tokenizer::Tokenizer,
-    quantize::{self, MlxOptions, Options, Progress},
+    quantize::{self, Mixed, MlxOptions, Options, Progress},
 };
 use forebay_tensor::DType;
 
@@ -78,14 +78,14 @@ fn folders_for_mlx_are_those_that_mlx_makes_to_the_bit() {
         for entry in fs::read_dir(&root).unwrap() {
             let theirs = entry.unwrap().path();
             let name = theirs.file_name().unwrap().to_str().unwrap().to_owned();
-            let dtype = match name.strip_prefix("mlx-") {
-                Some("mxfp4" | "keep") => DType::MlxMxfp4,
-                Some(affine) if !affine.contains("mixed") => format!("mlx_{affine}").parse().unwrap(),
+            let options = match name.strip_prefix("mlx-") {
+                Some("mxfp4" | "keep") => MlxOptions::new(DType::MlxMxfp4),
+                Some(mixed) if mixed.contains("mixed") => Ok(MlxOptions::mixed(Mixed::named(mixed).unwrap())),
+                Some(affine) => MlxOptions::new(format!("mlx_{affine}").parse().unwrap()),
                 _ => continue,
             };
             let ours = dir.join(format!("{family}-{name}"));
-            let report =
-                quantize::mlx(root.join("hf"), &ours, &MlxOptions::new(dtype).unwrap(), go).unwrap().unwrap();
+            let report = quantize::mlx(root.join("hf"), &ours, &options.unwrap(), go).unwrap().unwrap();
             let (found, wanted) =
                 (tensors(&ours.join("model.safetensors")), tensors(&theirs.join("model.safetensors")));
             println!("{family} {name}: {} tensors, {} packed", found.len(), report.changed);

@@ -73,3 +73,31 @@ fn integer_products_move_logits_no_further_than_those_of_the_system_that_made_th
         }
     }
 }
+
+#[test]
+fn quantised_files_are_nearer_to_their_decoded_weights_than_the_system_that_made_them() {
+    const FAMILIES: [&str; 10] =
+        ["llama", "qwen2", "qwen3", "qwen3moe", "qwen35", "qwen3next", "gemma2", "gemma3", "phi3", "gptoss"];
+    let (mut all, mut of_k) = (Vec::new(), Vec::new());
+    for family in FAMILIES {
+        let Some(root) = folder(&format!("models/{family}")) else { return };
+        for (name, path) in ggufs(&root).into_iter().filter(|(name, _)| !name.ends_with("F16")) {
+            let reference = Reference::open(root.join(format!("ref/{family}.{name}.ref.safetensors")));
+            let (exact, native) = (reference.floats("exact.logitsA"), reference.floats("native.logitsA"));
+            let engine = open_with(&path, 2, DType::F32, Precision::Fast);
+            let got = logits(&engine, &reference.ids("promptA"), 32);
+            let errors = [&got, &native].map(|logits| relative(logits, &exact));
+            println!("{family} {name}: {:.4}, theirs {:.4}", errors[0], errors[1]);
+            all.push(errors);
+            if name.contains("_K") {
+                of_k.push(errors);
+            }
+        }
+    }
+    let mean = |errors: &[[f64; 2]], whose: usize| {
+        errors.iter().map(|errors| errors[whose]).sum::<f64>() / errors.len() as f64
+    };
+    assert!(all.len() > 30 && of_k.len() > 10, "{} files, {} of them of K", all.len(), of_k.len());
+    assert!(mean(&all, 0) <= mean(&all, 1), "{:.4} and {:.4}", mean(&all, 0), mean(&all, 1));
+    assert!(mean(&of_k, 0) <= 0.8 * mean(&of_k, 1), "{:.4} and {:.4}", mean(&of_k, 0), mean(&of_k, 1));
+}

@@ -1,19 +1,20 @@
 #![allow(clippy::print_stdout, reason = "it is a program that prints")]
-//! The conformance run as a program: `conformance test|perf|support [--op NAME] [--seed N] [--rounds N]`.
+//! The conformance run as a program: `conformance test|perf|support|tables [--op NAME] [--seed N] [--rounds N]`.
 //!
 //! `test` compares ops with their oracles on the devices of `FOREBAY_TEST_DEVICES`, with other random numbers each round,
-//! or only on those that have so many threads; `perf` measures them on shapes of real models, beside the bandwidth of the same run; `support` writes `docs/ops.md`.
+//! or only on those that have so many threads; `perf` measures them on shapes of real models, beside the bandwidth of the same run; `support` writes `docs/ops.md`,
+//! and `tables` the header with the formats' tables for device code.
 
 use std::{env, fs, path::Path, time::Instant};
 
 use forebay_device::{BackendKind, Device, DeviceOptions, Grid, KernelDef, Param, Signature};
 use forebay_tensor::{
-    conformance::{Rig, Subject},
+    conformance::{self, Rig, Subject},
     subjects,
 };
 use testkit::{Setup, ops};
 
-const USAGE: &str = "conformance test|perf|support [--op NAME] [--seed N] [--rounds N] [--threads N]";
+const USAGE: &str = "conformance test|perf|support|tables [--op NAME] [--seed N] [--rounds N] [--threads N]";
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -42,12 +43,17 @@ fn main() -> Outcome {
         "test" => test(&options),
         "perf" => perf(&options),
         "support" => Ok(fs::write(page(), ops::table())?),
+        "tables" => Ok(fs::write(header(), conformance::tables())?),
         _ => Err(USAGE.into()),
     }
 }
 
 fn page() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/ops.md")
+}
+
+fn header() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../forebay-tensor/src/tiles/cuda/tables.cuh")
 }
 
 /// Ops against their oracles; a case that does not hold ends the program.

@@ -72,7 +72,7 @@ pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
     for dtype in with_points(rig) {
         for shape in [[1, 1, 256], [2, 17, 768], [5, 70, 256], [7, 3, 512], [5, 0, 256]] {
             let (weight, values) = in_rows(rig, dtype, [shape[1], shape[2]])?;
-            by_integers(rig, &weight.by_integers(), &values, shape[0])?;
+            on_every_level(rig, &weight.by_integers(), &values, shape[0])?;
         }
     }
     for scale_type in [DType::F16, DType::F32] {
@@ -295,15 +295,22 @@ fn packed_product(
     [count, rows, width]: [usize; 3],
 ) -> Result<()> {
     let (weight, values) = packed(rig, dtype, scale_type, [rows, width])?;
-    by_integers(rig, &weight, &values, count)
+    on_every_level(rig, &weight, &values, count)?;
+    let weight = weight.by_floats();
+    if weight.input() == DType::F32 {
+        on_every_level(rig, &weight, &values, count)?;
+    }
+    Ok(())
 }
 
-/// The product of a weight with rounded rows, which is the same on every level and for every number of rows.
-fn by_integers(rig: &mut Rig, weight: &Weight, values: &[f32], count: usize) -> Result<()> {
+/// The product of a weight with rows that it takes, which is the same on every level and for every number of rows.
+fn on_every_level(rig: &mut Rig, weight: &Weight, values: &[f32], count: usize) -> Result<()> {
     let [rows, width] = weight.shape();
     let mut x = rig.floats(count * width);
-    let rounded = input(rig, weight, &x)?;
-    rounded::decode(&rig.blocks::<Rounded>(&rounded)?, &mut x);
+    let taken = input(rig, weight, &x)?;
+    if weight.input() == DType::Rounded {
+        rounded::decode(&rig.blocks::<Rounded>(&taken)?, &mut x);
+    }
     let wanted = reference::matmul(values, &x, width);
 
     let mut first: Option<Vec<f32>> = None;
@@ -311,7 +318,7 @@ fn by_integers(rig: &mut Rig, weight: &Weight, values: &[f32], count: usize) -> 
         rig.kernels_of::<Matmul<'_>>()?.set_level(level);
         let what = format!("{weight:?}, {count} rows, {level}");
         let out = rig.output(DType::F32, &[count, rows])?;
-        rig.run(&Matmul::new(weight, &rounded, &out))?;
+        rig.run(&Matmul::new(weight, &taken, &out))?;
         // Tensor cores multiply numbers of 11 bits, which a row alone is not rounded to.
         let is_coarse = rig.device().kind() == BackendKind::Cuda && count > MOST_FEW;
         let tolerance = tolerance(values, width) * if is_coarse { 25.0 } else { 1.0 };
@@ -319,7 +326,7 @@ fn by_integers(rig: &mut Rig, weight: &Weight, values: &[f32], count: usize) -> 
         rig.same(&what, &out, first.get_or_insert(out.to_vec()?))?;
         for row in [0, count - 1].into_iter().filter(|_| !is_coarse) {
             let one = rig.output(DType::F32, &[1, rows])?;
-            let x = rounded.narrow(0, row..row + 1)?;
+            let x = taken.narrow(0, row..row + 1)?;
             rig.run(&Matmul::new(weight, &x, &one))?;
             rig.same(&format!("{what}, row {row} alone"), &one, &out.narrow(0, row..row + 1)?.to_vec()?)?;
         }

@@ -2,8 +2,8 @@
 #![allow(clippy::panic, reason = "bytes that do not decode fail the stage")]
 //! `matmul` on the CPU: a group owns some rows of the weight, and so some columns of the output.
 //!
-//! `floats` takes rows of plain types, `decode` those of any format, as they lie; `panels` and `points` take what is packed
-//! and what is looked up to `tiles::cpu::blocks`, the next room. What is around products is `tiles::cpu::around`.
+//! `floats` takes rows of plain types, `decode` those of any format, as they lie; `panels`, `panels_of_floats` and `points` take
+//! what is packed and what is looked up to `tiles::cpu::blocks`, the next room. What is around products is `tiles::cpu::around`.
 
 use std::{marker::PhantomData, ops::Range};
 
@@ -23,7 +23,7 @@ use crate::{
         cpu::{
             arguments,
             around::Around,
-            blocks::{Inputs, Meant, Multiply, MultiplyExpanded, Out, Panels},
+            blocks::{Inputs, Meant, Multiply, MultiplyDecoded, MultiplyExpanded, Out, Panels},
             dot::dot,
             floats::{MultiplyFloats, Plain, PlainJob, with_plain},
             formats::{FormatJob, PanelFormat, with_format},
@@ -99,6 +99,17 @@ pub(super) fn panels(dtype: DType) -> KernelDef {
     })
 }
 
+/// Multiplies panels by rows of floats; a group owns [`PANELS`] panels.
+pub(super) fn panels_of_floats(dtype: DType) -> KernelDef {
+    let signature = signature(Param::read::<f32>());
+    KernelDef::new(format!("matmul_panels_of_floats_{dtype}"), signature).cpu_shares(move |share| {
+        let (_, scale_type) = level_and_scales(share.word(HOW));
+        if with_format(dtype, scale_type, InPanelsOfFloats(share)).is_none() {
+            panic!("{dtype} does not lie in panels");
+        }
+    })
+}
+
 /// Multiplies rows whose codes are looked up by rounded rows; a group owns as many rows as [`PANELS`] panels have.
 pub(super) fn points(dtype: DType) -> KernelDef {
     let signature = signature(Param::read::<Rounded>());
@@ -141,6 +152,20 @@ impl FormatJob for InPanels<'_, '_> {
         multiply(self.0, PANELS * ROWS, |level, weight, inputs, out| {
             let panels = Panels::new(weight, out.width().div_ceil(ROWS));
             level.run(Multiply { f, panels, inputs, out });
+        });
+    }
+}
+
+/// Takes the format to the level.
+struct InPanelsOfFloats<'a, 'b>(&'a Share<'b>);
+
+impl FormatJob for InPanelsOfFloats<'_, '_> {
+    type Output = ();
+
+    fn run<F: PanelFormat>(self, f: F) {
+        multiply(self.0, PANELS * ROWS, |level, weight, inputs, out| {
+            let panels = Panels::new(weight, out.width().div_ceil(ROWS));
+            level.run(MultiplyDecoded { f, panels, inputs, out });
         });
     }
 }

@@ -1,10 +1,10 @@
 //! Multiplies rows of activations by a weight of any format, adds a bias, and writes the products, adds them to what is
 //! there, or has them gated.
 //!
-//! Four kernels. Of weights in rows, `floats` serves plain types, several rows at a time, and `decode` all others: it decodes
+//! Five kernels. Of weights in rows, `floats` serves plain types, several rows at a time, and `decode` all others: it decodes
 //! a piece of a row into f32 and takes its product with all rows of activations. Integer products with rounded rows, on
 //! the level of the CPU that was chosen, are made by `panels` of weights that were packed, and by `points` of rows whose
-//! codes are looked up. On a card `cuda` serves rows and `panels` what was packed, whose panels are those of the CPU; where
+//! codes are looked up; `panels_of_floats` decodes pieces of panels for rows that were not rounded. On a card `cuda` serves rows and `panels` what was packed, whose panels are those of the CPU; where
 //! there is a room, `images` serves many rows of activations.
 //! On cards products are only written; there one row has what is around them in `project`, the next room but these:
 //! `reference` for what it means, `cpu`, `cuda`, `panels` and `images` for how it runs.
@@ -26,7 +26,10 @@ use super::{gate::Gating, project};
 use crate::{
     ArgumentFault, DType, Error, Extent, Level, Op, Result, Served, Tensor, Weight,
     op::{Loaded, argument, contract::ensure, grid, optional, size},
-    tiles::{self, Lie, WeightKernels, cpu::products::PANELS, per_many, per_points, per_rows, per_weight},
+    tiles::{
+        self, Lie, WeightKernels, cpu::products::PANELS, per_many, per_panels_of_floats, per_points,
+        per_rows, per_weight,
+    },
 };
 
 pub(in crate::ops) use self::bands::Ending;
@@ -164,6 +167,7 @@ impl Op for Matmul<'_> {
         };
         let others =
             per_points(cpu::points).chain(per_many(cuda::tiles)).chain(per_rows(panels::several_rows));
+        let others = per_panels_of_floats(cpu::panels_of_floats).chain(others);
         per_weight(rows, panels).into_iter().chain(others).chain(images::served()).collect()
     }
 
@@ -251,7 +255,7 @@ impl Matmul<'_> {
         let several = match lie {
             Lie::Rows => kernels.of_many(dtype, cuda::rows_at_a_time(dtype, count, self.weight.shape()[0])),
             Lie::Panels => kernels.of_rows(dtype, panels::rows_at_a_time(self)),
-            Lie::Points => None,
+            Lie::Points | Lie::PanelsOfFloats => None,
         };
         several.map_or_else(|| kernels.of(dtype, lie), Ok)
     }

@@ -44,7 +44,7 @@ pub(crate) fn cases(rig: &mut Rig) -> Result<()> {
     }
     for dtype in with_points(rig) {
         let (weight, values) = rig.weight(dtype, &[3, 19, 512])?;
-        by_integers(rig, &Weight::rows(&weight)?.by_integers(), &values, [5, 3])?;
+        on_every_level(rig, &Weight::rows(&weight)?.by_integers(), &values, [5, 3])?;
     }
     // More experts than are looked for at once, more panels than are expanded together, and more than one batch.
     in_panels(rig, DType::Q4_K, None, [70, 17, 256], [9, 8])?;
@@ -144,11 +144,16 @@ fn in_panels(
     taken: [usize; 2],
 ) -> Result<()> {
     let (weight, values) = packed(rig, dtype, scale_type, sizes)?;
-    by_integers(rig, &weight, &values, taken)
+    on_every_level(rig, &weight, &values, taken)?;
+    let weight = weight.by_floats();
+    if weight.input() == DType::F32 {
+        on_every_level(rig, &weight, &values, taken)?;
+    }
+    Ok(())
 }
 
-/// Integer products are the same on every level, and for a row alone or among others.
-fn by_integers(rig: &mut Rig, weight: &Weight<3>, values: &[f32], [count, k]: [usize; 2]) -> Result<()> {
+/// Products are the same on every level, and for a row alone or among others.
+fn on_every_level(rig: &mut Rig, weight: &Weight<3>, values: &[f32], [count, k]: [usize; 2]) -> Result<()> {
     let sizes = weight.shape();
     let [experts, rows, width] = sizes;
     let (ids, bias): (Vec<u32>, _) =
@@ -157,8 +162,10 @@ fn by_integers(rig: &mut Rig, weight: &Weight<3>, values: &[f32], [count, k]: [u
     for shared in [true, false] {
         let shape: &[usize] = if shared { &[count, width] } else { &[count, k, width] };
         let mut x = rig.floats(shape.iter().product());
-        let rounded = input(rig, weight, shape, &x)?;
-        rounded::decode(&rig.blocks::<Rounded>(&rounded)?, &mut x);
+        let taken = input(rig, weight, shape, &x)?;
+        if weight.input() == DType::Rounded {
+            rounded::decode(&rig.blocks::<Rounded>(&taken)?, &mut x);
+        }
         let wanted = wanted(values, sizes, &ids, shared.then_some(&bias), &x);
         let bias = shared.then_some(&b);
         let mut first: Option<Vec<f32>> = None;
@@ -166,12 +173,12 @@ fn by_integers(rig: &mut Rig, weight: &Weight<3>, values: &[f32], [count, k]: [u
             rig.kernels_of::<RoutedMatmul<'_>>()?.set_level(level);
             let what = format!("{weight:?}, {count} x {k}, shared {shared}, {level}");
             let out = rig.output(DType::F32, &[count, k, rows])?;
-            rig.run(&RoutedMatmul { weight, x: &rounded, ids: &i, bias, out: &out })?;
+            rig.run(&RoutedMatmul { weight, x: &taken, ids: &i, bias, out: &out })?;
             rig.within(&what, &out, &wanted, 1e-5_f32.max(tolerance(values, width)))?;
             rig.same(&what, &out, first.get_or_insert(out.to_vec()?))?;
             if count > 0 {
                 let last = count - 1..count;
-                let (x, ids) = (rounded.narrow(0, last.clone())?, i.narrow(0, last.clone())?);
+                let (x, ids) = (taken.narrow(0, last.clone())?, i.narrow(0, last.clone())?);
                 let one = rig.output(DType::F32, &[1, k, rows])?;
                 rig.run(&RoutedMatmul { weight, x: &x, ids: &ids, bias, out: &one })?;
                 let among: Vec<f32> = out.narrow(0, last)?.to_vec()?;

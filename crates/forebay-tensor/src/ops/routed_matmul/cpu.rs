@@ -2,7 +2,7 @@
 #![allow(clippy::panic, reason = "bytes that do not decode, and experts that are not there, fail the stage")]
 //! `routed_matmul` on the CPU, for experts in rows and in panels.
 //!
-//! `floats` and `panels` go from expert to expert, each of which meets all rows that it was chosen for; a group owns
+//! `floats`, `panels` and `panels_of_floats` go from expert to expert, each of which meets all rows that it was chosen for; a group owns
 //! [`PART`] rows of every expert. `decode` takes any format as it lies; a group owns the result of one expert for one row
 //! of activations. Next rooms: `tiles::cpu::blocks` and `tiles::cpu::floats`, which multiply.
 
@@ -21,7 +21,7 @@ use crate::{
     tiles::{
         cpu::{
             arguments,
-            blocks::{Inputs, Meant, Multiply, MultiplyExpanded, Out, Panels},
+            blocks::{Inputs, Meant, Multiply, MultiplyDecoded, MultiplyExpanded, Out, Panels},
             dot::dot,
             floats::{MultiplyFloats, Plain, PlainJob, with_plain},
             formats::{FormatJob, PanelFormat, with_format},
@@ -100,6 +100,18 @@ pub(super) fn panels(dtype: DType) -> KernelDef {
     })
 }
 
+/// Multiplies panels by rows of floats; a group owns a panel of every expert.
+pub(super) fn panels_of_floats(dtype: DType) -> KernelDef {
+    KernelDef::new(format!("routed_matmul_panels_of_floats_{dtype}"), signature_of_floats()).cpu_shares(
+        move |share| {
+            let (_, scale_type) = level_and_scales(share.word(9));
+            if with_format(dtype, scale_type, InPanelsOfFloats(share)).is_none() {
+                panic!("{dtype} does not lie in panels");
+            }
+        },
+    )
+}
+
 /// Multiplies rows whose codes are looked up by rounded rows; a group owns [`PART`] rows of every expert.
 pub(super) fn points(dtype: DType) -> KernelDef {
     let signature = signature(Param::read::<Rounded>(), Param::read::<u32>(), Param::write::<f32>());
@@ -149,6 +161,24 @@ impl FormatJob for InPanels<'_, '_> {
         experts.each(|weight, inputs, out| {
             let panels = Panels::new(weight, panels);
             level.run(Multiply { f, panels, inputs, out });
+        });
+    }
+}
+
+/// Takes the format to the level.
+struct InPanelsOfFloats<'a, 'b>(&'a Share<'b>);
+
+impl FormatJob for InPanelsOfFloats<'_, '_> {
+    type Output = ();
+
+    fn run<F: PanelFormat>(self, f: F) {
+        let (level, _) = level_and_scales(self.0.word(9));
+        // SAFETY: the signature declares so.
+        let experts = unsafe { Experts::<f32>::of(self.0) };
+        let panels = experts.out.width().div_ceil(ROWS);
+        experts.each(|weight, inputs, out| {
+            let panels = Panels::new(weight, panels);
+            level.run(MultiplyDecoded { f, panels, inputs, out });
         });
     }
 }

@@ -1,7 +1,7 @@
 //! Multiplies rows of activations by the weights of the experts that were chosen for them.
 //!
 //! The kernels of `matmul`: `floats` serves experts of plain types, `decode` those of other formats that lie in rows,
-//! `panels` those that were packed, and `points` rows whose codes are looked up. Next rooms: `reference` for what it means,
+//! `panels` and `panels_of_floats` those that were packed, and `points` rows whose codes are looked up. Next rooms: `reference` for what it means,
 //! `cpu` and `cuda` for how it runs, `router` for who chooses, `mix` for what becomes of the results.
 
 #[cfg(any(test, feature = "conformance"))]
@@ -20,7 +20,7 @@ use crate::{
     tiles::{
         self, Lie, WeightKernels,
         cuda::panels::{PANEL_THREADS, for_format, panel_shared_bytes},
-        per_many, per_points, per_weight,
+        per_many, per_panels_of_floats, per_points, per_weight,
     },
 };
 
@@ -75,6 +75,7 @@ impl Op for RoutedMatmul<'_> {
             cpu::panels(dtype).bundle(include_bytes!("panels.bundle"), entry)
         };
         let others = per_points(cpu::points).chain(per_many(cuda::tiles));
+        let others = per_panels_of_floats(cpu::panels_of_floats).chain(others);
         per_weight(rows, panels).into_iter().chain(others).collect()
     }
 

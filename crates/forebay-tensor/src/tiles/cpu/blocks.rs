@@ -15,12 +15,16 @@ use forebay_device::Share;
 
 use super::{
     around::Around,
+    dot::dot,
     formats::PanelFormat,
     lanes::{Job, Lanes},
     many::many,
     products::{self, Expanded, PANELS},
 };
-use crate::quant::{panel::ROWS, rounded::Rounded};
+use crate::quant::{
+    panel::{MOST, ROWS},
+    rounded::Rounded,
+};
 
 /// An output of rows, of which a worker takes the columns that belong to its rows of the weight.
 pub(crate) struct Out<'a> {
@@ -274,6 +278,43 @@ impl<F: PanelFormat> Job for Multiply<'_, '_, F> {
                 MultiplyExpanded { values, inputs, out }.run(v);
             }
         }
+    }
+}
+
+/// Multiplies panels by rows of floats: 256 columns of a panel are decoded at a time, once for all rows.
+pub(crate) struct MultiplyDecoded<'a, 'b, F> {
+    pub(crate) f: F,
+    pub(crate) panels: Panels<'a>,
+    pub(crate) inputs: Inputs<'a, f32>,
+    pub(crate) out: &'a mut Out<'b>,
+}
+
+impl<F: PanelFormat> Job for MultiplyDecoded<'_, '_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Lanes>(self, v: V) {
+        let Self { f, panels, inputs, out } = self;
+        let own = out.own();
+        let mut rows = [[0.0; MOST]; ROWS];
+        out.begin(own.clone(), &inputs);
+        for p in out.own_panels() {
+            let of_panel = out.rows_of(p);
+            for first in (0..inputs.width).step_by(MOST) {
+                let columns = first..(first + MOST).min(inputs.width);
+                products::decode(v, f, panels.of(p), columns.clone(), inputs.width, &mut rows);
+                let begun = first > 0 || out.is_begun();
+                for i in 0..inputs.len() {
+                    let x = inputs.row(i, columns.clone());
+                    let out = out.of_rows(of_panel.clone(), inputs.place(i));
+                    for (row, out) in rows.iter().zip(out) {
+                        let sum = dot(x, &row[..x.len()]);
+                        *out = if begun { *out + sum } else { sum };
+                    }
+                }
+            }
+        }
+        out.end(own, &inputs);
     }
 }
 

@@ -5,6 +5,8 @@
 //! does not depend on how many rows or workers there are, nor on the level. What the parts of a panel mean is in
 //! `formats`, what vectors are in `lanes`.
 
+use std::ops::Range;
+
 use super::{
     formats::{PanelFormat, PerRow, Sides, quad},
     lanes::Lanes,
@@ -335,6 +337,46 @@ impl<const GROUP: usize, const MINIMUM: usize, const WIDE: bool> Meaning for Sum
     const GROUP: usize = GROUP;
     const MINIMUM: usize = MINIMUM;
     const WIDE: bool = WIDE;
+}
+
+/// The elements of some columns of a panel, which are a piece, row by row.
+#[inline(always)]
+pub(crate) fn decode<V: Lanes, F: PanelFormat>(
+    v: V,
+    f: F,
+    panel: &[u8],
+    columns: Range<usize>,
+    width: usize,
+    out: &mut [[f32; MOST]; ROWS],
+) {
+    let piece = Piece::of(f, panel, columns.start / COLUMNS, width / COLUMNS);
+    let per_block = f.span() / COLUMNS;
+    let mut read = Sides::new();
+    for g in 0..columns.len() / COLUMNS {
+        if g.is_multiple_of(per_block) {
+            f.sides(v, piece.block(f, g / per_block), &mut read);
+        }
+        let lines = piece.lines::<F>(g);
+        for q in 0..QUADS {
+            let mut values = [0; 4 * ROWS];
+            for part in 0..ROWS / V::N {
+                v.put_words(quad::<V, F>(v, lines, part, q), &mut values[part * 4 * V::N..]);
+            }
+            let within = g % per_block;
+            let of = |columns: usize| within * (COLUMNS / columns) + 4 * q / columns;
+            let scales = &read.scales[if F::MANY && F::FOLD.is_none() { of(F::GROUP) } else { 0 }];
+            let minimums = &read.minimums[if F::MANY && F::MINIMUM > 0 { of(F::MINIMUM) } else { 0 }];
+            for row in 0..ROWS {
+                for i in 0..4 {
+                    let factor = if F::FOLD.is_some() { read.factors[of(16)][row] } else { 1 };
+                    let value = (i32::from(values[4 * row + i]) - F::ZERO) * factor;
+                    let element = scales[row] * value as f32;
+                    out[row][g * COLUMNS + 4 * q + i] =
+                        if F::MINIMUM > 0 { element + minimums[row] } else { element };
+                }
+            }
+        }
+    }
 }
 
 /// The elements of one row of a panel.

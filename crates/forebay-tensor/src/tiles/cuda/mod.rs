@@ -9,8 +9,8 @@
 
 pub(crate) mod order;
 pub(crate) mod panels;
-#[cfg(test)]
-mod tables;
+#[cfg(any(test, feature = "conformance"))]
+pub(crate) mod tables;
 
 use crate::DType;
 

@@ -1,9 +1,7 @@
-//! Writes `tables.cuh`: the codes and sizes of weight formats and the tables behind their codes, for device code.
+//! What `tables.cuh` is: the codes and sizes of weight formats and the tables behind their codes, for device code.
 //!
-//! They are defined once, in Rust. A test here says when the header is old, and `cargo test -p forebay-tensor --lib
-//! write_tables -- --ignored` writes it anew. Next room: `decode.cuh`, which uses it.
-
-use std::fmt::Write;
+//! They are defined once, in Rust. A test here says when the header is old, and testkit's `conformance tables` writes it anew.
+//! Next room: `decode.cuh`, which uses it.
 
 use crate::{
     quant::{self, grids, iq2_xxs, iq3_xxs, iq4_nl, small_float},
@@ -21,7 +19,8 @@ const HEADER: &str = "\
 #define FORMATS(EACH) \\
 ";
 
-fn header() -> String {
+/// The text of the header.
+pub fn header() -> String {
     let mut text = HEADER.to_owned();
     let formats = quant::formats().iter().map(quant::Format::dtype).map(|dtype| {
         let (code, elements) = (tiles::code(dtype), dtype.block_elements());
@@ -51,31 +50,30 @@ fn sixteen(text: &mut String, name: &str, levels: [i8; 16]) {
 
 fn bytes(text: &mut String, name: &str, bytes: &[u8]) {
     let word = bytes.iter().rev().fold(0, |word: u64, byte| word << 8 | u64::from(*byte));
-    writeln!(text, "constexpr uint64_t {name} = 0x{word:016x};").unwrap();
+    *text += &format!("constexpr uint64_t {name} = 0x{word:016x};\n");
 }
 
 fn grid(text: &mut String, name: &str, points: &[u16]) {
-    writeln!(text, "static __device__ const uint16_t {name}[{}] = {{", points.len()).unwrap();
+    *text += &format!("static __device__ const uint16_t {name}[{}] = {{\n", points.len());
     for line in points.chunks(16) {
         let line: Vec<_> = line.iter().map(|point| format!("{point:#06x}")).collect();
-        writeln!(text, "    {},", line.join(", ")).unwrap();
+        *text += &format!("    {},\n", line.join(", "));
     }
     *text += "};\n";
 }
 
-#[test]
-fn the_header_holds_what_is_defined_here() {
-    let wanted = header();
-    let same = include_str!("tables.cuh") == wanted;
-    assert!(same, "tables.cuh is old: cargo test -p forebay-tensor --lib write_tables -- --ignored");
-    let words = [iq4_nl::LEVELS[0], small_float::E2M1_DOUBLED[15]].map(|level| level as u8);
-    assert!(wanted.contains(&format!("IQ4_LEVELS_LOW = 0xf6eaddcfbfad98{:02x};", words[0])));
-    assert!(wanted.contains(&format!("E2M1_DOUBLED_HIGH = 0x{:02x}f8fafcfdfeff00;", words[1])));
-    assert!(wanted.contains("EACH(Q6_K, ") && wanted.contains(", 256, 210)"));
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-#[test]
-#[ignore = "it writes a file of the sources"]
-fn write_tables() {
-    std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/tiles/cuda/tables.cuh"), header()).unwrap();
+    #[test]
+    fn the_header_holds_what_is_defined_here() {
+        let wanted = header();
+        let same = include_str!("tables.cuh") == wanted;
+        assert!(same, "tables.cuh is old: cargo run -p testkit --bin conformance -- tables");
+        let words = [iq4_nl::LEVELS[0], small_float::E2M1_DOUBLED[15]].map(|level| level as u8);
+        assert!(wanted.contains(&format!("IQ4_LEVELS_LOW = 0xf6eaddcfbfad98{:02x};", words[0])));
+        assert!(wanted.contains(&format!("E2M1_DOUBLED_HIGH = 0x{:02x}f8fafcfdfeff00;", words[1])));
+        assert!(wanted.contains("EACH(Q6_K, ") && wanted.contains(", 256, 210)"));
+    }
 }

@@ -110,6 +110,10 @@ impl Gguf {
         &self.metadata
     }
 
+    pub(super) fn into_metadata(self) -> Metadata {
+        self.metadata
+    }
+
     /// The tensors in the order of the file.
     pub fn tensors(&self) -> &[Tensor] {
         &self.tensors

@@ -4,7 +4,7 @@
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
-use super::{Gguf, Tensor};
+use super::{Gguf, Metadata, Tensor};
 use crate::error::{Error, Result, SetFault};
 
 /// Parts that a set can have: the names count with five digits.
@@ -99,6 +99,11 @@ impl Split {
     /// The parts in order.
     pub fn parts(&self) -> &[Gguf] {
         &self.parts
+    }
+
+    /// The metadata of the first part, which is that of the model.
+    pub(in crate::formats) fn into_metadata(mut self) -> Metadata {
+        self.parts.swap_remove(0).into_metadata()
     }
 
     /// The tensor of this name and the part it lies in, if there is one.

@@ -1,19 +1,17 @@
 //! Writes GGUF files, tensor by tensor: a file of any size takes no more memory than the largest piece handed in.
 //!
-//! The list of tensors is given before the first byte of them, since their places follow from types and shapes. A file
-//! appears whole or not at all: it is written beside its place and moved there at the end.
+//! The list of tensors is given before the first byte of them, since their places follow from types and shapes. Next room:
+//! `formats::pending`, by which a file appears whole or not at all.
 
-use std::{
-    fs::{self, File},
-    io::{BufWriter, Write},
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::path::Path;
 
 use forebay_tensor::DType;
 
 use super::value::{Array, ArrayData, Value, ValueType};
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    formats::pending::Pending,
+};
 
 /// What tensors and their data are aligned to.
 const ALIGNMENT: u64 = 32;
@@ -50,10 +48,7 @@ pub struct Planned {
 /// ```
 #[derive(Debug)]
 pub struct GgufWriter {
-    path: Arc<Path>,
-    beside: PathBuf,
-    /// None once the file is at its place.
-    out: Option<BufWriter<File>>,
+    out: Pending,
     /// What each tensor takes, and how much of the current one was written.
     sizes: Vec<u64>,
     current: usize,
@@ -71,16 +66,10 @@ impl GgufWriter {
         metadata: impl IntoIterator<Item = (&'a str, &'a Value)>,
         tensors: &[Planned],
     ) -> Result<Self> {
-        let path: Arc<Path> = path.as_ref().into();
         let (header, sizes) = header(metadata, tensors)?;
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(".part");
-        let beside = PathBuf::from(beside);
-        let file = File::create(&beside).map_err(|source| failed(&path, source))?;
-        let out = Some(BufWriter::with_capacity(1 << 20, file));
-        let mut writer = Self { path, beside, out, sizes, current: 0, written: 0 };
-        writer.put(&header)?;
-        Ok(writer)
+        let mut out = Pending::create(path.as_ref())?;
+        out.put(&header)?;
+        Ok(Self { out, sizes, current: 0, written: 0 })
     }
 
     /// The next bytes of the tensor that is being written; when it is whole, those of the next one.
@@ -98,12 +87,12 @@ impl GgufWriter {
                 wanted: format!("at most the {left} that tensor number {} still lacks", self.current),
             });
         }
-        self.put(bytes)?;
+        self.out.put(bytes)?;
         self.written += bytes.len() as u64;
         if bytes.len() as u64 == left {
             // The next one begins at a multiple.
             let gap = self.written.next_multiple_of(ALIGNMENT) - self.written;
-            self.put(&[0; ALIGNMENT as usize][..gap as usize])?;
+            self.out.put(&[0; ALIGNMENT as usize][..gap as usize])?;
             (self.current, self.written) = (self.current + 1, 0);
         }
         Ok(())
@@ -113,41 +102,13 @@ impl GgufWriter {
     ///
     /// # Errors
     /// [`Error::Option`] if bytes are missing, [`Error::Io`] if it cannot be written or moved.
-    pub fn finish(mut self) -> Result<()> {
+    pub fn finish(self) -> Result<()> {
         if self.current < self.sizes.len() {
             let wanted = format!("all of them; tensor number {} is not whole", self.current);
             return Err(Error::Option { name: "bytes", wanted });
         }
-        let Some(out) = self.out.take() else { return Ok(()) };
-        let done = out
-            .into_inner()
-            .map_err(std::io::IntoInnerError::into_error)
-            .and_then(|file| file.sync_all())
-            .and_then(|()| fs::rename(&self.beside, &self.path));
-        done.map_err(|source| {
-            // The error that matters is the first one.
-            let _ = fs::remove_file(&self.beside);
-            failed(&self.path, source)
-        })
+        self.out.finish()
     }
-
-    fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        let Some(out) = &mut self.out else { return Ok(()) };
-        out.write_all(bytes).map_err(|source| failed(&self.path, source))
-    }
-}
-
-impl Drop for GgufWriter {
-    fn drop(&mut self) {
-        if self.out.take().is_some() {
-            // Whoever gave up has their own error to tell.
-            let _ = fs::remove_file(&self.beside);
-        }
-    }
-}
-
-fn failed(path: &Arc<Path>, source: std::io::Error) -> Error {
-    Error::Io { file: path.clone(), action: "write", source: Arc::new(source) }
 }
 
 /// The bytes before the first tensor's, and what each tensor takes.
@@ -258,6 +219,8 @@ impl From<&[i32]> for Array {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, path::PathBuf};
+
     use super::*;
     use crate::formats::gguf::{Gguf, builder::Builder};
 

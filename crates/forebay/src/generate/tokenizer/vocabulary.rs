@@ -57,6 +57,7 @@ pub(super) struct Vocabulary {
     /// The first `size` are the tokens; a tokenizer may add pieces of words behind them.
     pub(super) texts: Texts,
     size: usize,
+    /// Nothing where the file has none, which counts as zero each.
     scores: Vec<f32>,
     uses: Vec<Uses>,
     specials: Specials,
@@ -85,10 +86,12 @@ impl Vocabulary {
         }
         let scores = read_scores(metadata, size)?;
         let uses = match metadata.find::<&Array>("tokenizer.ggml.token_type")? {
-            Some(array) => numbers(array, "tokenizer.ggml.token_type", size).map_err(fault)?,
-            None => vec![1.0; size],
+            Some(array) => {
+                let numbers = numbers(array, "tokenizer.ggml.token_type", size).map_err(fault)?;
+                numbers.map(|n| Uses::from_number(n as i64)).collect()
+            }
+            None => vec![Uses::NORMAL; size],
         };
-        let uses = uses.into_iter().map(|n| Uses::from_number(n as i64)).collect();
         let mut vocabulary = Self { texts, size, scores, uses, specials: defaults, longest };
         vocabulary.name_specials(metadata)?;
         vocabulary.complete_specials();
@@ -242,13 +245,17 @@ fn read_scores(metadata: &Metadata, size: usize) -> Result<Vec<f32>> {
     const KEY: &str = "tokenizer.ggml.scores";
     let fault = |fault| Error::Vocabulary { file: metadata.file().clone(), fault };
     match metadata.find::<&Array>(KEY)? {
-        Some(array) => numbers(array, KEY, size).map_err(fault),
-        None => Ok(vec![0.0; size]),
+        Some(array) => Ok(numbers(array, KEY, size).map_err(fault)?.collect()),
+        None => Ok(Vec::new()),
     }
 }
 
 /// The first `size` numbers of a list that has to have so many.
-fn numbers(array: &Array, list: &'static str, size: usize) -> Result<Vec<f32>, VocabularyFault> {
+fn numbers<'a>(
+    array: &'a Array,
+    list: &'static str,
+    size: usize,
+) -> Result<impl Iterator<Item = f32> + use<'a>, VocabularyFault> {
     let short = VocabularyFault::Length { list, found: array.len(), wanted: size };
     let scalars = array.scalars().filter(|_| array.len() >= size).ok_or(short)?;
     let number = |value| match value {
@@ -262,5 +269,5 @@ fn numbers(array: &Array, list: &'static str, size: usize) -> Result<Vec<f32>, V
         Value::U16(n) => n.into(),
         _ => 0.0,
     };
-    Ok(scalars.take(size).map(number).collect())
+    Ok(scalars.take(size).map(number))
 }

@@ -27,6 +27,7 @@ pub(super) fn cases(rig: &mut Rig) -> Result<()> {
         let (weight, values) = packed(rig, dtype, scale_type, [19, 256 + layout.span])?;
         for (count, finish) in [(1, Wanted::Add), (2, Wanted::Gate(silu)), (5, Wanted::Add)] {
             compare(rig, &weight, &values, count, finish)?;
+            compare(rig, &weight.clone().by_floats(), &values, count, finish)?;
         }
     }
     for dtype in with_points(rig) {
