@@ -1,6 +1,6 @@
-// `project_*(x, norm, weight, bias, out, .., how, rows, .., width, epsilon, finish, alpha, limit, batch, run, columns)`: products of one
+// `project_*(x, norm, weight, bias, out, .., how, rows, .., width, epsilon, finish, alpha, limit, batch, run, count)`: products of one
 // row with up to three weights in panels of one format, with a norm before them and a bias, a gate or a sum behind them.
-// `project_few_*` are those of `columns` rows, two to eight, which `project_round(x, norm, room, width, count, columns)` has rounded
+// `project_few_*` are those of `count` rows, two to eight, which `project_round(x, norm, room, width, count, columns)` has rounded
 // into the room that is their `x`. A block ends `batch` panels at a time, each of whose rows has a thread.
 // `run` is a power of two.
 //
@@ -59,7 +59,8 @@ template <class F, bool FEW> __device__ __forceinline__ void multiply_all(ARGUME
     __shared__ uint64_t arrivals[MOST_WARPS][SLOTS];
     let_next_start();
     if (!FEW) run = 1;
-    const uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
+    // Told by a lane, so that the compiler knows it to be one number.
+    const uint32_t warp = __shfl_sync(~0u, threadIdx.x / WARP, 0), lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
     const uint32_t chunks = width / COLUMNS, stages = (chunks + STAGE - 1) / STAGE;
     const uint32_t power = FEW ? __ffs(run) - 1 : 0, runs = (stages + run - 1) >> power, turn = warps * run;
     const uint32_t parts_of_panel = min(runs, warps), columns = FEW ? (count + 1) / 2 * 2 : 1;
@@ -98,23 +99,30 @@ template <class F, bool FEW> __device__ __forceinline__ void multiply_all(ARGUME
     __syncthreads();
 
     // The map of a panel of the block; the panel is counted within the map then.
-    auto map_of = [&](uint32_t &panel) -> const Map & {
+    auto number_of = [&](uint32_t &panel) {
         uint32_t unit = first_unit + (gated ? panel / 2 : panel);
         uint32_t map = gated ? panel % 2 : (unit >= end_0) + (unit >= end_1);
         panel = gated || map == 0 ? unit : unit - (map == 2 ? end_1 : end_0);
-        return maps[map];
+        return map;
     };
-    // One lane has the engine bring a stage of a panel.
+    auto map_of = [&](uint32_t &panel) -> const Map & { return maps[number_of(panel)]; };
+    const bool is_one = is_elected();
+    const uint32_t own_address = shared_address(own);
+    // One lane has the engine bring a stage of a panel. All numbers are those of the warp, and are found before.
     auto fetch = [&](uint32_t panel, uint32_t stage, uint32_t slot) {
-        if (lane != 0 || panel >= panels) return;
-        const uint8_t *from = map_of(panel).weight;
-        from += (size_t)panel * panel_bytes;
+        if (panel >= panels) return;
+        const uint32_t map = number_of(panel);
+        const uint8_t *from = (map == 0 ? weight_0 : map == 1 ? weight_1 : weight_2) + (size_t)panel * panel_bytes;
         const uint32_t sides = min(stage_sides, sides_bytes - stage * stage_sides);
         const uint32_t lines = min(stage_lines, panel_bytes - sides_bytes - stage * stage_lines);
-        const uint32_t to = shared_address(own) + slot * (stage_sides + stage_lines), word = ready + 8 * slot;
-        barrier_expect(word, sides + lines);
-        copy_in(to, from + stage * stage_sides, sides, word);
-        copy_in(to + stage_sides, from + sides_bytes + stage * stage_lines, lines, word);
+        const uint32_t to = own_address + slot * (stage_sides + stage_lines), word = ready + 8 * slot;
+        const uint8_t *lines_from = from + sides_bytes + stage * stage_lines;
+        from += stage * stage_sides;
+        if (is_one) {
+            barrier_expect(word, sides + lines);
+            copy_in(to, from, sides, word);
+            copy_in(to + stage_sides, lines_from, lines, word);
+        }
     };
     auto into_panel = [&](uint32_t &panel, uint32_t &stage) {
         while (stage >= runs << power) stage -= runs << power, panel++;

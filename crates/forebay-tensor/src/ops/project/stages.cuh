@@ -6,6 +6,7 @@
 
 #pragma once
 
+#include "../../tiles/cuda/factors.cuh"
 #include "rounding.cuh"
 
 // What tensor cores sum: of two rows side by side, the products with pieces `2 * t` and `2 * t + 1`.
@@ -92,6 +93,38 @@ __device__ __forceinline__ void stage_of(
             if (keeps_upper(code)) multiply_32<true>(last, high[0], high[1], even.y * here, odd.y * here);
             else add(has_halves(code) ? last : first, high, even.y * here, odd.y * here);
         }
+    }
+    if (has_factors(code)) {
+        float all[2] = {}, below[2] = {};
+        Sides<2> beside;
+#pragma unroll
+        for (int p = 0; p < 2; p++) {
+            const int part = 2 * t + p;
+            beside = load_sides<2>(code, f.how, sides, part, 2 * g);
+            int scale[2][2], minimum[2][2];
+            factors_of<2>(code, beside, part, scale, minimum);
+            const float4 rest = *(const float4 *)&pieces[part].d;
+            const int sums[2] = {__float_as_int(rest.z), __float_as_int(rest.w)};
+#pragma unroll
+            for (int row = 0; row < 2; row++) {
+                int one = first.at[2 * row + p], other = last.at[2 * row + p];
+                if (keeps_upper(code)) one += other >> 4;
+                if (has_halves(code)) {
+                    one -= zero_of(code) * sums[0], other -= zero_of(code) * sums[1];
+                    all[row] += rest.x * (float)(scale[0][row] * one + scale[1][row] * other);
+                    if (has_minimum(code)) below[row] += rest.x * (float)(minimum[0][row] * sums[0] + minimum[1][row] * sums[1]);
+                } else {
+                    all[row] += rest.x * (float)(scale[0][row] * one);
+                    if (has_minimum(code)) below[row] += rest.y * (float)minimum[0][row];
+                }
+            }
+        }
+#pragma unroll
+        for (int row = 0; row < 2; row++) {
+            sum[row] += beside.half(0, row) * all[row];
+            if (has_minimum(code)) sum[row] -= beside.half(2, row) * below[row];
+        }
+        return;
     }
 #pragma unroll
     for (int p = 0; p < 2; p++) {

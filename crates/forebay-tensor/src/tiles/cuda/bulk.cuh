@@ -29,6 +29,17 @@ __device__ __forceinline__ void barrier_wait(uint32_t barrier, uint32_t parity) 
                  "}" ::"r"(barrier), "r"(parity) : "memory");
 }
 
+// Whether this is the lane of its warp that does what one has to do; the compiler knows that it is one.
+__device__ __forceinline__ bool is_elected() {
+    uint32_t is;
+    asm volatile("{\n"
+                 ".reg .pred one;\n"
+                 "elect.sync _|one, 0xffffffff;\n"
+                 "selp.u32 %0, 1, 0, one;\n"
+                 "}" : "=r"(is));
+    return is;
+}
+
 // Arrives and says how many bytes will come.
 __device__ __forceinline__ void barrier_expect(uint32_t barrier, uint32_t bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
