@@ -1,6 +1,6 @@
 //! `forebay quantize`: makes a smaller file of a model, a GGUF file of a folder, or a folder for MLX.
 
-use std::{ops::ControlFlow, path::PathBuf, str::FromStr};
+use std::{fmt, ops::ControlFlow, path::PathBuf, str::FromStr};
 
 use clap::Args;
 use forebay::quantize::{self, Importance, Mixed, MlxOptions, Options, Recipe};
@@ -34,7 +34,7 @@ pub(crate) struct QuantizeArgs {
 
 /// What is made.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Target {
+pub(crate) enum Target {
     /// A GGUF file.
     Gguf(Recipe),
     /// A folder of MLX, of one type or two.
@@ -43,7 +43,7 @@ enum Target {
 
 /// The types of a folder of MLX.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Types {
+pub(crate) enum Types {
     One(DType),
     Two(Mixed),
 }
@@ -81,6 +81,28 @@ impl FromStr for Target {
     }
 }
 
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gguf(recipe) => recipe.fmt(f),
+            Self::Mlx(Types::One(dtype)) => dtype.fmt(f),
+            Self::Mlx(Types::Two(mixed)) => {
+                f.pad(Mixed::names().find(|name| Mixed::named(name) == Some(*mixed)).unwrap_or_default())
+            }
+        }
+    }
+}
+
+impl Types {
+    /// How a folder of them is made.
+    pub(crate) fn options(self) -> forebay::Result<MlxOptions> {
+        match self {
+            Self::One(dtype) => MlxOptions::new(dtype),
+            Self::Two(mixed) => Ok(MlxOptions::mixed(mixed)),
+        }
+    }
+}
+
 /// The types and recipes of MLX, in words.
 fn types_of_mlx() -> String {
     const TYPES: &str = "mlx and 2, 3, 4, 5, 6 or 8 bits, with g32 or g128 behind it for other groups than of 64, or mlx-mxfp4, \
@@ -114,10 +136,7 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Failure> {
                 let wrong = "types of MLX take neither --imatrix nor --pure; leave it out";
                 return Err(Failure::Usage(wrong.to_owned()));
             }
-            let mut options = match types {
-                Types::One(dtype) => MlxOptions::new(dtype)?,
-                Types::Two(mixed) => MlxOptions::mixed(mixed),
-            };
+            let mut options = types.options()?;
             (options.again, options.threads) = (args.requantize, threads);
             quantize::mlx(&args.input, &args.output, &options, watch)?
         }

@@ -24,7 +24,7 @@ use forebay::{
     Engine,
     formats::gguf::{self, Gguf, Split},
     generate::step::{Sequence, SequenceOptions},
-    quantize::{Recipe, Shape},
+    quantize::Shape,
 };
 use forebay_device::{Device, MappedFile, Tag};
 use serde_json::{Value, json};
@@ -33,6 +33,7 @@ use crate::{
     cli::Failure,
     model::{Model, OpenArgs},
     progress::Progress,
+    quantize::Target,
     resident,
     size::Size,
 };
@@ -54,11 +55,11 @@ pub(crate) struct BenchArgs {
     /// Take random weights in the shape of this model instead, such as qwen3-0.6b; a wrong name lists all
     #[arg(long, value_name = "NAME", conflicts_with = "model")]
     shape: Option<String>,
-    /// What those weights become, such as q4_k_m, q8_0 or f16; a wrong name lists all
+    /// What those weights become, such as q4_k_m, q8_0 or f16, or for MLX mlx4 or mlx8g32; a wrong name lists all
     #[arg(long, value_name = "TYPE", default_value = "q4_k_m", requires = "shape")]
-    quant: Recipe,
-    /// Keep the file of those weights, so that others can be measured on it
-    #[arg(long, value_name = "FILE", requires = "shape")]
+    quant: Target,
+    /// Keep the file of those weights, or for types of MLX the folder, so that others can be measured on it
+    #[arg(long, value_name = "PATH", requires = "shape")]
     save: Option<PathBuf>,
     /// Tokens of prompts; 0 leaves the test out
     #[arg(short = 'p', long = "prompt", value_delimiter = ',', default_value = "512", value_name = "TOKENS")]
@@ -123,7 +124,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
     args.open.with(&Model::File(made.path.clone()), |engine| measure(engine, args, &name, weights, begun))
 }
 
-/// A file of random weights, which goes when it was not asked for.
+/// A file or folder of random weights, which goes when it was not asked for.
 struct Made {
     path: PathBuf,
     goes: bool,
@@ -131,13 +132,16 @@ struct Made {
 
 impl Made {
     fn of(shape: &Shape, args: &BenchArgs) -> Result<Self, Failure> {
-        let name = format!("forebay-{}-{}.gguf", shape.name(), process::id());
+        let ending = if matches!(args.quant, Target::Gguf(_)) { ".gguf" } else { "" };
+        let name = format!("forebay-{}-{}{ending}", shape.name(), process::id());
         let path = args.save.clone().unwrap_or_else(|| env::temp_dir().join(name));
         let made = Self { path, goes: args.save.is_none() };
         let mut progress = Progress::of("making weights");
-        shape.write(&made.path, args.quant, |done, all| {
-            progress.tell(|| format!("{} of {}", Size(done), Size(all)));
-        })?;
+        let told = |done, all| progress.tell(|| format!("{} of {}", Size(done), Size(all)));
+        match args.quant {
+            Target::Gguf(recipe) => shape.write(&made.path, recipe, told)?,
+            Target::Mlx(types) => shape.write_folder(&made.path, &types.options()?, told)?,
+        }
         Ok(made)
     }
 }
@@ -146,7 +150,10 @@ impl Drop for Made {
     fn drop(&mut self) {
         if self.goes {
             // Where it cannot be removed, the system's own cleaning will.
-            let _ = fs::remove_file(&self.path);
+            let _ = match self.path.is_dir() {
+                true => fs::remove_dir_all(&self.path),
+                false => fs::remove_file(&self.path),
+            };
         }
     }
 }

@@ -186,6 +186,9 @@ fn bench_reports_each_test_and_asks_for_no_memory_in_between() {
     let shape = ["bench", "--shape", "qwen9", "--save", made.to_str().unwrap()];
     let (code, line) = failure(&shape);
     assert!(code == 2 && line.contains("qwen3-0.6b") && !made.exists(), "{line}");
+    let kept = folder.path().to_str().unwrap();
+    let (code, line) = failure(&["bench", "--shape", "qwen3-0.6b", "--quant", "mlx4", "--save", kept]);
+    assert!(code == 2 && line.contains("nothing is yet") && folder.path().exists(), "{line}");
     let (code, line) = failure(&["bench", &model, "-p", "300"]);
     assert!(code == 2 && line.contains("made for 256"), "{line}");
 }

@@ -99,6 +99,24 @@ impl Origin {
         Ok(Self { metadata, parts, folder: None, warnings: Vec::new(), files, sources })
     }
 
+    /// A GGUF file that is to be: its tensors have names, shapes and types, and no bytes to read.
+    pub(crate) fn planned(
+        file: &Path,
+        metadata: Vec<(String, Value)>,
+        tensors: &[gguf::Planned],
+    ) -> Result<Self> {
+        let file: Arc<Path> = file.into();
+        let part = |tensor: &gguf::Planned| {
+            let stored = Stored::planned(&file, tensor)?;
+            let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
+            Ok(Part { name, shape, stored, columns: None, woven: None })
+        };
+        let parts = tensors.iter().map(part).collect::<Result<_>>()?;
+        let metadata = Metadata::of_entries(file, metadata);
+        let (warnings, files, sources) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Self { metadata, parts, folder: None, warnings, files, sources })
+    }
+
     fn of_folder(folder: Folder) -> Result<Self> {
         let Checkpoint { metadata, sources, tensors, warnings, files, .. } =
             Checkpoint::open(&folder, Access::Mapped, Lies::Models)?;

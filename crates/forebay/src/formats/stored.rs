@@ -84,6 +84,16 @@ impl Stored {
         Self::whole(tensor.file(), tensor.name(), tensor.shape(), kind, [Some(plane(&range)), None, None])
     }
 
+    /// A tensor that is to be, of which there are no bytes yet.
+    pub(super) fn planned(file: &Arc<Path>, tensor: &gguf::Planned) -> Result<Self> {
+        let shape: Vec<u64> = tensor.shape.iter().map(|size| *size as u64).collect();
+        let width = tensor.shape.last().copied().unwrap_or(1);
+        let rows = shape.iter().rev().skip(1).product::<u64>();
+        let range = 0..rows * tensor.dtype.row_bytes(width)? as u64;
+        let kind = Kind::Plain(tensor.dtype);
+        Ok(Self::whole(file, &tensor.name, &shape, kind, [Some((0, range)), None, None]))
+    }
+
     /// A weight of a folder.
     pub(super) fn of_weight(weight: &mlx::Weight<'_>) -> Result<Self> {
         let (_, codes) = weight.codes;

@@ -117,55 +117,29 @@ pub fn mlx(
     mut progress: impl FnMut(Progress<'_>) -> ControlFlow<()>,
 ) -> Result<Option<Report>> {
     let begun = Instant::now();
-    let Input { origin, mut config, float, files } = Input::open(input.as_ref())?;
-    let layers = origin.parts.iter().filter_map(|part| layer(&part.name)).max().map_or(0, |last| last + 1);
-    let plan = origin.parts.iter().map(|part| Plan::of(part, float, options, layers));
-    let plan = plan.collect::<Result<Vec<_>>>()?;
-    let beside = Beside::new(output.as_ref())?;
+    let input = Input::open(input.as_ref())?;
+    let (origin, plan) = (&input.origin, input.plan(options)?);
     let mut report =
         Report { bytes: (0, 0), changed: 0, time: begun.elapsed(), warnings: origin.warnings.clone() };
     let all = origin.bytes();
-    let shards = shards(&plan);
-    let mut index = BTreeMap::new();
-    for (number, plans) in shards.iter().enumerate() {
-        let name = match shards.len() {
-            1 => "model.safetensors".to_owned(),
-            count => format!("model-{:05}-of-{count:05}.safetensors", number + 1),
+    let written = input.write(output.as_ref(), options.dtype, &plan, |plan, first, writer| {
+        let before = report.bytes.0;
+        let mut told = |done| {
+            let types = (plan.found, plan.dtype());
+            progress(Progress { tensor: &plan.part.name, types, read: (before + done, all) })
         };
-        let entries: Vec<Entry> = plans.iter().flat_map(|plan| plan.entries.iter().cloned()).collect();
-        index.extend(entries.iter().map(|entry| (entry.name.clone(), name.clone())));
-        report.bytes.1 += entries.iter().map(|entry| entry.bytes).sum::<u64>();
-        let mut writer = Writer::create(&beside.path(&name), &entries, &[("format", "mlx")])?;
-        let mut first = 0;
-        for plan in plans {
-            let before = report.bytes.0;
-            let mut told = |done| {
-                let types = (plan.found, plan.dtype());
-                progress(Progress { tensor: &plan.part.name, types, read: (before + done, all) })
-            };
-            if plan.write(&origin, options.threads, first, &mut writer, &mut told)?.is_break() {
-                return Ok(None);
-            }
-            first += plan.entries.len();
-            report.bytes.0 += plan.part.bytes();
-            report.changed += usize::from(matches!(plan.becomes, Becomes::Packed { .. }));
-        }
-        writer.finish()?;
-    }
-    let quantization = quantization(options.dtype, &plan);
-    (config["quantization"], config["quantization_config"]) = (quantization.clone(), quantization);
-    beside.put("config.json", &config)?;
-    let total = json!({ "total_size": report.bytes.1 });
-    beside.put("model.safetensors.index.json", &json!({ "metadata": total, "weight_map": index }))?;
-    for (name, bytes) in &files {
-        beside.write(name, bytes)?;
-    }
-    beside.finish()?;
-    Ok(Some(Report { time: begun.elapsed(), ..report }))
+        let went = plan.write(origin, options.threads, first, writer, &mut told)?;
+        report.bytes.0 += plan.part.bytes();
+        report.changed += usize::from(matches!(plan.becomes, Becomes::Packed { .. }));
+        Ok(went)
+    })?;
+    let Some(bytes) = written else { return Ok(None) };
+    (report.bytes.1, report.time) = (bytes, begun.elapsed());
+    Ok(Some(report))
 }
 
 /// What a folder is made of.
-struct Input {
+pub(super) struct Input {
     origin: Origin,
     config: Json,
     /// What floats become; none where they stay what they are.
@@ -178,11 +152,7 @@ impl Input {
     fn open(path: &Path) -> Result<Self> {
         let folder = match Model::find(path)? {
             Model::Folder(folder) => folder,
-            Model::Gguf(file) => {
-                let Refolded { origin, float, config, files } = Refolded::open(&file)?;
-                let files = files.into_iter().map(|(name, json)| (name, text(&json).into_bytes())).collect();
-                return Ok(Self { origin, config, float: Some(float), files });
-            }
+            Model::Gguf(file) => return Ok(Self::of(Refolded::open(&file)?)),
         };
         let config = config(&folder)?;
         // Where a model has parts, its language model lies in one.
@@ -192,6 +162,60 @@ impl Input {
             files.extend(folder.find(name)?.map(|bytes| (name, bytes)));
         }
         Ok(Self { origin: Origin::for_mlx(folder, around)?, config, float: None, files })
+    }
+
+    pub(super) fn of(Refolded { origin, float, config, files }: Refolded) -> Self {
+        let files = files.into_iter().map(|(name, json)| (name, text(&json).into_bytes())).collect();
+        Self { origin, config, float: Some(float), files }
+    }
+
+    /// What each tensor becomes.
+    pub(super) fn plan(&self, options: &MlxOptions) -> Result<Vec<Plan<'_>>> {
+        let parts = &self.origin.parts;
+        let layers = parts.iter().filter_map(|part| layer(&part.name)).max().map_or(0, |last| last + 1);
+        parts.iter().map(|part| Plan::of(part, self.float, options, layers)).collect()
+    }
+
+    /// Writes a folder with most matrices of a type, and says how many bytes its tensors have. `fill` writes the tensors
+    /// of a plan, the first of which has this number in the file, and may break off.
+    pub(super) fn write(
+        &self,
+        place: &Path,
+        dtype: DType,
+        plan: &[Plan<'_>],
+        mut fill: impl FnMut(&Plan<'_>, usize, &mut Writer) -> Result<ControlFlow<()>>,
+    ) -> Result<Option<u64>> {
+        let beside = Beside::new(place)?;
+        let shards = shards(plan);
+        let (mut index, mut bytes) = (BTreeMap::new(), 0);
+        for (number, plans) in shards.iter().enumerate() {
+            let name = match shards.len() {
+                1 => "model.safetensors".to_owned(),
+                count => format!("model-{:05}-of-{count:05}.safetensors", number + 1),
+            };
+            let entries: Vec<Entry> = plans.iter().flat_map(|plan| plan.entries.iter().cloned()).collect();
+            index.extend(entries.iter().map(|entry| (entry.name.clone(), name.clone())));
+            bytes += entries.iter().map(|entry| entry.bytes).sum::<u64>();
+            let mut writer = Writer::create(&beside.path(&name), &entries, &[("format", "mlx")])?;
+            let mut first = 0;
+            for plan in plans {
+                if fill(plan, first, &mut writer)?.is_break() {
+                    return Ok(None);
+                }
+                first += plan.entries.len();
+            }
+            writer.finish()?;
+        }
+        let (mut config, quantization) = (self.config.clone(), quantization(dtype, plan));
+        (config["quantization"], config["quantization_config"]) = (quantization.clone(), quantization);
+        beside.put("config.json", &config)?;
+        let total = json!({ "total_size": bytes });
+        beside.put("model.safetensors.index.json", &json!({ "metadata": total, "weight_map": index }))?;
+        for (name, bytes) in &self.files {
+            beside.write(name, bytes)?;
+        }
+        beside.finish()?;
+        Ok(Some(bytes))
     }
 }
 
@@ -224,11 +248,11 @@ enum Becomes {
 }
 
 /// A tensor, and those that it becomes.
-struct Plan<'a> {
-    part: &'a Part,
+pub(super) struct Plan<'a> {
+    pub(super) part: &'a Part,
     found: DType,
     becomes: Becomes,
-    entries: Vec<Entry>,
+    pub(super) entries: Vec<Entry>,
 }
 
 impl<'a> Plan<'a> {
@@ -269,9 +293,17 @@ impl<'a> Plan<'a> {
     }
 
     /// The type that it gets.
-    fn dtype(&self) -> DType {
+    pub(super) fn dtype(&self) -> DType {
         match self.becomes {
             Becomes::Packed { dtype, .. } | Becomes::Kept { dtype } | Becomes::Plain { dtype } => dtype,
+        }
+    }
+
+    /// The type of its scales, where it is packed anew.
+    pub(super) fn scale_type(&self) -> Option<DType> {
+        match self.becomes {
+            Becomes::Packed { scale_type, .. } => Some(scale_type),
+            _ => None,
         }
     }
 

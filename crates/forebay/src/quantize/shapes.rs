@@ -1,16 +1,26 @@
 //! The shapes of models that people run, so that speed can be measured without their files.
 //!
-//! A file of random weights has the names, types and sizes of the real one, and a vocabulary of made-up words. Any
-//! program that reads GGUF can be measured on the same file.
+//! A file or folder of random weights has the names, types and sizes of the real one, and a vocabulary of made-up
+//! words. Any program that reads GGUF, or folders of MLX, can be measured on the same bytes. Next room: `mlx`, which
+//! knows what such a folder is made of.
 
-use std::{collections::HashMap, path::Path};
+use std::{collections::HashMap, ops::ControlFlow, path::Path};
 
-use forebay_tensor::{DType, quant};
+use forebay_tensor::{
+    DType,
+    quant::{
+        self,
+        mlx::{PlanesMut, encode, plane_bytes},
+    },
+};
 
-use super::{Facts, Recipe};
+use super::{Facts, MlxOptions, Recipe, mlx::Input};
 use crate::{
     error::{Error, Result},
-    formats::gguf::{Array, GgufWriter, Planned, Value},
+    formats::{
+        gguf::{Array, GgufWriter, Planned, Value},
+        origin::{Origin, Refolded},
+    },
 };
 
 /// The shape of a model.
@@ -112,17 +122,40 @@ impl Shape {
         let (mut noise, mut done) = (Noise::default(), 0);
         for tensor in &tensors {
             let size = bytes(tensor)?;
-            let rows = noise.rows(tensor)?;
-            let mut left = size as usize;
-            while left > 0 {
-                let piece = left.min(rows.len());
-                writer.bytes(&rows[..piece])?;
-                left -= piece;
-            }
+            let planes = noise.planes(tensor.dtype, None, &tensor.shape)?;
+            repeat(&planes[0], size, |rows| writer.bytes(rows))?;
             done += size;
             progress(done, all);
         }
         writer.finish()
+    }
+
+    /// Writes a folder of random weights as MLX has them; it is told how many bytes of how many are written.
+    ///
+    /// # Errors
+    /// Those of writing files, and [`Error::Option`] where there is something at the place of the folder.
+    pub fn write_folder(
+        &self,
+        path: impl AsRef<Path>,
+        options: &MlxOptions,
+        mut progress: impl FnMut(u64, u64),
+    ) -> Result<()> {
+        let (path, floats) = (path.as_ref(), "bf16".parse()?);
+        let origin = Origin::planned(path, self.metadata(floats), &self.tensors(floats))?;
+        let input = Input::of(Refolded::of(origin)?);
+        let plan = input.plan(options)?;
+        let all = plan.iter().flat_map(|plan| &plan.entries).map(|entry| entry.bytes).sum();
+        let (mut noise, mut done) = (Noise::default(), 0);
+        input.write(path, options.dtype, &plan, |plan, first, writer| {
+            let planes = noise.planes(plan.dtype(), plan.scale_type(), &plan.part.shape)?;
+            for (number, (entry, rows)) in plan.entries.iter().zip(planes).enumerate() {
+                repeat(rows, entry.bytes, |rows| writer.bytes(first + number, rows))?;
+                done += entry.bytes;
+            }
+            progress(done, all);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(())
     }
 
     fn metadata(&self, recipe: Recipe) -> Vec<(String, Value)> {
@@ -205,29 +238,61 @@ impl Shape {
     }
 }
 
+/// Gives rows again and again, until it gave so many bytes.
+fn repeat(rows: &[u8], bytes: u64, mut write: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let mut left = bytes as usize;
+    while left > 0 {
+        let piece = left.min(rows.len());
+        write(&rows[..piece])?;
+        left -= piece;
+    }
+    Ok(())
+}
+
 /// Random rows, encoded once for each type and width.
 #[derive(Default)]
 struct Noise {
-    rows: HashMap<(DType, usize), Vec<u8>>,
+    rows: HashMap<Kind, Vec<Vec<u8>>>,
     state: u64,
 }
 
+/// What rows differ by.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Kind {
+    dtype: DType,
+    /// That of the scales, where they lie in a plane of their own.
+    scale_type: Option<DType>,
+    width: usize,
+    is_norm: bool,
+}
+
 impl Noise {
-    fn rows(&mut self, tensor: &Planned) -> Result<&[u8]> {
-        let width = tensor.shape.last().copied().unwrap_or(1);
-        let key = (tensor.dtype, width);
-        if !self.rows.contains_key(&key) {
-            // Norms hover around one; matrices keep the size of what they multiply.
-            let (middle, spread) = match tensor.shape.len() {
-                1 => (1.0, 0.1),
-                _ => (0.0, (3.0 / width as f32).sqrt()),
-            };
-            let floats: Vec<f32> = (0..ROWS * width).map(|_| middle + spread * self.float()).collect();
-            let mut bytes = vec![0; ROWS * tensor.dtype.row_bytes(width)?];
-            quant::encode(tensor.dtype, &floats, None, &mut bytes)?;
-            self.rows.insert(key, bytes);
+    /// Rows for a tensor of this shape: codes, scales and biases where there is a type of scales, else blocks.
+    fn planes(&mut self, dtype: DType, scale_type: Option<DType>, shape: &[usize]) -> Result<&[Vec<u8>]> {
+        let width = shape.last().copied().unwrap_or(1);
+        let kind = Kind { dtype, scale_type, width, is_norm: shape.len() == 1 };
+        if !self.rows.contains_key(&kind) {
+            let planes = self.encoded(kind)?;
+            self.rows.insert(kind, planes);
         }
-        Ok(&self.rows[&key])
+        Ok(&self.rows[&kind])
+    }
+
+    fn encoded(&mut self, kind: Kind) -> Result<Vec<Vec<u8>>> {
+        let Kind { dtype, scale_type, width, is_norm } = kind;
+        // Norms hover around one; matrices keep the size of what they multiply.
+        let (middle, spread) = if is_norm { (1.0, 0.1) } else { (0.0, (3.0 / width as f32).sqrt()) };
+        let floats: Vec<f32> = (0..ROWS * width).map(|_| middle + spread * self.float()).collect();
+        let Some(scale_type) = scale_type else {
+            let mut bytes = vec![0; ROWS * dtype.row_bytes(width)?];
+            quant::encode(dtype, &floats, None, &mut bytes)?;
+            return Ok(vec![bytes]);
+        };
+        let sizes = plane_bytes(dtype, scale_type, floats.len())?;
+        let mut planes = [sizes.codes, sizes.scales, sizes.biases].map(|bytes| vec![0; bytes]);
+        let [codes, scales, biases] = &mut planes;
+        encode(dtype, &floats, PlanesMut { codes, scales, biases, scale_type })?;
+        Ok(planes.into())
     }
 
     /// From -1 to 1.
@@ -242,12 +307,17 @@ impl Noise {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::formats::gguf::Gguf;
+    use forebay_tensor::quant::mlx::{Planes, decode};
 
-    #[test]
-    fn the_file_of_a_shape_has_the_sizes_and_types_of_the_real_one() {
-        let tiny = Shape {
+    use super::*;
+    use crate::{
+        Engine, EngineOptions,
+        formats::{gguf::Gguf, safetensors::Safetensors},
+        quantize::Mixed,
+    };
+
+    fn tiny(of: Shape) -> Shape {
+        Shape {
             layers: 2,
             width: 256,
             heads: 2,
@@ -255,8 +325,13 @@ mod tests {
             head_width: 64,
             ffn_width: 512,
             vocabulary: 300,
-            ..SHAPES[0]
-        };
+            ..of
+        }
+    }
+
+    #[test]
+    fn the_file_of_a_shape_has_the_sizes_and_types_of_the_real_one() {
+        let tiny = tiny(SHAPES[0]);
         let path = std::env::temp_dir().join(format!("forebay-shape-{}.gguf", std::process::id()));
         let mut last = (0, 1);
         tiny.write(&path, "q4_k_m".parse().unwrap(), |done, all| last = (done, all)).unwrap();
@@ -272,6 +347,57 @@ mod tests {
         quant::decode(DType::Q6_K, rows, &mut floats).unwrap();
         let square: f32 = floats.iter().map(|x| x * x).sum::<f32>() / floats.len() as f32;
         assert!((0.8..1.2).contains(&(square * 256.0)), "{square}");
+    }
+
+    #[test]
+    fn the_folder_of_a_shape_is_one_of_mlx() {
+        let mixed = Mixed::named("mixed_3_6").unwrap();
+        let all = [
+            MlxOptions::new("mlx_4g64".parse().unwrap()).unwrap(),
+            MlxOptions::new(DType::MlxNvfp4).unwrap(),
+            MlxOptions::mixed(mixed),
+        ];
+        // A family each that lays heads out otherwise in files, and with an output of its own.
+        for (number, options) in all.iter().enumerate() {
+            let shape = tiny([SHAPES[0], SHAPES[7], SHAPES[3]][number]);
+            let place = format!("forebay-shape-{}-{number}", std::process::id());
+            let path = std::env::temp_dir().join(place);
+            let mut last = (0, 1);
+            shape.write_folder(&path, options, |done, all| last = (done, all)).unwrap();
+            let again = shape.write_folder(&path, options, |_, _| ()).unwrap_err().to_string();
+            assert!(again.contains("nothing is yet"), "{again}");
+            let engine = Engine::open_with(&path, &EngineOptions::default());
+            let bytes = std::fs::read(path.join("model.safetensors")).unwrap();
+            std::fs::remove_dir_all(&path).unwrap();
+            let engine = engine.unwrap();
+            let sizes = engine.model().sizes();
+            assert_eq!((sizes.layers, sizes.width, sizes.vocabulary), (2, 256, 300));
+            let file = Safetensors::parse(&path, &bytes).unwrap();
+            assert_eq!(last.0, last.1);
+            assert_eq!(last.1, file.tensors().iter().map(|t| t.range().end - t.range().start).sum::<u64>());
+            assert_eq!(file.find("lm_head.scales").is_some(), !shape.tied);
+            let of = |name: &str| {
+                let tensor = file.tensor(name).unwrap();
+                (&bytes[tensor.range().start as usize..tensor.range().end as usize], tensor.shape())
+            };
+            // The down projection of the last layer is what a recipe of two types gives more bits.
+            let module = "model.layers.1.mlp.down_proj";
+            let dtype = options.mixed.map_or(options.dtype, |mixed| mixed.others);
+            let (codes, shape) = of(&format!("{module}.weight"));
+            assert_eq!(shape, [256, dtype.row_bytes(512).unwrap() as u64 / 4]);
+            let (scales, _) = of(&format!("{module}.scales"));
+            let affine = matches!(dtype, DType::Affine(_));
+            let biases = if affine { of(&format!("{module}.biases")).0 } else { &[] };
+            let scale_type = if affine { DType::BF16 } else { DType::U8 };
+            let mut floats = vec![0.0; 256 * 512];
+            decode(dtype, &Planes { codes, scales, biases, scale_type }, &mut floats).unwrap();
+            let square = floats.iter().map(|x| x * x).sum::<f32>() / floats.len() as f32 * 512.0;
+            assert!((0.8..1.2).contains(&square), "{dtype}: {square}");
+            let (norm, _) = of("model.norm.weight");
+            let mut floats = vec![0.0; 256];
+            quant::decode(DType::BF16, norm, &mut floats).unwrap();
+            assert!(floats.iter().all(|x| (0.85..1.15).contains(x)), "{floats:?}");
+        }
     }
 
     #[test]

@@ -40,7 +40,14 @@ impl Refolded {
     /// # Errors
     /// Those of opening it; [`Error::Architecture`] and [`Error::Conversion`] for what no folder could say.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let mut origin = Origin::of_gguf(path)?;
+        Self::of(Origin::of_gguf(path)?)
+    }
+
+    /// What a folder holds of a GGUF file, or of one that is to be.
+    ///
+    /// # Errors
+    /// [`Error::Architecture`] and [`Error::Conversion`] for what no folder could say.
+    pub(crate) fn of(mut origin: Origin) -> Result<Self> {
         let float = float_of(&origin.parts)?;
         let described = describe(&Facts {
             metadata: &origin.metadata,
