@@ -116,15 +116,15 @@ __device__ __forceinline__ uint4 load_past(const uint16_t *at) {
 
 __device__ __forceinline__ uint32_t word_of(const uint4 &x, int i) { return i == 0 ? x.x : i == 1 ? x.y : i == 2 ? x.z : x.w; }
 
-template <uint32_t WIDTH> __device__ __forceinline__ void recall(ARGUMENTS) {
+template <uint32_t WIDTH, uint32_t BLOCKS> __device__ __forceinline__ void recall(ARGUMENTS) {
     constexpr uint32_t QUARTERS = WIDTH / 32, HALVES = WIDTH / 64;
     extern __shared__ __align__(16) uint8_t shared[];
     Room<WIDTH> &room = *(Room<WIDTH> *)shared;
     const uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
-    const uint32_t rank = cluster_rank(), blocks = cluster_size();
+    const uint32_t rank = cluster_rank();
     const uint32_t pairs = how >> PAIRS_AT, splits = how >> SPLITS_AT & 31;
     const uint32_t each = heads / groups, teams = (each + HEADS - 1) / HEADS;
-    const uint32_t split = blockIdx.x / blocks % splits, team = blockIdx.x / blocks / splits;
+    const uint32_t split = blockIdx.x / BLOCKS % splits, team = blockIdx.x / BLOCKS / splits;
     const uint32_t group = team / teams, first_head = group * each + team % teams * HEADS;
     const uint32_t own = min(each - team % teams * HEADS, HEADS), i = blockIdx.y;
     if (q_norm && threadIdx.x < WIDTH / WARP) asm volatile("prefetch.global.L2 [%0];" ::"l"(q_norm + WARP * threadIdx.x));
@@ -179,8 +179,8 @@ template <uint32_t WIDTH> __device__ __forceinline__ void recall(ARGUMENTS) {
             for (uint32_t e = 0; e < HALVES; e++) value_words[j][e] = load_past(row + 64 * e);
         }
     };
-    const uint32_t step = CHUNK * WARPS * blocks * used;
-    uint32_t chunk = CHUNK * ((warp * blocks + rank) * used + split);
+    const uint32_t step = CHUNK * WARPS * BLOCKS * used;
+    uint32_t chunk = CHUNK * ((warp * BLOCKS + rank) * used + split);
     const bool has_past = chunk < past;
     if (has_past) load_keys(chunk), load_values(chunk);
 
@@ -325,7 +325,7 @@ template <uint32_t WIDTH> __device__ __forceinline__ void recall(ARGUMENTS) {
     cluster_meet();
 
     // Of the blocks of a cluster; a block has a share of the columns, a thread four of them.
-    const uint32_t share = own * WIDTH / 4 / blocks;
+    const uint32_t share = own * WIDTH / 4 / BLOCKS;
     auto give = [&](uint32_t head, uint32_t column, float most, float sum, float4 x) {
         float sink = 0.0f, fade = 1.0f;
         if (sinks) {
@@ -337,23 +337,22 @@ template <uint32_t WIDTH> __device__ __forceinline__ void recall(ARGUMENTS) {
             make_float4(x.x * factor, x.y * factor, x.z * factor, x.w * factor);
     };
     // A record of six numbers for each four columns.
-    const size_t whole = (size_t)gridDim.x / (splits * blocks) * HEADS * WIDTH / 4;
+    const size_t whole = (size_t)gridDim.x / (splits * BLOCKS) * HEADS * WIDTH / 4;
     auto record_of = [&](uint32_t split, uint32_t at) {
         return records + (((size_t)i * splits + split) * whole + (size_t)team * HEADS * WIDTH / 4 + at / 4) * 6;
     };
     for (uint32_t n = threadIdx.x; n < share; n += WARPS * WARP) {
         const uint32_t at = 4 * (rank * share + n), head = at / WIDTH, column = at % WIDTH;
-        float parts_most[MOST_BLOCKS], parts_sum[MOST_BLOCKS];
-        float4 parts[MOST_BLOCKS];
+        float parts_most[BLOCKS], parts_sum[BLOCKS];
+        float4 parts[BLOCKS];
 #pragma unroll
-        for (uint32_t b = 0; b < MOST_BLOCKS; b++) {
-            if (b >= blocks) continue;
+        for (uint32_t b = 0; b < BLOCKS; b++) {
             parts_most[b] = read_of_block(&room.joined_most[head], b);
             parts_sum[b] = read_of_block(&room.joined_sum[head], b);
             parts[b] = read_of_block((const float4 *)&room.joined[head][column], b);
         }
         float most, sum;
-        const float4 x = join<MOST_BLOCKS>(blocks, parts_most, parts_sum, parts, most, sum);
+        const float4 x = join<BLOCKS>(BLOCKS, parts_most, parts_sum, parts, most, sum);
         if (used == 1) {
             give(head, column, most, sum, x);
         } else {
@@ -366,7 +365,7 @@ template <uint32_t WIDTH> __device__ __forceinline__ void recall(ARGUMENTS) {
         __threadfence();
         __syncthreads();
         if (threadIdx.x == 0) {
-            uint32_t *count = arrivals + ((size_t)i * gridDim.x / (splits * blocks) + team) * MOST_BLOCKS + rank;
+            uint32_t *count = arrivals + ((size_t)i * gridDim.x / (splits * BLOCKS) + team) * MOST_BLOCKS + rank;
             room.is_last = atomicInc(count, used - 1) == used - 1;
             __threadfence();
         }
@@ -392,16 +391,16 @@ template <uint32_t WIDTH> __device__ __forceinline__ void recall(ARGUMENTS) {
 }
 
 #define CLUSTER(BLOCKS) __cluster_dims__(BLOCKS, 1, 1)
-#define BODY(WIDTH) recall<WIDTH>(GIVEN);
+#define BODY(WIDTH, BLOCKS) recall<WIDTH, BLOCKS>(GIVEN);
 #else
 #define CLUSTER(BLOCKS)
-#define BODY(WIDTH)
+#define BODY(WIDTH, BLOCKS)
 #endif
 
 #define RECALL(WIDTH, BLOCKS)                                                                                          \
-    KERNEL CLUSTER(BLOCKS) __launch_bounds__(WARPS *WARP, 1) recall_##WIDTH##_##BLOCKS(ARGUMENTS) { BODY(WIDTH) }
+    KERNEL CLUSTER(BLOCKS) __launch_bounds__(WARPS *WARP, 1) recall_##WIDTH##_##BLOCKS(ARGUMENTS) { BODY(WIDTH, BLOCKS) }
 
-#define OF_WIDTH(WIDTH) RECALL(WIDTH, 1) RECALL(WIDTH, 2) RECALL(WIDTH, 4) RECALL(WIDTH, 8)
+#define OF_WIDTH(WIDTH) RECALL(WIDTH, 2) RECALL(WIDTH, 8)
 
 OF_WIDTH(64)
 OF_WIDTH(128)

@@ -21,13 +21,10 @@ use crate::{
 
 /// Heads that it is made for, by their width, and blocks of a cluster.
 const WIDTHS: [usize; 3] = [64, 128, 256];
-const BLOCKS: [usize; 4] = [1, 2, 4, 8];
+const BLOCKS: [usize; 2] = [2, 8];
 /// Functions by width and blocks.
-const ENTRIES: [[&str; BLOCKS.len()]; WIDTHS.len()] = [
-    ["recall_64_1", "recall_64_2", "recall_64_4", "recall_64_8"],
-    ["recall_128_1", "recall_128_2", "recall_128_4", "recall_128_8"],
-    ["recall_256_1", "recall_256_2", "recall_256_4", "recall_256_8"],
-];
+const ENTRIES: [[&str; BLOCKS.len()]; WIDTHS.len()] =
+    [["recall_64_2", "recall_64_8"], ["recall_128_2", "recall_128_8"], ["recall_256_2", "recall_256_8"]];
 /// The most heads of a cluster, and warps of a block.
 const HEADS: usize = 8;
 const WARPS: usize = 8;

@@ -16,12 +16,6 @@ __device__ __forceinline__ uint32_t cluster_rank() {
     return rank;
 }
 
-__device__ __forceinline__ uint32_t cluster_size() {
-    uint32_t size;
-    asm("mov.u32 %0, %%cluster_nctarank;" : "=r"(size));
-    return size;
-}
-
 // All threads of the cluster meet; what they wrote before is seen behind it.
 __device__ __forceinline__ void cluster_meet() {
     asm volatile("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
