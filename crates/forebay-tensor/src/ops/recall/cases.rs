@@ -219,6 +219,10 @@ fn refused(rig: &mut Rig) -> Result<()> {
     let room = Some(Room { records: &records, arrivals: &arrivals });
     let wanted = "recall: elements of arrivals is 255, it has to be at least 256";
     rig.refuses(&Recall { room, ..op }, wanted)?;
+    let (late, arrivals) = (records.narrow(0, 1..9)?, rig.tensor(&[256], &[0u32; 256])?);
+    let room = Some(Room { records: &late, arrivals: &arrivals });
+    let wanted = "recall: records is 4, it has to be at a multiple of 16 bytes, not past one";
+    rig.refuses(&Recall { room, ..op }, wanted)?;
     let odd = Tensor::of(DType::F32, &[1, 2, 64], rig.output(DType::F32, &[130])?.buffer().slice(4..516)?)?;
     let wanted = "recall: out is 4, it has to be at a multiple of 16 bytes, not past one";
     rig.refuses(&Recall { out: &odd, ..op }, wanted)

@@ -35,7 +35,7 @@ const LONG: usize = 512;
 const SHARING: usize = 2;
 /// Cards from here on have clusters.
 const CARDS: u32 = 90;
-/// What addresses of caches and results are multiples of.
+/// What addresses of caches, results and records are multiples of.
 const PIECE: u64 = 16;
 
 /// [`Enter`], and what its queries then make of the cache, into `out`; `enter.q` keeps what it had.
@@ -220,7 +220,9 @@ impl Op for Recall<'_> {
         for (holds, argument, given, wanted) in wanted {
             ensure(holds, Self::NAME, argument, given as f64, wanted)?;
         }
-        for (name, tensor) in [("keys", self.enter.keys), ("values", self.enter.values), ("out", self.out)] {
+        let records = self.room.map(|room| ("records", room.records));
+        let whole = [("keys", self.enter.keys), ("values", self.enter.values), ("out", self.out)];
+        for (name, tensor) in whole.into_iter().chain(records) {
             let past = tensor.buffer().address() % PIECE;
             if past != 0 {
                 return Err(bad_value(
